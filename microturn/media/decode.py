@@ -1,0 +1,250 @@
+"""One pass over one media file: its sound at 16 kHz and its pictures, each with its time, as they are decoded.
+
+Sound and pictures are read through two containers of their own, so that memory stays bounded however the file
+interleaves them. Everything that keeps a file from being read to its declared end is a ``MediaError``: a recording
+that was cut never looks like a recording that ended.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from microturn.errors import MediaError
+from microturn.media.headers import check_complete, duration_is_exact
+from microturn.turn import SAMPLE_RATE_HZ, Frame, Pcm
+
+HOLE_S = 0.06
+"""Timestamps that jump ahead by more than this are a hole in the recording; less is rounding of the container."""
+MAX_HOLE_S = 3600.0
+END_TOLERANCE_S = 0.5
+"""A file that ends earlier than it declares by more than this (and one picture) was cut."""
+
+
+@dataclass(frozen=True)
+class AudioChunk:
+    """Sound that follows on: ``pcm`` starts at sample ``start_sample`` of the session, never before the last end."""
+
+    start_sample: int
+    pcm: Pcm
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture at ``time_ms`` of the session; ``load()`` converts it to RGB, only when it is really wanted."""
+
+    time_ms: float
+    load: Callable[[], Frame]
+
+
+def describe(error: BaseException) -> str:
+    """The cause of a PyAV or operating system error, in a few words on one line."""
+    cause = (getattr(error, "strerror", None) or str(error)).split(": '")[0]
+    return re.sub(r"\s+", " ", cause).strip()
+
+
+def open_container(path: Path) -> InputContainer:
+    """Open ``path`` as a local file, whatever its name looks like; no file that it refers to may come from a network.
+
+    Raises ``MediaError`` if FFmpeg does not know it as media.
+    """
+    try:
+        return av.open(f"file:{path.absolute()}", options={"protocol_whitelist": "file,crypto,data"})
+    except (av.FFmpegError, OSError) as error:
+        raise MediaError(f"{path}: cannot be opened as media ({describe(error)})") from error
+
+
+def _streams(container: InputContainer) -> tuple[AudioStream | None, VideoStream | None]:
+    """The first stream of each kind; the cover picture of a music file is not video."""
+    audio = next(iter(container.streams.audio), None)
+    video = next((one for one in container.streams.video if Disposition.attached_pic not in one.disposition), None)
+    return audio, video
+
+
+def to_rgb(frame: VideoFrame) -> Frame:
+    """Upright RGB picture (height, width, 3) uint8 of a decoded frame; a phone's rotation is undone."""
+    rgb = frame.to_ndarray(format="rgb24")
+    turned = np.rot90(rgb, round(frame.rotation / 90) % 4)
+    return np.ascontiguousarray(turned, dtype=np.uint8)
+
+
+class MonoResampler:
+    """Decoded frames of any rate, layout and format to 16 kHz mono float32; these may change on the way."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._resampler: AudioResampler | None = None
+        self._kind: tuple[str, str, int] | None = None
+        self._time_s = 0.0
+
+    def push(self, frame: AudioFrame) -> list[Pcm]:
+        """What is ready once ``frame`` has come in."""
+        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        pieces = self.flush() if kind != self._kind else []
+        if self._resampler is None:
+            self._resampler, self._kind = AudioResampler("flt", "mono", SAMPLE_RATE_HZ), kind
+        self._time_s = frame.time or self._time_s
+        return pieces + self._checked(self._resampler.resample(frame))
+
+    def flush(self) -> list[Pcm]:
+        """The rest of what came in; the next frame starts anew."""
+        rest = [] if self._resampler is None else self._checked(self._resampler.resample(None))
+        self._resampler = None
+        return rest
+
+    def _checked(self, frames: list[AudioFrame]) -> list[Pcm]:
+        pieces = [frame.to_ndarray().reshape(-1) for frame in frames]
+        if not all(np.isfinite(pcm).all() for pcm in pieces):
+            raise MediaError(f"{self._path}: the sound at {self._time_s:.2f} s has a sample that is not a number")
+        return [np.clip(pcm, -1.0, 1.0).astype(np.float32) for pcm in pieces]
+
+
+class FilePass:
+    """One pass over ``path``: iterate ``audio()`` and ``pictures()`` to their ends, then call ``check_end()``.
+
+    ``has_audio``, ``has_video``, ``duration_s`` (as declared, else ``None``) and ``frame_size`` (width, height) are
+    known after construction, which decodes the first frame of each stream. Time 0 is the first frame of the stream
+    that starts first, so an offset between the streams is kept. Raises ``MediaError``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        check_complete(path)
+        with open_container(path) as container:
+            audio, video = _streams(container)
+            if audio is None and video is None:
+                raise MediaError(f"{path}: has neither audio nor video")
+            self.duration_s = _duration_s(container, audio, video)
+            self._declared_end_s = self._declared_end(container, audio, video)
+            audio_index = None if audio is None else audio.index
+            video_index = None if video is None else video.index
+        first_audio = None if audio_index is None else next(self._decode(audio_index), None)
+        first_video = None if video_index is None else next(self._decode(video_index), None)
+        if first_audio is None and first_video is None:
+            raise MediaError(f"{path}: its streams hold no sound and no picture")
+        self._audio_index = None if first_audio is None else audio_index
+        self._video_index = None if first_video is None else video_index
+        starts = [frame.time or 0.0 for frame in (first_audio, first_video) if frame is not None]
+        self._origin_s = min(starts)
+        self._end_s = self._origin_s
+        self.frame_size: tuple[int, int] | None = None
+        if isinstance(first_video, VideoFrame):
+            sideways = round(first_video.rotation / 90) % 2 == 1
+            size = (first_video.width, first_video.height)
+            self.frame_size = size[::-1] if sideways else size
+
+    @property
+    def has_audio(self) -> bool:
+        return self._audio_index is not None
+
+    @property
+    def has_video(self) -> bool:
+        return self._video_index is not None
+
+    def audio(self) -> Generator[AudioChunk]:
+        """Sound at 16 kHz mono in order; holes in the recording are left out. Raises ``MediaError``."""
+        if self._audio_index is None:
+            return
+        resampler = MonoResampler(self.path)
+        position = 0
+        expected_s: float | None = None
+        for frame in self._decode(self._audio_index):
+            assert isinstance(frame, AudioFrame)
+            time_s = frame.time if frame.time is not None else (expected_s or self._origin_s)
+            if expected_s is None or time_s - expected_s > HOLE_S:
+                self._check_jump(self._origin_s if expected_s is None else expected_s, time_s)
+                for pcm in resampler.flush():
+                    yield AudioChunk(position, pcm)
+                    position += len(pcm)
+                position = max(position, round((time_s - self._origin_s) * SAMPLE_RATE_HZ))
+                expected_s = time_s
+            expected_s += frame.samples / frame.sample_rate
+            self._end_s = max(self._end_s, expected_s)
+            for pcm in resampler.push(frame):
+                yield AudioChunk(position, pcm)
+                position += len(pcm)
+        for pcm in resampler.flush():
+            yield AudioChunk(position, pcm)
+            position += len(pcm)
+
+    def pictures(self) -> Generator[Picture]:
+        """Pictures in the order they are shown. Raises ``MediaError``."""
+        if self._video_index is None:
+            return
+        time_s = self._origin_s
+        step_s = 0.0
+        for frame in self._decode(self._video_index):
+            assert isinstance(frame, VideoFrame)
+            before_s, time_s = time_s, (time_s + step_s if frame.time is None else frame.time)
+            self._check_jump(before_s, time_s)
+            step_s = float((frame.duration or 0) * (frame.time_base or Fraction(0)))
+            self._end_s = max(self._end_s, time_s + step_s)
+            yield Picture((time_s - self._origin_s) * 1000.0, partial(to_rgb, frame))
+
+    def check_end(self) -> None:
+        """Raise ``MediaError`` if what was decoded ends earlier than the file declares."""
+        declared = self._declared_end_s
+        if declared is not None and declared - self._end_s > END_TOLERANCE_S:
+            raise MediaError(f"{self.path}: is truncated: it ends at {self._end_s:.1f} s and declares {declared:.1f} s")
+
+    def _check_jump(self, before_s: float, time_s: float) -> None:
+        if time_s - before_s > MAX_HOLE_S:
+            raise MediaError(f"{self.path}: timestamps jump from {before_s:.1f} s to {time_s:.1f} s")
+
+    def _decode(self, index: int) -> Iterator[AudioFrame | VideoFrame]:
+        time_s = 0.0
+        with open_container(self.path) as container:
+            try:
+                for packet in container.demux(container.streams[index]):
+                    if packet.is_corrupt:
+                        raise MediaError(f"{self.path}: is damaged or truncated after {time_s:.2f} s")
+                    for frame in packet.decode():
+                        assert isinstance(frame, AudioFrame | VideoFrame)
+                        time_s = frame.time or time_s
+                        if frame.is_corrupt:
+                            raise MediaError(f"{self.path}: is damaged at {time_s:.2f} s")
+                        if isinstance(frame, VideoFrame) and 0 in (frame.width, frame.height):
+                            raise MediaError(f"{self.path}: picture is {frame.width}x{frame.height} pixels")
+                        yield frame
+            except (av.FFmpegError, OSError) as error:
+                raise MediaError(f"{self.path}: cannot be decoded after {time_s:.2f} s ({describe(error)})") from error
+
+    def _declared_end(
+        self, container: InputContainer, audio: AudioStream | None, video: VideoStream | None
+    ) -> float | None:
+        """Where the file says that it ends, on its own clock, if it states it exactly."""
+        if not duration_is_exact(self.path, container.format.name):
+            return None
+        used = [stream for stream in (audio, video) if stream is not None]
+        ends = [
+            float(((stream.start_time or 0) + stream.duration) * stream.time_base)
+            for stream in used
+            if stream.duration and stream.time_base
+        ]
+        if ends:
+            return max(ends)
+        # Matroska declares one duration for all streams: a subtitle that lasts longer says nothing about the sound.
+        if container.duration and len(used) == len(container.streams):
+            return container.duration / av.time_base
+        return None
+
+
+def _duration_s(container: InputContainer, audio: AudioStream | None, video: VideoStream | None) -> float | None:
+    if container.duration:
+        return container.duration / av.time_base
+    durations = [float(s.duration * s.time_base) for s in (audio, video) if s and s.duration and s.time_base]
+    return max(durations, default=None)

@@ -1,0 +1,226 @@
+"""Outputs that appear whole or not at all, and the two kinds of sound and film that a session leaves.
+
+Everything is written into a hidden folder beside the target and renamed when it is complete. A run that fails, or is
+interrupted, leaves the target as it was.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import wave
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from microturn.errors import MediaError
+from microturn.media.decode import describe
+from microturn.turn import SAMPLE_RATE_HZ, TURN_MS, Frame, Pcm
+
+MAX_FILM_SIDE_PIXELS = 1280
+AUDIO_BIT_RATE = 96_000
+
+
+class AtomicFolder:
+    """A folder whose files appear together.
+
+    Used as a context manager: files are written under ``path`` and, when the block ends without an error and
+    ``commit`` was called in it, moved to ``target``. Otherwise nothing remains of them.
+    """
+
+    def __init__(self, target: Path) -> None:
+        """Raises ``MediaError`` if ``target`` cannot be written to."""
+        self.target = target
+        self.path = target
+        self._names: tuple[str, ...] | None = None
+        self._stale: tuple[str, ...] = ()
+
+    def __enter__(self) -> AtomicFolder:
+        if self.target.exists() and not self.target.is_dir():
+            raise MediaError(f"{self.target}: is not a folder")
+        try:
+            self._made_parents = _make_parents(self.target.parent)
+            if self.target.is_dir() and not os.access(self.target, os.W_OK | os.X_OK):
+                raise PermissionError(13, "Permission denied")
+            # Beside the target, hence on the same file system: renaming is atomic.
+            self.path = Path(tempfile.mkdtemp(prefix=f".{self.target.name}.", suffix=".part", dir=self.target.parent))
+        except OSError as error:
+            raise MediaError(f"{self.target}: cannot be written ({describe(error)})") from error
+        return self
+
+    def commit(self, names: Iterable[str], stale: Iterable[str] = ()) -> None:
+        """When the block ends, move the files ``names`` to the target and remove the files ``stale`` from it."""
+        self._names, self._stale = tuple(names), tuple(stale)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        done = False
+        try:
+            if kind is None and self._names is not None:
+                self._move()
+                done = True
+        except OSError as cause:
+            raise MediaError(f"{self.target}: cannot be written ({describe(cause)})") from cause
+        finally:
+            shutil.rmtree(self.path, ignore_errors=True)
+            if not done:
+                for parent in self._made_parents:
+                    parent.rmdir()
+
+    def _move(self) -> None:
+        assert self._names is not None
+        if not self.target.exists():
+            self.path.chmod(0o777 & ~_umask())
+            os.rename(self.path, self.target)
+            return
+        # Each file is replaced atomically; what they replace is kept aside until the last one is in its place.
+        aside = Path(tempfile.mkdtemp(dir=self.path))
+        moved: list[str] = []
+        try:
+            for name in (*self._names, *self._stale):
+                moved.append(name)
+                if (self.target / name).exists():
+                    os.rename(self.target / name, aside / name)
+                if name in self._names:
+                    os.replace(self.path / name, self.target / name)
+        except OSError:
+            for name in reversed(moved):
+                (self.target / name).unlink(missing_ok=True)
+                if (aside / name).exists():
+                    os.rename(aside / name, self.target / name)
+            raise
+
+
+def _make_parents(folder: Path) -> list[Path]:
+    """Make ``folder``; returns what had to be made, innermost first."""
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return made
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def stereo_int16(left: Pcm, right: Pcm) -> NDArray[np.int16]:
+    """Two voices (samples,) in [-1, 1] -> (samples, 2) of 16 bits."""
+    both = np.stack([left, right], axis=1)
+    return np.round(np.clip(both, -1.0, 1.0) * 32767.0).astype(np.int16)
+
+
+class WavWriter:
+    """A 16-bit stereo WAV at 16 kHz, written piece by piece; use as a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises ``MediaError`` if ``path`` cannot be written."""
+        self._path = path
+        try:
+            self._file = wave.open(str(path), "wb")
+        except OSError as error:
+            raise MediaError(f"{path}: cannot be written ({describe(error)})") from error
+        self._file.setnchannels(2)
+        self._file.setsampwidth(2)
+        self._file.setframerate(SAMPLE_RATE_HZ)
+
+    def write(self, left: Pcm, right: Pcm) -> None:
+        """Append ``(samples,)`` of each side. Raises ``MediaError``."""
+        try:
+            self._file.writeframes(stereo_int16(left, right).tobytes())
+        except OSError as error:
+            raise MediaError(f"{self._path}: cannot be written ({describe(error)})") from error
+
+    def close(self) -> None:
+        """Complete the header. Raises ``MediaError``."""
+        try:
+            self._file.close()
+        except OSError as error:
+            raise MediaError(f"{self._path}: cannot be written ({describe(error)})") from error
+
+
+def film_size(size: tuple[int, int]) -> tuple[int, int]:
+    """(width, height) of a film from that of its pictures: at most ``MAX_FILM_SIDE_PIXELS``, even, at least 16."""
+    scale = min(1.0, MAX_FILM_SIDE_PIXELS / max(size))
+    width, height = (max(16, round(side * scale / 2) * 2) for side in size)
+    return width, height
+
+
+class FilmWriter:
+    """An MP4 (H.264 and AAC) with one picture a turn and two voices left and right.
+
+    ``size`` is (width, height) of the pictures that come; one of another size is stretched to it. Where PyAV comes
+    without x264, the video is MPEG-4 part 2.
+    """
+
+    def __init__(self, path: Path, size: tuple[int, int]) -> None:
+        """Raises ``MediaError`` if ``path`` cannot be written."""
+        self._path = path
+        self._width, self._height = film_size(size)
+        self._picture = np.zeros((self._height, self._width, 3), np.uint8)
+        self._turn = 0
+        self._samples = 0
+        try:
+            self._container = av.open(str(path), "w", format="mp4")
+            self._video = self._add_video()
+            self._audio: AudioStream = self._container.add_stream("aac", rate=SAMPLE_RATE_HZ, layout="stereo")
+            self._audio.bit_rate = AUDIO_BIT_RATE
+        except (av.FFmpegError, OSError) as error:
+            raise MediaError(f"{path}: cannot be written ({describe(error)})") from error
+
+    def _add_video(self) -> VideoStream:
+        codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+        options = {"preset": "veryfast", "crf": "20"} if codec == "libx264" else {"qscale": "3"}
+        stream = self._container.add_stream(codec, rate=Fraction(1000, TURN_MS), options=options)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = self._width, self._height, "yuv420p"
+        # A picture is as long as a turn: a key picture every five seconds keeps seeking quick.
+        stream.gop_size = 25
+        return stream
+
+    def write(self, picture: Frame | None, left: Pcm, right: Pcm) -> None:
+        """One turn: the picture that is seen in it (``None``: the last one stays) and both voices.
+
+        Raises ``MediaError``.
+        """
+        try:
+            if picture is not None:
+                frame = VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+                fitted = frame.reformat(self._width, self._height, "rgb24", interpolation=Interpolation.AREA)
+                self._picture = fitted.to_ndarray()
+            frame = VideoFrame.from_ndarray(self._picture, format="rgb24")
+            frame.pts, frame.time_base = self._turn, Fraction(TURN_MS, 1000)
+            self._container.mux(self._video.encode(frame))
+            interleaved = stereo_int16(left, right).reshape(1, -1)
+            sound = AudioFrame.from_ndarray(interleaved, format="s16", layout="stereo")
+            sound.sample_rate, sound.pts, sound.time_base = SAMPLE_RATE_HZ, self._samples, Fraction(1, SAMPLE_RATE_HZ)
+            self._container.mux(self._audio.encode(sound))
+        except (av.FFmpegError, OSError) as error:
+            raise MediaError(f"{self._path}: cannot be written ({describe(error)})") from error
+        self._turn += 1
+        self._samples += len(left)
+
+    def close(self) -> None:
+        """Write what the encoders still hold and the index. Raises ``MediaError``."""
+        try:
+            self._container.mux(self._video.encode(None))
+            self._container.mux(self._audio.encode(None))
+            self._container.close()
+        except (av.FFmpegError, OSError) as error:
+            raise MediaError(f"{self._path}: cannot be written ({describe(error)})") from error
+
+    def abort(self) -> None:
+        """Close the file as it is: it will be thrown away."""
+        self._container.close()
