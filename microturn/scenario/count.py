@@ -9,18 +9,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+import av
+import av.error
 import numpy as np
 from numpy.typing import NDArray
 
+from microturn.errors import InputError, MediaError
 from microturn.scenario.figures import Point, Pose
-from microturn.scenario.pictures import Camera, Look, draw_look
-from microturn.scenario.repcount import MAX_COUNT, MIN_CYCLE_MS, RepTiming, sample_timing
+from microturn.scenario.pictures import PICTURE_SIZE, Camera, Look, draw_look
+from microturn.scenario.repcount import MAX_COUNT, MIN_CYCLE_MS, RepTiming, load_timings, sample_timing
 from microturn.scenario.scenario import Split
 from microturn.turn import TURN_MS, Frame
 
 EXPOSURE_LEAD_MS = 20.0
 """The picture of a turn was taken this long before the turn's end: it is the newest one that has arrived."""
+LEAD_MS = (300.0, 900.0)
+"""Rest before the first repetition beyond what the timing has: what is rest must have been seen."""
 TAIL_MS = (1_200.0, 4_000.0)
 """Rest after the last repetition, shortest and longest."""
 LONGEST_WAY_MS = 1_800.0
@@ -57,12 +63,15 @@ class Profile:
 
 
 def draw_profile(rng: np.random.Generator) -> Profile:
-    """A profile: short or long waits, out and back alike or not."""
-    wait, stay = rng.uniform(0.0, 0.25), rng.choice([0.0, 1.0]) * rng.uniform(0.0, 0.3)
+    """A profile: short or long waits, out and back alike or not.
+
+    A tenth of the time at rest is the least: of a quick repetition, five pictures a second would else miss it.
+    """
+    wait, stay = rng.uniform(0.1, 0.3), rng.choice([0.0, 1.0]) * rng.uniform(0.0, 0.3)
     last = rng.uniform(0.0, LONGEST_END_REST_SHARE)
     moving = 1.0 - wait - stay - last
     out = moving * rng.uniform(0.35, 0.65)
-    return Profile(wait, out, stay, moving - out, rng.uniform(0.2, 1.0))
+    return Profile(wait, out, stay, moving - out, rng.uniform(0.4, 1.0))
 
 
 def _eased(share: float, soft: float) -> float:
@@ -90,7 +99,8 @@ def pose_within(profile: Profile, since_ms: float, cycle_ms: float, side: int = 
 
 
 def _frame_times(duration_ms: float) -> NDArray[np.float64]:
-    return (np.arange(int(duration_ms // TURN_MS)) + 1) * TURN_MS - EXPOSURE_LEAD_MS
+    """When the picture of every whole turn is taken, (turns,)."""
+    return np.arange(1, int(duration_ms // TURN_MS) + 1, dtype=np.float64) * TURN_MS - EXPOSURE_LEAD_MS
 
 
 def _film(rng: np.random.Generator, look: Look, timing: RepTiming, duration_ms: float) -> dict[int, Frame]:
@@ -100,7 +110,7 @@ def _film(rng: np.random.Generator, look: Look, timing: RepTiming, duration_ms: 
     reaches = rng.uniform(0.85, 1.0, len(timing.end_ms))
     sway, sway_ms, sway_start = rng.uniform(0.0, 0.03), rng.uniform(1_500, 5_000), rng.uniform(0, 6.28)
     first_ms = timing.start_ms[0] if timing.start_ms else duration_ms
-    enters_ms = first_ms - 400.0 if first_ms > 1_200.0 and rng.random() < 0.25 else 0.0
+    enters_ms = first_ms - 400.0 if first_ms > 1_200.0 and rng.random() < 0.15 else 0.0
     enters_from = float(rng.choice([-1.0, 1.0])) * rng.uniform(0.3, 1.5)
     starts = np.asarray(timing.start_ms)
     frames: dict[int, Frame] = {}
@@ -134,8 +144,11 @@ def draw_count_video(
     ``max_duration_ms`` is too short for one repetition and the rest after it.
     """
     tail_ms = rng.uniform(*TAIL_MS)
-    tail_ms = max(TAIL_MS[0], min(tail_ms, max_duration_ms - 2 * min_cycle_ms))
-    timing = sample_timing(rng, timings, max_duration_ms - tail_ms, min_cycle_ms, max_count)
+    lead_ms = rng.uniform(*LEAD_MS)
+    tail_ms = max(TAIL_MS[0], min(tail_ms, max_duration_ms - lead_ms - 2 * min_cycle_ms))
+    timing = sample_timing(rng, timings, max_duration_ms - lead_ms - tail_ms, min_cycle_ms, max_count)
+    start_ms = tuple(start + lead_ms for start in timing.start_ms)
+    timing = RepTiming(start_ms, tuple(end + lead_ms for end in timing.end_ms))
     duration_ms = min(math.ceil((timing.end_ms[-1] + tail_ms) / TURN_MS), max_duration_ms // TURN_MS) * TURN_MS
     look = draw_look(rng, split)
     frames = _film(rng, look, timing, duration_ms)
@@ -166,3 +179,26 @@ def draw_idle_video(rng: np.random.Generator, split: Split, duration_ms: float) 
         shown = None if kind == "empty" else pose
         frames[turn] = camera.shoot(shown, t_ms, (way[0] * share, way[1] * share))
     return frames
+
+
+def real_clip(data: Path, name: str = "test2021.mp4") -> CountVideo:
+    """A real video of RepCount-A's test part with its annotated repetitions, as the model sees it.
+
+    ``data`` is the folder that has ``video/repcount/<name>`` and ``video/repcount/test_with_fps.csv``. Every turn shows
+    the newest picture of its time, squeezed to 80x80. Raises ``InputError`` if the table does not name the video,
+    ``MediaError`` if the video cannot be decoded.
+    """
+    folder = data / "video" / "repcount"
+    rows = [row for row in load_timings(folder / "test_with_fps.csv") if row.name == name]
+    if not rows:
+        raise InputError(f"{folder / 'test_with_fps.csv'}: no repetitions of {name}")
+    newest: dict[int, Frame] = {}
+    try:
+        with av.open(str(folder / name)) as container:
+            for picture in container.decode(video=0):
+                turn = int((picture.time or 0.0) * 1000.0 // TURN_MS)
+                small = picture.reformat(PICTURE_SIZE, PICTURE_SIZE, "rgb24", interpolation="AREA")
+                newest[turn] = small.to_ndarray().astype(np.uint8)
+    except (OSError, av.error.FFmpegError) as error:
+        raise MediaError(f"{folder / name}: cannot decode: {error}") from error
+    return CountVideo(rows[0].exercise, newest, rows[0].timing.end_ms, float((max(newest) + 1) * TURN_MS))

@@ -133,7 +133,9 @@ def _push_ups(pen: Pen, pose: Pose, shape: Shape) -> None:
 
 def _sit_ups(pen: Pen, pose: Pose, shape: Shape) -> None:
     hip, foot = (0.1, 0.6), (0.75, 0.62)
-    angle = _mix(-178, -95 + 25 * shape[2], pose.extension)
+    # Some lie at rest, some sit: RepCount-A has both.
+    risen = pose.extension if shape[5] > 0.4 else 1.0 - pose.extension
+    angle = _mix(-178, -95 + 25 * shape[2], risen)
     shoulder = _toward(hip, angle, 0.68)
     pen.line((hip, _bend(hip, foot, 0.45, -1), foot), LEG)
     pen.line((hip, shoulder), BODY, 1.3)

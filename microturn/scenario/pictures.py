@@ -31,9 +31,9 @@ BACKGROUNDS: dict[Split, tuple[str, ...]] = {
 }
 HELDOUT_HUES = (0.72, 0.90)
 """Violet to pink: hues (of 0 to 1) of held-out videos, never used in training."""
-LEAST_CHANGED_PIXELS = 50
+LEAST_CHANGED_PIXELS = 80
 """A figure is redrawn with other colours until rest and far end differ visibly in this many pixels."""
-LEAST_CHANGE = 24
+LEAST_CHANGE = 30
 """What counts as visible: change of the brightest-changing channel, of 255."""
 
 
@@ -147,11 +147,11 @@ def _draw_look_once(rng: np.random.Generator, split: Split, figure: FigureKind) 
         centre=centre,
         width=OVERSAMPLING * (rng.uniform(1.0, 2.5) if thin else rng.uniform(2.0, 7.0)),
         backdrop=draw_backdrop(rng, split),
-        jitter_pixels=0.0 if clean or rng.random() < 0.4 else rng.uniform(0.2, 2.0),
-        flicker=0.0 if clean else rng.uniform(0.0, 0.06),
-        noise=0.0 if clean else rng.uniform(0.0, 10.0),
-        jpeg_quality=int(rng.integers(12, 70)) if not clean and rng.random() < 0.35 else None,
-        distractor=_draw_distractor(rng, split) if rng.random() < 0.25 else None,
+        jitter_pixels=0.0 if clean or rng.random() < 0.7 else rng.uniform(0.1, 1.0),
+        flicker=0.0 if clean else rng.uniform(0.0, 0.03),
+        noise=0.0 if clean else rng.uniform(0.0, 8.0),
+        jpeg_quality=int(rng.integers(20, 70)) if not clean and rng.random() < 0.35 else None,
+        distractor=_draw_distractor(rng, split) if rng.random() < 0.15 else None,
     )
 
 
