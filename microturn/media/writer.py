@@ -6,11 +6,13 @@ interrupted, leaves the target as it was.
 
 from __future__ import annotations
 
+import errno
 import os
+import secrets
 import shutil
-import tempfile
 import wave
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +34,15 @@ MAX_FILM_SIDE_PIXELS = 1280
 AUDIO_BIT_RATE = 96_000
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What cannot be written in the block is a ``MediaError`` that names ``path``."""
+    try:
+        yield
+    except (av.FFmpegError, OSError) as error:
+        raise MediaError(f"{path}: cannot be written ({describe(error)})") from error
+
+
 class AtomicFolder:
     """A folder whose files appear together.
 
@@ -40,22 +51,31 @@ class AtomicFolder:
     """
 
     def __init__(self, target: Path) -> None:
-        """Raises ``MediaError`` if ``target`` cannot be written to."""
         self.target = target
-        self.path = target
+        self._real_target = target.resolve()
+        self.path = self._hidden_path()
+        self._made_parents: list[Path] = []
         self._names: tuple[str, ...] | None = None
         self._stale: tuple[str, ...] = ()
 
+    def _hidden_path(self) -> Path:
+        """In the target when there is one, else beside it: on one file system, where renaming is atomic."""
+        target = self._real_target
+        return (target if target.is_dir() else target.parent) / f".{target.name}.{secrets.token_hex(4)}.part"
+
     def __enter__(self) -> AtomicFolder:
-        if self.target.exists() and not self.target.is_dir():
+        """Raises ``MediaError`` if the target is a file or cannot be written to."""
+        if self._real_target.exists() and not self._real_target.is_dir():
             raise MediaError(f"{self.target}: is not a folder")
+        parent = self.path.parent
+        missing = [one for one in (parent, *parent.parents) if not one.exists()]
         try:
-            self._made_parents = _make_parents(self.target.parent)
-            if self.target.is_dir() and not os.access(self.target, os.W_OK | os.X_OK):
-                raise PermissionError(13, "Permission denied")
-            # Beside the target, hence on the same file system: renaming is atomic.
-            self.path = Path(tempfile.mkdtemp(prefix=f".{self.target.name}.", suffix=".part", dir=self.target.parent))
+            for folder in reversed(missing):
+                folder.mkdir()
+                self._made_parents.insert(0, folder)
+            self.path.mkdir()
         except OSError as error:
+            self._discard()
             raise MediaError(f"{self.target}: cannot be written ({describe(error)})") from error
         return self
 
@@ -66,54 +86,45 @@ class AtomicFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        done = False
         try:
             if kind is None and self._names is not None:
-                self._move()
-                done = True
+                self._move(self._names)
+                self._made_parents = []
         except OSError as cause:
             raise MediaError(f"{self.target}: cannot be written ({describe(cause)})") from cause
         finally:
-            shutil.rmtree(self.path, ignore_errors=True)
-            if not done:
-                for parent in self._made_parents:
-                    parent.rmdir()
+            self._discard()
 
-    def _move(self) -> None:
-        assert self._names is not None
-        if not self.target.exists():
-            self.path.chmod(0o777 & ~_umask())
-            os.rename(self.path, self.target)
+    def _discard(self) -> None:
+        """Remove what is unfinished, and the folders that were made to hold it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        for parent in self._made_parents:
+            parent.rmdir()
+
+    def _move(self, names: tuple[str, ...]) -> None:
+        if not self._real_target.exists():
+            os.rename(self.path, self._real_target)
             return
-        # Each file is replaced atomically; what they replace is kept aside until the last one is in its place.
-        aside = Path(tempfile.mkdtemp(dir=self.path))
-        moved: list[str] = []
+        # Each file is replaced atomically; what it replaces is kept aside until the last one is in its place.
+        aside = self.path / "aside"
+        aside.mkdir()
+        placed: list[Path] = []
         try:
-            for name in (*self._names, *self._stale):
-                moved.append(name)
-                if (self.target / name).exists():
-                    os.rename(self.target / name, aside / name)
-                if name in self._names:
-                    os.replace(self.path / name, self.target / name)
+            for name in (*names, *self._stale):
+                old = self._real_target / name
+                if old.is_dir():
+                    raise IsADirectoryError(errno.EISDIR, f"{name} is a folder")
+                if old.exists():
+                    os.rename(old, aside / name)
+                if name in names:
+                    os.rename(self.path / name, old)
+                    placed.append(old)
         except OSError:
-            for name in reversed(moved):
-                (self.target / name).unlink(missing_ok=True)
-                if (aside / name).exists():
-                    os.rename(aside / name, self.target / name)
+            for new in placed:
+                new.unlink()
+            for kept in aside.iterdir():
+                os.rename(kept, self._real_target / kept.name)
             raise
-
-
-def _make_parents(folder: Path) -> list[Path]:
-    """Make ``folder``; returns what had to be made, innermost first."""
-    made = [one for one in (folder, *folder.parents) if not one.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    return made
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def stereo_int16(left: Pcm, right: Pcm) -> NDArray[np.int16]:
@@ -128,27 +139,21 @@ class WavWriter:
     def __init__(self, path: Path) -> None:
         """Raises ``MediaError`` if ``path`` cannot be written."""
         self._path = path
-        try:
-            self._file = wave.open(str(path), "wb")
-        except OSError as error:
-            raise MediaError(f"{path}: cannot be written ({describe(error)})") from error
+        with writing(self._path):
+            self._file = wave.Wave_write(str(path))
         self._file.setnchannels(2)
         self._file.setsampwidth(2)
         self._file.setframerate(SAMPLE_RATE_HZ)
 
     def write(self, left: Pcm, right: Pcm) -> None:
         """Append ``(samples,)`` of each side. Raises ``MediaError``."""
-        try:
+        with writing(self._path):
             self._file.writeframes(stereo_int16(left, right).tobytes())
-        except OSError as error:
-            raise MediaError(f"{self._path}: cannot be written ({describe(error)})") from error
 
     def close(self) -> None:
         """Complete the header. Raises ``MediaError``."""
-        try:
+        with writing(self._path):
             self._file.close()
-        except OSError as error:
-            raise MediaError(f"{self._path}: cannot be written ({describe(error)})") from error
 
 
 def film_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -172,13 +177,11 @@ class FilmWriter:
         self._picture = np.zeros((self._height, self._width, 3), np.uint8)
         self._turn = 0
         self._samples = 0
-        try:
+        with writing(self._path):
             self._container = av.open(str(path), "w", format="mp4")
             self._video = self._add_video()
             self._audio: AudioStream = self._container.add_stream("aac", rate=SAMPLE_RATE_HZ, layout="stereo")
             self._audio.bit_rate = AUDIO_BIT_RATE
-        except (av.FFmpegError, OSError) as error:
-            raise MediaError(f"{path}: cannot be written ({describe(error)})") from error
 
     def _add_video(self) -> VideoStream:
         codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
@@ -195,11 +198,11 @@ class FilmWriter:
 
         Raises ``MediaError``.
         """
-        try:
+        with writing(self._path):
             if picture is not None:
                 frame = VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
                 fitted = frame.reformat(self._width, self._height, "rgb24", interpolation=Interpolation.AREA)
-                self._picture = fitted.to_ndarray()
+                self._picture = fitted.to_ndarray().astype(np.uint8, copy=False)
             frame = VideoFrame.from_ndarray(self._picture, format="rgb24")
             frame.pts, frame.time_base = self._turn, Fraction(TURN_MS, 1000)
             self._container.mux(self._video.encode(frame))
@@ -207,20 +210,17 @@ class FilmWriter:
             sound = AudioFrame.from_ndarray(interleaved, format="s16", layout="stereo")
             sound.sample_rate, sound.pts, sound.time_base = SAMPLE_RATE_HZ, self._samples, Fraction(1, SAMPLE_RATE_HZ)
             self._container.mux(self._audio.encode(sound))
-        except (av.FFmpegError, OSError) as error:
-            raise MediaError(f"{self._path}: cannot be written ({describe(error)})") from error
         self._turn += 1
         self._samples += len(left)
 
     def close(self) -> None:
         """Write what the encoders still hold and the index. Raises ``MediaError``."""
-        try:
+        with writing(self._path):
             self._container.mux(self._video.encode(None))
             self._container.mux(self._audio.encode(None))
             self._container.close()
-        except (av.FFmpegError, OSError) as error:
-            raise MediaError(f"{self._path}: cannot be written ({describe(error)})") from error
 
     def abort(self) -> None:
-        """Close the file as it is: it will be thrown away."""
-        self._container.close()
+        """Close the file as it is: it will be thrown away, so it does not matter if that fails."""
+        with suppress(av.FFmpegError, OSError):
+            self._container.close()
