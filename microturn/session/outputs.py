@@ -22,6 +22,7 @@ SOUND_NAME = "reply.wav"
 FILM_NAME = "reply.mp4"
 PICTURE_NAME = "timeline.png"
 TURNS_NAME = "turns.jsonl"
+OUTPUT_NAMES = (SOUND_NAME, FILM_NAME, PICTURE_NAME, TURNS_NAME)
 
 
 class TurnRecord(msgspec.Struct, frozen=True):

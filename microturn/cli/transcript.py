@@ -1,0 +1,82 @@
+"""What was heard and said, as lines for a person: one line for what belongs together, in the order of the clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from microturn.session.outputs import TurnRecord
+from microturn.turn import TURN_MS
+
+PAUSE_TURNS = 4
+"""Words of one voice that are this many turns apart stand on two lines."""
+HEARD_WIDTH = 38
+
+
+@dataclass(frozen=True)
+class _Phrase:
+    start_turn: int
+    last_turn: int
+    words: list[str]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the transcript and the turn at which it begins."""
+
+    turn: int
+    text: str
+
+
+class Transcript:
+    """Gathers turns and gives lines of the columns time, heard, said.
+
+    A phrase is over after a pause; what is heard is also broken off where the model begins to speak, so that a remark
+    in the middle of a sentence stands in its middle. ``heading`` names the columns.
+    """
+
+    heading = f"{'time':>8}  {'heard':<{HEARD_WIDTH}}  said"
+
+    def __init__(self) -> None:
+        self._heard: _Phrase | None = None
+        self._said: _Phrase | None = None
+
+    def add(self, record: TurnRecord) -> list[Line]:
+        """The lines that are complete after this turn, in the order in which they ended."""
+        lines: list[Line] = []
+        if self._said is not None and record.turn - self._said.last_turn >= PAUSE_TURNS:
+            lines += self._end_said()
+        begins = bool(record.say) and self._said is None
+        if self._heard is not None and record.turn - self._heard.last_turn >= PAUSE_TURNS:
+            lines += self._end_heard()
+        if record.hear:
+            self._heard = _joined(self._heard, record.turn, record.hear)
+        if begins:
+            lines += self._end_heard()
+        if record.say:
+            self._said = _joined(self._said, record.turn, record.say)
+        if record.act is not None:
+            lines.append(_line(record.turn + 1, "", f"({record.act})"))
+        return lines
+
+    def rest(self) -> list[Line]:
+        """The lines that are still open at the end."""
+        return self._end_heard() + self._end_said()
+
+    def _end_heard(self) -> list[Line]:
+        phrase, self._heard = self._heard, None
+        return [] if phrase is None else [_line(phrase.start_turn, " ".join(phrase.words), "")]
+
+    def _end_said(self) -> list[Line]:
+        phrase, self._said = self._said, None
+        # What goes out in a turn is heard one turn later.
+        return [] if phrase is None else [_line(phrase.start_turn + 1, "", " ".join(phrase.words))]
+
+
+def _joined(phrase: _Phrase | None, turn: int, words: str) -> _Phrase:
+    if phrase is None:
+        return _Phrase(turn, turn, [words])
+    return _Phrase(phrase.start_turn, turn, [*phrase.words, words])
+
+
+def _line(turn: int, heard: str, said: str) -> Line:
+    return Line(turn, f"{turn * TURN_MS / 1000:7.1f}s  {heard:<{HEARD_WIDTH}}  {said}".rstrip())
