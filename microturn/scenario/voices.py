@@ -1,0 +1,102 @@
+"""The catalogue of voices: who speaks in training, who is kept for testing, and how each is made to speak.
+
+Held out are whole espeak-ng speakers (over all accents) and one whole engine, festival, so that the figures on
+held-out voices say what a new voice and a new engine do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from microturn.errors import InputError, VoiceError
+from microturn.scenario import espeak, festival, flite
+from microturn.scenario.scenario import Speech, Split
+from microturn.scenario.wordtimes import finish, tokens
+
+Engine = Literal["espeak", "flite", "festival"]
+
+MIN_FACTOR, MAX_FACTOR = 0.5, 2.0
+"""Range of ``rate`` and ``pitch``."""
+
+TRAINING_VARIANTS = (
+    "", "Alex", "Alicia", "Andrea", "Andy", "Denis", "Diogo", "Gene2", "Henrique", "Hugo", "Jacky", "Lee", "Marco",
+    "Mario", "Michael", "Mike", "Mr serious", "Nguyen", "Reed", "RicishayMax", "RicishayMax3", "Storm", "anika",
+    "antonio", "aunty", "benjamin", "boris", "david", "ed", "edward", "edward2", "f1", "f2", "f3", "f4", "grandma",
+    "gustave", "ian", "iven", "iven3", "john", "klatt", "klatt2", "klatt4", "m1", "m2", "m3", "m4", "m5", "m6", "m8",
+    "marcelo", "max", "michel", "miguel", "norbert", "paul", "pedro", "rob", "robert", "sandro", "steph2", "travis",
+    "victor", "zac",
+)  # fmt: skip
+"""espeak-ng's speakers for training, in every accent. Left out of both lists: whispering, croaking and robot voices,
+and those that are hard to understand."""
+
+HELDOUT_VARIANTS = (
+    "Annie", "Gene", "adam", "belinda", "f5", "grandpa", "klatt3", "linda", "m7", "mike2", "pablo", "quincy", "shelby",
+    "steph",
+)  # fmt: skip
+"""espeak-ng's speakers that are never used in training, in any accent."""
+
+
+@dataclass(frozen=True)
+class Voice:
+    """One voice. ``speaker`` is the engine's name for it; ``accent`` is espeak-ng's, ``""`` for other engines."""
+
+    name: str
+    engine: Engine
+    speaker: str
+    accent: str = ""
+
+
+def voices(split: Split) -> tuple[Voice, ...]:
+    """The installed voices of a split, in a fixed order: espeak-ng's first, then the other engine's."""
+    variants = TRAINING_VARIANTS if split == "train" else HELDOUT_VARIANTS
+    found = [
+        Voice(f"espeak/{accent}+{variant}" if variant else f"espeak/{accent}", "espeak", variant, accent)
+        for variant in variants
+        for accent in espeak.ACCENTS
+    ]
+    if split == "train":
+        found += [Voice(f"flite/{speaker}", "flite", speaker) for speaker in flite.installed()]
+    else:
+        found += [Voice(f"festival/{speaker}", "festival", speaker) for speaker in festival.installed()]
+    return tuple(found)
+
+
+def draw_voice(rng: np.random.Generator, split: Split, other_engine_share: float = 0.2) -> Voice:
+    """Draw a voice: espeak-ng has hundreds and the other engine three, so the engine is drawn first."""
+    catalogue = voices(split)
+    other = [voice for voice in catalogue if voice.engine != "espeak"]
+    espeak_voices = [voice for voice in catalogue if voice.engine == "espeak"]
+    chosen = other if other and rng.random() < other_engine_share else espeak_voices
+    return chosen[int(rng.integers(len(chosen)))]
+
+
+def assistant_voice() -> Voice:
+    """The voice in which the model answers: flite's *slt*. Raises ``VoiceError`` when it is not installed."""
+    if "slt" not in flite.installed():
+        raise VoiceError("the assistant's voice (flite slt) is not installed: run `make voices`")
+    return Voice("flite/slt", "flite", "slt")
+
+
+def synthesise(voice: Voice, text: str, *, rate: float = 1.0, pitch: float = 1.0) -> Speech:
+    """Say ``text`` (see ``wordtimes.tokens``: lower-case words, commas for pauses, ``a.`` for the letter's name).
+
+    ``rate`` multiplies the speed and ``pitch`` the fundamental frequency, each within 0.5 to 2. Returns 16 kHz mono
+    float32, peak ``wordtimes.PEAK``, with exactly one ``Word`` per word of the text (a letter without its full stop)
+    and at most 10 ms of silence at either end. The same arguments give the same samples. Raises ``InputError`` for a
+    text or factor out of range and ``VoiceError`` when the voice is not installed.
+    """
+    for what, factor in (("rate", rate), ("pitch", pitch)):
+        if not MIN_FACTOR <= factor <= MAX_FACTOR:
+            raise InputError(f"{what} {factor} is outside {MIN_FACTOR} to {MAX_FACTOR}")
+    spoken = tokens(text)
+    match voice.engine:
+        case "espeak":
+            raw = espeak.speak(voice.accent, voice.speaker, spoken, rate, pitch)
+        case "flite":
+            raw = flite.speak(voice.speaker, spoken, rate, pitch)
+        case "festival":
+            raw = festival.speak(voice.speaker, spoken, rate, pitch)
+    return finish(spoken, raw)
