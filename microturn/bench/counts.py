@@ -1,0 +1,63 @@
+"""The RepCount rule: is the last number said after the true last repetition but one the true count?
+
+The online rule of the interaction models' report (Thinking Machines 2026) for RepCount-A; the error is TransRAC's
+normalised mean absolute error (Hu et al. 2022, section 5.1: divided by the true count, to which their code adds 0.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from microturn.bench.events import Said
+from microturn.scenario.scenario import Scenario
+from microturn.scenario.sentences import number_words
+
+MAX_NUMBER = 99
+
+
+@dataclass(frozen=True)
+class CountScore:
+    """Shares of sessions, in [0, 1]. A session without a number counts as the answer 0, and is never right."""
+
+    off_by_one_accuracy: float
+    exact_accuracy: float
+    normalised_error: float
+
+
+@cache
+def _numbers() -> dict[tuple[str, ...], int]:
+    return {tuple(number_words(number).split()): number for number in range(MAX_NUMBER + 1)}
+
+
+def numbers_said(said: Iterable[Said]) -> list[tuple[float, int]]:
+    """(time of the first sound in ms, number) of every number said, in order; "twenty one" is one number."""
+    found = []
+    for run in said:
+        texts = [word.text for word in run.words]
+        index = 0
+        while index < len(texts) and run.num_turns:
+            length = next((k for k in (2, 1) if tuple(texts[index : index + k]) in _numbers()), 0)
+            if length:
+                found.append((run.time_ms(index), _numbers()[tuple(texts[index : index + length])]))
+            index += max(1, length)
+    return found
+
+
+def counted(scenario: Scenario, said: Iterable[Said]) -> int | None:
+    """The system's answer: the last number said after the end of the last repetition but one, or ``None``."""
+    after_ms = scenario.penultimate_end_ms or 0.0
+    answers = [number for time_ms, number in numbers_said(said) if time_ms >= after_ms]
+    return answers[-1] if answers else None
+
+
+def score_counts(answers: Sequence[int | None], true_counts: Sequence[int]) -> CountScore:
+    """Score one answer a session (at least one session)."""
+    pairs = list(zip(answers, true_counts, strict=True))
+    errors = [abs((answer or 0) - count) for answer, count in pairs]
+    return CountScore(
+        off_by_one_accuracy=sum(a is not None and abs(a - count) <= 1 for a, count in pairs) / len(pairs),
+        exact_accuracy=sum(answer == count for answer, count in pairs) / len(pairs),
+        normalised_error=sum(error / (count + 0.1) for error, (_, count) in zip(errors, pairs, strict=True)) / len(pairs),
+    )
