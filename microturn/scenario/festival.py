@@ -55,6 +55,7 @@ _PROGRAM = """
 """
 
 
+@cache
 def installed() -> tuple[str, ...]:
     """The speakers of ``SPEAKERS`` that this machine has."""
     if shutil.which("festival") is None:
@@ -64,13 +65,14 @@ def installed() -> tuple[str, ...]:
 
 
 class _Festival:
-    """One running ``festival --pipe`` with one speaker."""
+    """One running ``festival --pipe``, which loads a speaker when it is first asked for."""
 
-    def __init__(self, speaker: str) -> None:
+    def __init__(self) -> None:
         program = shutil.which("festival")
-        if program is None or speaker not in installed():
-            raise VoiceError(f"festival's voice {speaker!r} is not installed: run `make voices`")
+        if program is None:
+            raise VoiceError("festival is not installed: run `make voices`")
         self._lock = threading.Lock()
+        self._loaded: set[str] = set()
         self._folder = tempfile.TemporaryDirectory(prefix="microturn-festival-")
         self._process = subprocess.Popen(
             [program, "--pipe"],
@@ -81,19 +83,22 @@ class _Festival:
         )
         # Also runs at the interpreter's end.
         weakref.finalize(self, _end, self._process, self._folder)
-        self._write(f"(voice_{speaker})\n(lex.add.entry '(\"{_LETTER_A}\" nn (((ey) 1))))\n{_PROGRAM}")
+        self._write(_PROGRAM)
 
     def _write(self, scheme: str) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(scheme)
         self._process.stdin.flush()
 
-    def say(self, text: str, rate: float) -> RawSpeech:
+    def say(self, speaker: str, text: str, rate: float) -> RawSpeech:
         """Speak ``text``. Raises ``VoiceError`` if festival ends."""
         path = Path(self._folder.name) / "speech.wav"
         spans = []
         with self._lock:
-            self._write(f'(microturn_say "{text}" {1 / rate:.4f} {rate:.4f} "{path}")\n')
+            if speaker not in self._loaded:
+                self._write(f"(voice_{speaker})\n(lex.add.entry '(\"{_LETTER_A}\" nn (((ey) 1))))\n")
+                self._loaded.add(speaker)
+            self._write(f'(voice_{speaker})\n(microturn_say "{text}" {1 / rate:.4f} {rate:.4f} "{path}")\n')
             assert self._process.stdout is not None
             while (line := self._process.stdout.readline()).strip() != _DONE:
                 if not line:
@@ -113,9 +118,9 @@ def _end(process: subprocess.Popen[str], folder: tempfile.TemporaryDirectory[str
 
 
 @cache
-def _festival(speaker: str, process_id: int) -> _Festival:
+def _festival(process_id: int) -> _Festival:
     """The running festival of this process: a forked child must not share its parent's pipe."""
-    return _Festival(speaker)
+    return _Festival()
 
 
 def speak(speaker: str, spoken: Sequence[Token], rate: float, pitch: float) -> RawSpeech:
@@ -124,10 +129,12 @@ def speak(speaker: str, spoken: Sequence[Token], rate: float, pitch: float) -> R
     The pitch is changed by reading the samples faster, which moves the formants as a smaller head would. Raises
     ``VoiceError`` when festival or the speaker is not installed.
     """
+    if speaker not in installed():
+        raise VoiceError(f"festival's voice {speaker!r} is not installed: run `make voices`")
     text = " ".join(
         (_LETTER_A if token.letter and token.word == "a" else token.word) + ("," if token.pause else "")
         for token in spoken
     )
-    raw = _festival(speaker, os.getpid()).say(text, rate / pitch)
+    raw = _festival(os.getpid()).say(speaker, text, rate / pitch)
     spans = tuple((start_s / pitch, end_s / pitch) for start_s, end_s in raw.spans)
     return RawSpeech(raw.samples, raw.rate_hz * pitch, spans)
