@@ -1,0 +1,19 @@
+"""The scenario families: one builder a file, each a function that adds one scenario to a ``Timeline``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from microturn.scenario.families import count, cue, free, idle, say, time
+from microturn.scenario.timeline import Timeline
+
+Builder = Callable[[Timeline], None]
+
+FAMILIES: dict[str, Builder] = {
+    "say": say.build,
+    "time": time.build,
+    "cue": cue.build,
+    "count": count.build,
+    "free": free.build,
+    "idle": idle.build,
+}

@@ -1,0 +1,58 @@
+"""``say``: repeat after me, spell, answer a greeting; spoken or typed, one to three requests a session."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from microturn.scenario.families import free
+from microturn.scenario.scenario import Split
+from microturn.scenario.sentences import SPELLABLE_WORDS, combination, plain_sentence
+from microturn.scenario.timeline import REPLY_LATE_MS, Timeline, estimate_ms
+from microturn.scenario.wordings import GREETINGS, SAY, SPELL, combination_split
+from microturn.turn import TURN_MS
+
+TYPED_SHARE = 0.2
+
+
+def build(timeline: Timeline) -> None:
+    """One to three requests with pauses, sometimes with a remark that asks nothing before or between them."""
+    rng = timeline.rng
+    for _ in range(int(rng.choice([1, 2, 2, 3]))):
+        timeline.pause(300.0, 1500.0)
+        if rng.random() < 0.2:
+            timeline.speak(
+                plain_sentence(rng, timeline.split) if rng.random() < 0.5 else free.word_run(timeline), matters=False
+            )
+            timeline.pause(600.0, 1500.0)
+        request, reply = draw_request(rng, timeline.split)
+        if rng.random() < TYPED_SHARE:
+            end_ms = _answer_typed(timeline, request, reply)
+        else:
+            end_ms = timeline.answer(reply, timeline.speak(request)[-1].end_ms)
+        timeline.wait_until(end_ms)
+
+
+def draw_request(rng: np.random.Generator, split: Split) -> tuple[str, str]:
+    """A request of the split and the words that answer it."""
+    kind = rng.random()
+    if kind < 0.15:
+        replies = tuple(GREETINGS)
+        reply = replies[int(rng.integers(len(replies)))]
+        return GREETINGS[reply].draw(rng, split, polite=False), reply
+    if kind < 0.30:
+        words = [word for word in SPELLABLE_WORDS if combination_split("spell", word) == split]
+        word = words[int(rng.integers(len(words)))]
+        return SPELL.draw(rng, split, x=word), " ".join(f"{letter}." for letter in word)
+    words_said = combination(rng, split, int(rng.choice([1, 1, 2, 2, 3, 4])))
+    text = " ".join(words_said)
+    if len(words_said) == 2 and rng.random() < 0.4:
+        text = " and ".join(words_said)
+    return SAY.draw(rng, split, x=text), text
+
+
+def _answer_typed(timeline: Timeline, request: str, reply: str) -> float:
+    """A typed request is answered in the turn after the one it came in; returns the planned end of the answer."""
+    turn, cause_ms = timeline.type(request)
+    at_ms = timeline.say(reply, turn + 1)
+    timeline.expect(reply, at_ms, at_ms - cause_ms, REPLY_LATE_MS + TURN_MS, cause_ms)
+    return at_ms + estimate_ms(reply)

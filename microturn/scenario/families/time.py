@@ -1,0 +1,99 @@
+"""``time``: once after a delay, every n seconds until told to stop, two timers at once."""
+
+from __future__ import annotations
+
+from microturn.scenario.families import free
+from microturn.scenario.lexicon import NUMBERS
+from microturn.scenario.sentences import combination
+from microturn.scenario.timeline import Timeline
+from microturn.scenario.wordings import EVERY, ONCE, STOP, TWO_TIMERS, combination_split
+from microturn.turn import TURN_MS
+
+WINDOW_MS = 400.0
+"""Said this much before or after the exact time counts as on time."""
+TALK_SHARE = 0.35
+"""Share of sessions in which the user goes on talking while the time runs."""
+
+
+def build(timeline: Timeline) -> None:
+    """One of the three kinds of request, and what the user says meanwhile."""
+    timeline.pause(200.0, 2000.0)
+    kind = timeline.rng.random()
+    if kind < 0.5:
+        _once(timeline)
+    elif kind < 0.78:
+        _every(timeline)
+    else:
+        _two_timers(timeline)
+
+
+def _once(timeline: Timeline) -> None:
+    content, seconds = _draw_timer(timeline, 2, 10)
+    request = ONCE.draw(timeline.rng, timeline.split, x=content, n=NUMBERS[seconds])
+    end_ms = timeline.speak(request)[-1].end_ms
+    due_ms = end_ms + 1000.0 * seconds
+    _say_at(timeline, content, due_ms, end_ms)
+    _talk(timeline, due_ms + 500.0)
+    timeline.wait_until(timeline.busy_until_ms)
+
+
+def _two_timers(timeline: Timeline) -> None:
+    """Two different things at least two seconds apart, asked for in either order."""
+    rng = timeline.rng
+    while True:
+        timers = [_draw_timer(timeline, 2, 10, words=1) for _ in range(2)]
+        if timers[0][0] != timers[1][0] and abs(timers[0][1] - timers[1][1]) >= 2:
+            break
+    (first, first_seconds), (second, second_seconds) = timers
+    numbers = {"n": NUMBERS[first_seconds], "m": NUMBERS[second_seconds]}
+    request = TWO_TIMERS.draw(rng, timeline.split, x=first, y=second, **numbers)
+    end_ms = timeline.speak(request)[-1].end_ms
+    for content, seconds in sorted(timers, key=lambda timer: timer[1]):
+        _say_at(timeline, content, end_ms + 1000.0 * seconds, end_ms)
+    _talk(timeline, end_ms + 1000.0 * max(first_seconds, second_seconds))
+    timeline.wait_until(timeline.busy_until_ms)
+
+
+def _every(timeline: Timeline) -> None:
+    """Two to four repetitions, then the user says stop well before the next one, and nothing follows."""
+    rng = timeline.rng
+    content, seconds = _draw_timer(timeline, 2, 5)
+    interval_ms = 1000.0 * seconds
+    request = EVERY.draw(rng, timeline.split, x=content, n=NUMBERS[seconds])
+    end_ms = timeline.speak(request)[-1].end_ms
+    repetitions = int(rng.integers(2, 5))
+    for repetition in range(1, repetitions + 1):
+        _say_at(timeline, content, end_ms + repetition * interval_ms, end_ms)
+    last_due_ms = end_ms + repetitions * interval_ms
+    stop = timeline.speaker.speak(STOP.draw(rng, timeline.split, polite=False))
+    latest_ms = last_due_ms + interval_ms - stop.words[-1].end_ms - 500.0
+    earliest_ms = min(last_due_ms + 250.0, latest_ms)
+    stop_ms = rng.uniform(earliest_ms, latest_ms)
+    _talk(timeline, stop_ms - 400.0)
+    timeline.wait_until(stop_ms)
+    timeline.place(stop)
+    # What would have been the next repetition belongs to the session: saying it is an error.
+    timeline.wait_until(last_due_ms + interval_ms + 600.0)
+
+
+def _draw_timer(timeline: Timeline, low: int, high: int, words: int | None = None) -> tuple[str, int]:
+    """What to say and the delay in seconds, a combination of the split."""
+    rng = timeline.rng
+    while True:
+        content = " ".join(combination(rng, timeline.split, words or int(rng.choice([1, 1, 2]))))
+        seconds = int(rng.integers(low, high + 1))
+        if combination_split(content, NUMBERS[seconds]) == timeline.split:
+            return content, seconds
+
+
+def _say_at(timeline: Timeline, content: str, due_ms: float, cause_ms: float) -> None:
+    """The model says ``content`` from the turn's edge that is nearest to ``due_ms``."""
+    timeline.say(content, round(due_ms / TURN_MS) - 1)
+    timeline.expect(content, due_ms, WINDOW_MS, WINDOW_MS, cause_ms)
+
+
+def _talk(timeline: Timeline, until_ms: float) -> None:
+    """In some sessions the user says things that ask nothing, done by ``until_ms``."""
+    if timeline.rng.random() < TALK_SHARE:
+        timeline.pause(500.0, 1500.0)
+        free.talk(timeline, until_ms)

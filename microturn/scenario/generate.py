@@ -1,0 +1,88 @@
+"""Scenarios by family, seed and split: the same three give the same bits, on one machine with the same voices installed."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from microturn.errors import InputError
+from microturn.scenario.families import FAMILIES
+from microturn.scenario.scenario import Scenario, Split
+from microturn.scenario.timeline import Timeline
+from microturn.turn import TURN_MS
+
+STRING = "string"
+"""The family name of several scenarios joined in one session."""
+SPLITS: tuple[Split, ...] = ("train", "heldout")
+PART_MS = 45_000.0
+"""Length of one part of a long string, before its last scenario is over."""
+
+
+def generate(family: str, seed: int, split: Split, *, data: Path | None = None, assistant: bool = True) -> Scenario:
+    """One scenario of ``family`` (a key of ``FAMILIES``, or ``string``).
+
+    ``data`` is a folder with real recordings (``speech/``, ``sounds/``, ``video/``) to mix in. Without ``assistant`` the
+    model's side is silent (words are evenly spaced and its voice need not be installed); the user's side and the events
+    stay the same. Raises ``InputError`` for an unknown family or split and ``VoiceError`` if the assistant's voice is missing.
+    """
+    if family == STRING:
+        target_ms = float(_generator(STRING, seed, split, 1).uniform(15_000.0, 35_000.0))
+        return generate_string(seed, split, target_ms, data=data, assistant=assistant)
+    if family not in FAMILIES:
+        raise InputError(f"family {family}: unknown, expected one of {', '.join([*FAMILIES, STRING])}")
+    timeline = Timeline(_generator(family, seed, split), split, data=data, assistant=assistant)
+    timeline.kind = family
+    FAMILIES[family](timeline)
+    return timeline.finish(family, tail_ms=float(timeline.rng.uniform(600.0, 1500.0)))
+
+
+def generate_string(
+    seed: int, split: Split, target_ms: float, *, data: Path | None = None, assistant: bool = True
+) -> Scenario:
+    """Two or more scenarios of any family on one clock, 0.5 to 2 s apart, until ``target_ms`` is reached.
+
+    Half of the time another voice goes on; a rule is ended with "stop" before the next scenario. Each event's ``kind``
+    is its own family. Raises as ``generate``.
+    """
+    rng = _generator(STRING, seed, split)
+    timeline = Timeline(rng, split, data=data, assistant=assistant)
+    timeline.strung = True
+    scenarios = 0
+    while scenarios < 2 or timeline.now_ms < target_ms:
+        if scenarios:
+            timeline.wait_until(timeline.busy_until_ms)
+            timeline.pause(500.0, 2000.0)
+            if rng.random() < 0.5:
+                timeline.change_speaker()
+        timeline.kind = str(rng.choice(list(FAMILIES)))
+        FAMILIES[timeline.kind](timeline)
+        scenarios += 1
+    timeline.true_count = timeline.penultimate_end_ms = None
+    return timeline.finish(STRING, tail_ms=float(rng.uniform(600.0, 1500.0)))
+
+
+def string_parts(
+    seed: int, split: Split, target_ms: float, *, data: Path | None = None, assistant: bool = True
+) -> Iterator[tuple[int, Scenario]]:
+    """A session of at least ``target_ms``, made piece by piece: yields (first turn, part), one after the other.
+
+    Times within a part count from its own first turn. Every part ends with nothing left to say.
+    """
+    first_turn = 0
+    part_seed = _generator(STRING, seed, split, 2).integers(2**31)
+    while first_turn * TURN_MS < target_ms:
+        part = generate_string(int(part_seed), split, PART_MS, data=data, assistant=assistant)
+        yield first_turn, part
+        first_turn += part.num_turns
+        part_seed += 1
+
+
+def _generator(family: str, seed: int, split: Split, stream: int = 0) -> np.random.Generator:
+    if split not in SPLITS:
+        raise InputError(f"split {split}: unknown, expected one of {', '.join(SPLITS)}")
+    if seed < 0:
+        raise InputError(f"seed {seed}: must not be negative")
+    return np.random.default_rng([zlib.crc32(family.encode()), seed, SPLITS.index(split), stream])
