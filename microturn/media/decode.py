@@ -31,6 +31,8 @@ from microturn.turn import SAMPLE_RATE_HZ, Frame, Pcm
 HOLE_S = 0.06
 """Timestamps that jump ahead by more than this are a hole in the recording; less is rounding of the container."""
 MAX_HOLE_S = 3600.0
+SEAMLESS_FORMATS = frozenset({"flac", "mp3", "wav"})
+"""Formats in which nothing can be left out: FFmpeg skips what is damaged in them, which looks like a hole."""
 END_TOLERANCE_S = 0.5
 """A file that ends earlier than it declares by more than this (and one picture) was cut."""
 
@@ -96,7 +98,9 @@ class MonoResampler:
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
         pieces = self.flush() if kind != self._kind else []
         if self._resampler is None:
-            self._resampler, self._kind = AudioResampler("flt", "mono", SAMPLE_RATE_HZ), kind
+            # FFmpeg's own float mix of two channels to one is 3 dB louder than each: take their mean instead.
+            layout = "mono" if frame.layout.nb_channels == 1 else "stereo"
+            self._resampler, self._kind = AudioResampler("fltp", layout, SAMPLE_RATE_HZ), kind
         self._time_s = frame.time or self._time_s
         return pieces + self._checked(self._resampler.resample(frame))
 
@@ -107,7 +111,7 @@ class MonoResampler:
         return rest
 
     def _checked(self, frames: list[AudioFrame]) -> list[Pcm]:
-        pieces = [frame.to_ndarray().reshape(-1) for frame in frames]
+        pieces = [frame.to_ndarray().mean(axis=0) for frame in frames]
         if not all(np.isfinite(pcm).all() for pcm in pieces):
             raise MediaError(f"{self._path}: the sound at {self._time_s:.2f} s has a sample that is not a number")
         return [np.clip(pcm, -1.0, 1.0).astype(np.float32) for pcm in pieces]
@@ -128,6 +132,7 @@ class FilePass:
             audio, video = _streams(container)
             if audio is None and video is None:
                 raise MediaError(f"{path}: has neither audio nor video")
+            self._seamless = container.format.name in SEAMLESS_FORMATS
             self.duration_s = _duration_s(container, audio, video)
             self._declared_end_s = self._declared_end(container, audio, video)
             audio_index = None if audio is None else audio.index
@@ -166,6 +171,8 @@ class FilePass:
             assert isinstance(frame, AudioFrame)
             time_s = frame.time if frame.time is not None else (expected_s or self._origin_s)
             if expected_s is None or time_s - expected_s > HOLE_S:
+                if self._seamless and expected_s is not None:
+                    raise MediaError(f"{self.path}: is damaged: the sound from {expected_s:.2f} s on cannot be decoded")
                 self._check_jump(self._origin_s if expected_s is None else expected_s, time_s)
                 for pcm in resampler.flush():
                     yield AudioChunk(position, pcm)

@@ -1,18 +1,21 @@
-"""What the first and last bytes of a file tell about its completeness, where FFmpeg stays silent.
+"""What the structure of a file tells about its completeness, where FFmpeg stays silent.
 
-FFmpeg plays a cut WAV or Ogg file to wherever it stops and reports the shorter length as if it were the true one;
-a cut MP4 it refuses only after everything before the cut has been played, or without saying why.
+FFmpeg plays a cut WAV or Ogg file to wherever it stops and reports the shorter length as if it were the true one; it
+leaves out damaged Ogg pages, and what follows moves up; a cut MP4 it refuses only after everything before the cut has
+been played, or without saying why.
 """
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 from microturn.errors import MediaError
 
 UNKNOWN_SIZE = 0xFFFFFFFF
 """A WAV written to a pipe states this size (or 0): its length is not known."""
-OGG_PAGE_MAX_BYTES = 27 + 255 + 255 * 255
+ALL_ONES = 0xFFFFFFFF
+MIRRORED_BYTES = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 EXACT_FORMATS = frozenset({"mov", "mp4", "matroska", "webm", "flac", "wav"})
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -29,14 +32,12 @@ def check_complete(path: Path) -> None:
             raise MediaError(f"{path}: is empty")
         with path.open("rb") as file:
             head = file.read(24)
-            file.seek(max(0, size - OGG_PAGE_MAX_BYTES))
-            tail = file.read()
     except OSError as error:
         raise MediaError(f"{path}: cannot be read ({error.strerror})") from error
     if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
         _check_wav(path, size)
     elif head[:4] == b"OggS":
-        _check_ogg(path, tail)
+        _check_ogg(path, size)
     elif head[4:8] == b"ftyp":
         _check_mp4(path, size)
     elif head[:8] == PNG_SIGNATURE and len(head) == 24:
@@ -62,13 +63,28 @@ def _check_wav(path: Path, size: int) -> None:
     raise MediaError(f"{path}: is truncated: it ends before its sound begins")
 
 
-def _check_ogg(path: Path, tail: bytes) -> None:
-    """The last page states its own size (RFC 3533, section 6): it must end where the file ends."""
-    start = tail.rfind(b"OggS")
-    page = tail[start:] if start >= 0 else b""
-    complete = len(page) >= 27 and len(page) >= 27 + page[26]
-    if not complete or len(page) < 27 + page[26] + sum(page[27 : 27 + page[26]]):
-        raise MediaError(f"{path}: is truncated: its last Ogg page is incomplete")
+def _check_ogg(path: Path, size: int) -> None:
+    """Walk the pages (RFC 3533, section 6): each lies whole in the file and has the checksum that it states."""
+    with path.open("rb") as file:
+        position = 0
+        while position < size:
+            header = file.read(27)
+            sizes = file.read(header[26]) if len(header) == 27 else b""
+            if header[:4] != b"OggS"[: len(header)]:
+                raise MediaError(f"{path}: is damaged at byte {position}: no Ogg page begins there")
+            page_size = 27 + len(sizes) + sum(sizes)
+            page = header + sizes + file.read(sum(sizes))
+            if len(header) < 27 or len(sizes) < header[26] or len(page) < page_size:
+                raise MediaError(f"{path}: is truncated: its last Ogg page is incomplete")
+            if ogg_checksum(page[:22] + bytes(4) + page[26:]) != int.from_bytes(page[22:26], "little"):
+                raise MediaError(f"{path}: is damaged at byte {position}: the checksum of an Ogg page is wrong")
+            position += page_size
+
+
+def ogg_checksum(data: bytes) -> int:
+    """CRC-32 as Ogg computes it: the polynomial of zlib's, with bits in the other order and nothing inverted."""
+    mirrored = zlib.crc32(data.translate(MIRRORED_BYTES), ALL_ONES) ^ ALL_ONES
+    return int(f"{mirrored:032b}"[::-1], 2)
 
 
 def _check_mp4(path: Path, size: int) -> None:
