@@ -1,0 +1,36 @@
+"""Every error a user can meet, as one tree.
+
+    MicroturnError              exit code 2, one line: the thing and the cause
+    ├─ MediaError               a file cannot be read, decoded or written
+    ├─ InputError               an argument or a turn's input is not acceptable
+    ├─ WeightsError             weights are missing, damaged or of another size
+    ├─ VoiceError               a speech engine or a voice is not installed
+    └─ CorpusError              a corpus is missing, damaged or made by another generator
+
+The command line prints the message of any of these and exits with 2; everything else is a bug and shows
+its traceback.
+"""
+
+
+class MicroturnError(Exception):
+    """Base of all errors that are not bugs. The message names the thing and the cause in one line."""
+
+
+class MediaError(MicroturnError):
+    """A media file is missing, empty, truncated, of no known kind, or cannot be written."""
+
+
+class InputError(MicroturnError):
+    """An argument or the input of a turn is outside what is accepted (a NaN sample, a 0x0 frame, ...)."""
+
+
+class WeightsError(MicroturnError):
+    """Weights are missing, damaged, or belong to a model of another size."""
+
+
+class VoiceError(MicroturnError):
+    """A speech engine or a voice that was asked for is not installed."""
+
+
+class CorpusError(MicroturnError):
+    """A corpus is missing, damaged, or was made with other settings."""

@@ -1,0 +1,120 @@
+"""The flow head: one hidden state and the last turn's sound to the 20 mel frames of this turn.
+
+Conditional flow matching (Lipman et al. 2022, "Flow Matching for Generative Modeling", section 4.1, optimal-transport
+path): along x_s = (1 - s) x_0 + s x_1 from noise x_0 to frames x_1, a small diffusion transformer (Peebles & Xie 2022)
+learns the velocity x_1 - x_0. It sees the clean frames of the last turn, so the sound goes on without a seam, and a
+coarse guess of the frames, read from the hidden state by its own regression loss as in Matcha-TTS (Mehta et al. 2023,
+section 2.2): the guess teaches the backbone what to say long before the velocity field is good.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from microturn.model.config import ModelConfig
+from microturn.model.mel import MEL_BANDS, TURN_FRAMES
+
+# Shapes: S speaking turns, F frames (20), M bands (80), T flow tokens of a turn, D backbone width, W flow width.
+
+SILENT_MEL = -2.0
+"""Normalised value of silence: the frames of a turn that did not speak."""
+
+
+class FlowBlock(nn.Module):
+    """Transformer layer whose norms are modulated by the condition (adaLN-zero)."""
+
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.up = nn.Linear(width, 3 * width)
+        self.down = nn.Linear(3 * width, width)
+        self.modulate = nn.Linear(width, 6 * width)
+        nn.init.zeros_(self.modulate.weight)
+        nn.init.zeros_(self.modulate.bias)
+
+    def forward(self, x_STW: Tensor, condition_SW: Tensor) -> Tensor:
+        width = x_STW.shape[-1]
+        shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = self.modulate(condition_SW).unsqueeze(1).chunk(6, dim=-1)
+        normed = F.layer_norm(x_STW, (width,)) * (1 + scale_a) + shift_a
+        query, key, value = self.qkv(normed).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        x_STW = x_STW + (1 + gate_a) * self.out(attended)
+        normed = F.layer_norm(x_STW, (width,)) * (1 + scale_f) + shift_f
+        result: Tensor = x_STW + (1 + gate_f) * self.down(F.gelu(self.up(normed)))
+        return result
+
+
+class FlowHead(nn.Module):
+    """Velocity field, its training losses and its sampler."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        flow = config.flow
+        self.num_steps = flow.num_steps
+        self.frames_per_token = flow.frames_per_token
+        self.num_tokens = TURN_FRAMES // flow.frames_per_token
+        values = flow.frames_per_token * MEL_BANDS
+        self.width = flow.width
+        self.condition = nn.Linear(config.backbone.width, flow.width)
+        self.guess_hidden = nn.Linear(config.backbone.width, self.num_tokens * flow.width)
+        self.guess_out = nn.Linear(flow.width, values)
+        self.time = nn.Sequential(nn.Linear(flow.width, flow.width), nn.SiLU(), nn.Linear(flow.width, flow.width))
+        self.noisy_in = nn.Linear(2 * values, flow.width)
+        self.last_in = nn.Linear(values, flow.width)
+        self.place = nn.Parameter(torch.randn(2 * self.num_tokens, flow.width) * 0.02)
+        self.blocks = nn.ModuleList(FlowBlock(flow.width, flow.num_heads) for _ in range(flow.num_layers))
+        self.out = nn.Linear(flow.width, values)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def guess(self, hidden_SD: Tensor) -> tuple[Tensor, Tensor]:
+        """Coarse frames (S, F, M) and the features they were read from (S, T, W)."""
+        features = F.gelu(self.guess_hidden(hidden_SD).unflatten(-1, (self.num_tokens, self.width)))
+        return self.guess_out(features).reshape(-1, TURN_FRAMES, MEL_BANDS), features
+
+    def velocity(
+        self, noisy_SFM: Tensor, time_S: Tensor, hidden_SD: Tensor, guess: tuple[Tensor, Tensor], last_SFM: Tensor
+    ) -> Tensor:
+        """Velocity (S, F, M) at position ``noisy`` and flow time 0..1."""
+        coarse, features = guess
+        condition = F.silu(self.condition(hidden_SD) + self.time(self._time_features(time_S)))
+        now = self.noisy_in(torch.cat([self._group(noisy_SFM), self._group(coarse.detach())], -1)) + features
+        x = torch.cat([self.last_in(self._group(last_SFM)), now], 1) + self.place
+        for block in self.blocks:
+            x = block(x, condition)
+        result: Tensor = self.out(F.layer_norm(x[:, self.num_tokens :], (self.width,)))
+        return result.reshape(noisy_SFM.shape)
+
+    def losses(self, hidden_SD: Tensor, last_SFM: Tensor, target_SFM: Tensor, noise_SFM: Tensor, time_S: Tensor) -> Tensor:
+        """(velocity loss, guess loss), each a mean over all values."""
+        guess = self.guess(hidden_SD)
+        at = time_S[:, None, None]
+        noisy = (1 - at) * noise_SFM + at * target_SFM
+        velocity = self.velocity(noisy, time_S, hidden_SD, guess, last_SFM)
+        flow = F.mse_loss(velocity.float(), (target_SFM - noise_SFM).float())
+        return torch.stack([flow, F.l1_loss(guess[0].float(), target_SFM.float())])
+
+    @torch.no_grad()
+    def sample(self, hidden_SD: Tensor, last_SFM: Tensor, noise_SFM: Tensor) -> Tensor:
+        """Euler integration from ``noise`` (flow time 0) to frames (flow time 1), (S, F, M), normalised units."""
+        x, guess = noise_SFM, self.guess(hidden_SD)
+        for step in range(self.num_steps):
+            time = torch.full((x.shape[0],), step / self.num_steps, device=x.device, dtype=x.dtype)
+            x = x + self.velocity(x, time, hidden_SD, guess, last_SFM) / self.num_steps
+        return x
+
+    def _group(self, frames_SFM: Tensor) -> Tensor:
+        return frames_SFM.reshape(frames_SFM.shape[0], self.num_tokens, self.frames_per_token * MEL_BANDS)
+
+    def _time_features(self, time_S: Tensor) -> Tensor:
+        half = self.width // 2
+        frequency = torch.exp(torch.arange(half, device=time_S.device) * (-math.log(1000.0) / half)) * 100.0
+        angle = time_S.float().unsqueeze(-1) * frequency
+        features = torch.cat([angle.cos(), angle.sin()], -1)
+        return F.pad(features, (0, self.width - 2 * half)).to(self.time[0].weight.dtype)

@@ -1,0 +1,114 @@
+"""The whole network: everything that comes in is embedded into one sequence, and read out by lanes and flow head."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from microturn.model.backbone import Backbone, Tokens, Window
+from microturn.model.config import ModelConfig
+from microturn.model.ear import Ear
+from microturn.model.eye import Eye
+from microturn.model.flow import FlowHead
+from microturn.model.layout import NUM_ENDS, NUM_KINDS, Kind
+from microturn.model.sequence import Sequence
+from microturn.model.state import BackboneState
+from microturn.model.tokens import ACTS, OutputVocabulary
+from microturn.turn import TextSource
+
+# Shapes: B rows, T tokens, D width, V text tokens, O output ids.
+
+
+class Embedder(nn.Module):
+    """Tokens of all kinds to vectors."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width = config.backbone.width
+        self.vocab_size = config.vocab_size
+        self.text = nn.Embedding(config.vocab_size, width)
+        self.kind = nn.Embedding(NUM_KINDS, width)
+        self.end = nn.Embedding(NUM_ENDS, width)
+        self.act = nn.Embedding(len(ACTS), width)
+        self.source = nn.Embedding(len(TextSource), width)
+        self.ear = Ear(config)
+        self.eye = Eye(config)
+        for table in (self.text, self.kind, self.end, self.act, self.source):
+            nn.init.normal_(table.weight, std=0.5 if table is self.text else 0.1)
+
+    def forward(self, sequence: Sequence) -> Tensor:
+        kind, payload = sequence.kind_BT.flatten(), sequence.payload_BT.flatten()
+        valid = sequence.valid_BT.flatten()
+        x = self.kind(kind)
+
+        def put(x: Tensor, where: Tensor, values: Tensor) -> Tensor:
+            return x.index_add(0, where.nonzero().squeeze(1), values.to(x.dtype))
+
+        text = valid & ((kind == Kind.HEAR) | (kind == Kind.SAY) | (kind == Kind.TEXT_IN))
+        x = put(x, text, self.text(payload[text] % self.vocab_size))
+        typed = valid & (kind == Kind.TEXT_IN)
+        x = put(x, typed, self.source(payload[typed] // self.vocab_size))
+        end = valid & (kind == Kind.END)
+        x = put(x, end, self.end(payload[end]))
+        act = valid & (kind == Kind.ACT)
+        x = put(x, act, self.act(payload[act]))
+        x = put(x, valid & (kind == Kind.AUDIO), self.ear(sequence.audio_NFM))
+        x = put(x, valid & (kind == Kind.OWN), self.ear.own_voice(sequence.own_NFM))
+        patch = valid & (kind == Kind.PATCH)
+        x = put(x, patch, self.eye(sequence.patch_NPPC, payload[patch]))
+        return x.unflatten(0, sequence.kind_BT.shape)
+
+
+class LaneHead(nn.Module):
+    """Hidden states to scores over the output ids of ``OutputVocabulary``; text tokens share the input's table."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width = config.backbone.width
+        self.hear = nn.Linear(width, width, bias=False)
+        self.say = nn.Linear(width, width, bias=False)
+        self.control = nn.Linear(width, len(ACTS) + 2)
+        self.hear_bias = nn.Parameter(torch.zeros(config.vocab_size))
+        self.say_bias = nn.Parameter(torch.zeros(config.vocab_size))
+        self.scale = width**-0.5
+
+    def forward(self, hidden_ND: Tensor, text_VD: Tensor) -> Tensor:
+        """(N, D) -> (N, O)."""
+        hear = (self.hear(hidden_ND) @ text_VD.T) * self.scale + self.hear_bias
+        say = (self.say(hidden_ND) @ text_VD.T) * self.scale + self.say_bias
+        return torch.cat([hear, say, self.control(hidden_ND)], -1)
+
+
+class Network(nn.Module):
+    """All parameters but the vocoder's."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.outputs = OutputVocabulary(config.vocab_size)
+        self.embedder = Embedder(config)
+        self.backbone = Backbone(config)
+        self.lanes = LaneHead(config)
+        self.flow = FlowHead(config)
+
+    @property
+    def default_window(self) -> Window:
+        return Window(self.config.memory.window_turns, self.config.memory.text_tokens)
+
+    def forward(self, sequence: Sequence, window: Window | None = None, state: BackboneState | None = None) -> Tensor:
+        """Hidden states (B, T, D): of whole sessions, or of one turn's tokens on top of ``state``."""
+        tokens = Tokens(sequence.turn_BT, sequence.slot_BT, sequence.is_text_BT, sequence.valid_BT)
+        hidden: Tensor = self.backbone(self.embedder(sequence), tokens, window or self.default_window, state)
+        return hidden
+
+    def lane_scores(self, hidden_ND: Tensor) -> Tensor:
+        """Scores (N, O) over what may come next at the positions that predict an output token."""
+        scores: Tensor = self.lanes(hidden_ND, self.embedder.text.weight)
+        return scores
+
+    def num_parameters(self) -> tuple[int, int]:
+        """(all, active for one token): routed experts beyond ``top_k`` do not run."""
+        total = sum(parameter.numel() for parameter in self.parameters())
+        b = self.config.backbone
+        idle = b.num_layers * (b.num_experts - b.top_k) * 3 * b.width * b.expert_width
+        return total, total - idle

@@ -1,0 +1,34 @@
+"""Rotary positions on two axes: the turn index (elapsed time) and the slot within the turn.
+
+Su et al. 2021, "RoFormer", applied to two disjoint parts of each head: the first ``time_dim`` dimensions rotate with
+the turn, the others with the slot. Distances on the time axis are clamped at the memory's window: text that is older
+than the window looks as if it were exactly that old, so a session of hours stays inside what training has met.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+# Shapes: B rows, T tokens, H heads, E dimensions that rotate (even).
+
+TIME_SHORTEST_TURNS = 4.0
+TIME_LONGEST_TURNS = 1600.0
+SLOT_SHORTEST = 4.0
+SLOT_LONGEST = 256.0
+
+
+def frequencies(dim: int, shortest: float, longest: float) -> Tensor:
+    """``dim // 2`` angular frequencies, wavelengths spaced evenly in log from ``shortest`` to ``longest``."""
+    count = dim // 2
+    steps = torch.arange(count, dtype=torch.float32) / max(1, count - 1)
+    return 2 * math.pi / (shortest * (longest / shortest) ** steps)
+
+
+def rotate(x_BTHE: Tensor, angle_BTF: Tensor) -> Tensor:
+    """Rotate pairs (i, i + E/2) of ``x`` by ``angle`` (F = E/2), the same for every head."""
+    cos, sin = angle_BTF.cos().unsqueeze(2), angle_BTF.sin().unsqueeze(2)
+    first, second = x_BTHE.float().chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(x_BTHE.dtype)

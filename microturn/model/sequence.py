@@ -1,0 +1,133 @@
+"""Turns as token sequences: the arrays that the model embeds, for whole sessions and for one turn alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from microturn.model import layout
+from microturn.model.layout import Kind
+
+# Shapes: B rows, T tokens; N tokens of one kind in reading order (row by row, left to right).
+
+_TEXT_KIND_MASK = torch.tensor([kind in layout.TEXT_KINDS for kind in Kind])
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """A batch of token rows. ``payload`` is a text id (TEXT_IN: id + vocabulary size x source), what an END carries,
+    an act's index or a patch's place; 0 for the other kinds. The media of AUDIO, OWN and PATCH tokens follow in
+    reading order."""
+
+    kind_BT: Tensor
+    turn_BT: Tensor
+    slot_BT: Tensor
+    payload_BT: Tensor
+    valid_BT: Tensor
+    audio_NFM: Tensor
+    """uint8 dMel levels (N, 5, 80)."""
+    own_NFM: Tensor
+    """uint8 dMel levels (N, 20, 80)."""
+    patch_NPPC: Tensor
+    """uint8 (N, 40, 40, 3)."""
+
+    @property
+    def is_text_BT(self) -> Tensor:
+        return _TEXT_KIND_MASK.to(self.kind_BT.device)[self.kind_BT] & self.valid_BT
+
+
+class SequenceBuilder:
+    """Collects the tokens of one row."""
+
+    def __init__(self) -> None:
+        self.kinds: list[int] = []
+        self.turns: list[int] = []
+        self.slots: list[int] = []
+        self.payloads: list[int] = []
+        self.audio: list[NDArray[np.uint8]] = []
+        self.own: list[NDArray[np.uint8]] = []
+        self.patches: list[NDArray[np.uint8]] = []
+
+    def __len__(self) -> int:
+        return len(self.kinds)
+
+    def add(self, kind: Kind, turn: int, slot: int, payload: int = 0) -> None:
+        self.kinds.append(kind)
+        self.turns.append(turn)
+        self.slots.append(slot)
+        self.payloads.append(payload)
+
+    def part(self, start: int, stop: int) -> SequenceBuilder:
+        """Tokens ``start`` to ``stop`` with their media."""
+        if start == 0 and len(self) <= stop:
+            return self
+        part = SequenceBuilder()
+        for name in ("kinds", "turns", "slots", "payloads"):
+            setattr(part, name, getattr(self, name)[start:stop])
+        for kind, name in ((Kind.AUDIO, "audio"), (Kind.OWN, "own"), (Kind.PATCH, "patches")):
+            before, inside = self.kinds[:start].count(kind), part.kinds.count(kind)
+            setattr(part, name, getattr(self, name)[before : before + inside])
+        return part
+
+    def add_inputs(
+        self,
+        turn: int,
+        end: int,
+        own_levels: NDArray[np.uint8] | None,
+        text_ids: list[int],
+        patches: NDArray[np.uint8] | None,
+        audio_levels: NDArray[np.uint8] | None,
+    ) -> None:
+        """One turn's input tokens in their order (see ``layout``).
+
+        ``own_levels`` and ``audio_levels`` are (20, 80); ``audio_levels`` None is a gap; ``patches`` is (P, 40, 40, 3).
+        """
+        self.add(Kind.END, turn, layout.SLOT_END, end)
+        if own_levels is not None:
+            self.add(Kind.OWN, turn, layout.SLOT_OWN)
+            self.own.append(own_levels)
+        for index, payload in enumerate(text_ids):
+            self.add(Kind.TEXT_IN, turn, layout.SLOT_TEXT_IN + index % layout.NUM_TEXT_IN_SLOTS, payload)
+        if patches is not None:
+            for place, patch in enumerate(patches):
+                self.add(Kind.PATCH, turn, layout.SLOT_PATCH + place, place)
+                self.patches.append(patch)
+        if audio_levels is None:
+            self.add(Kind.GAP, turn, layout.SLOT_AUDIO)
+        else:
+            for index, levels in enumerate(audio_levels.reshape(layout.AUDIO_TOKENS, -1, audio_levels.shape[1])):
+                self.add(Kind.AUDIO, turn, layout.SLOT_AUDIO + index)
+                self.audio.append(levels)
+
+
+def stack_rows(rows: list[SequenceBuilder], device: torch.device) -> Sequence:
+    """Rows of different lengths to one batch, padded at the end with invalid END tokens."""
+    length = max(1, max(len(row) for row in rows))
+
+    def pad(values: list[list[int]]) -> Tensor:
+        array = np.zeros((len(values), length), np.int64)
+        for index, row in enumerate(values):
+            array[index, : len(row)] = row
+        return torch.from_numpy(array).to(device)
+
+    valid = np.zeros((len(rows), length), bool)
+    for index, row in enumerate(rows):
+        valid[index, : len(row)] = True
+
+    def media(parts: list[NDArray[np.uint8]], shape: tuple[int, ...]) -> Tensor:
+        return torch.from_numpy(np.stack(parts) if parts else np.zeros((0, *shape), np.uint8)).to(device)
+
+    return Sequence(
+        kind_BT=pad([row.kinds for row in rows]),
+        turn_BT=pad([row.turns for row in rows]),
+        slot_BT=pad([row.slots for row in rows]),
+        payload_BT=pad([row.payloads for row in rows]),
+        valid_BT=torch.from_numpy(valid).to(device),
+        audio_NFM=media([part for row in rows for part in row.audio], (5, 80)),
+        own_NFM=media([part for row in rows for part in row.own], (20, 80)),
+        patch_NPPC=media([part for row in rows for part in row.patches], (40, 40, 3)),
+    )

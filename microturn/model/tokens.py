@@ -1,0 +1,75 @@
+"""Text tokens and the ids of everything that the model can put out.
+
+Text is byte-level BPE (``tokenizer.json`` beside this file). A word is encoded with its leading space, so that the
+texts of consecutive turns can simply be concatenated. The output ids of one turn are, in one softmax:
+
+    [0, V)              hear token
+    [V, 2V)             say token
+    [2V, 2V + A)        act
+    2V + A              <listen>     the last two end the turn
+    2V + A + 1          <speak>
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from microturn.errors import WeightsError
+from microturn.turn import Act
+
+ACTS: tuple[Act, ...] = tuple(Act)
+TOKENIZER_FILE = Path(__file__).with_name("tokenizer.json")
+
+
+class OutputVocabulary:
+    """Where the lanes lie in the softmax over what a turn can put out, for ``vocab_size`` text tokens."""
+
+    def __init__(self, vocab_size: int) -> None:
+        self.vocab_size = vocab_size
+        self.say = vocab_size
+        self.act = 2 * vocab_size
+        self.listen = self.act + len(ACTS)
+        self.speak = self.listen + 1
+        self.size = self.speak + 1
+
+
+class TextTokenizer:
+    """Words to ids and back."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self.vocab_size: int = tokenizer.get_vocab_size()
+
+    @classmethod
+    def from_file(cls, path: Path) -> TextTokenizer:
+        """Raises ``WeightsError`` when the file is missing or not a tokenizer."""
+        try:
+            return cls(Tokenizer.from_str(path.read_text(encoding="utf-8")))
+        except OSError as error:
+            raise WeightsError(f"{path}: {error.strerror}") from error
+        except Exception as error:  # the library raises bare Exception for malformed files
+            raise WeightsError(f"{path}: not a tokenizer file ({error})") from error
+
+    def encode_word(self, word: str) -> list[int]:
+        """Ids of one word with its leading space."""
+        return list(self._tokenizer.encode(" " + word).ids)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text; every word with its leading space."""
+        return [token for word in text.split() for token in self.encode_word(word)]
+
+    def decode(self, ids: list[int]) -> str:
+        """Text of ids, leading space kept; bytes that do not form a character come out as U+FFFD."""
+        return str(self._tokenizer.decode(ids, skip_special_tokens=False))
+
+    def to_json(self) -> str:
+        return str(self._tokenizer.to_str())
+
+
+@lru_cache(maxsize=1)
+def default_tokenizer() -> TextTokenizer:
+    """The tokenizer of the packaged weights."""
+    return TextTokenizer.from_file(TOKENIZER_FILE)

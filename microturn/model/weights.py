@@ -1,0 +1,119 @@
+"""Weights as files: one folder with ``config.json``, ``model.safetensors``, ``vocoder.safetensors``, ``tokenizer.json``.
+
+``load`` takes the name of packaged weights, such a folder, or a repository of the Hugging Face hub. Large tensors are
+stored in half precision and computed in single.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from microturn.errors import InputError, WeightsError
+from microturn.model.config import ModelConfig
+from microturn.model.microturn import Microturn
+from microturn.model.model import Network
+from microturn.model.tokens import TextTokenizer
+from microturn.model.vocoder import Vocoder, VocoderConfig
+
+PACKAGED = Path(__file__).parent.parent / "weights"
+_FILES = ("config.json", "model.safetensors", "vocoder.safetensors", "tokenizer.json")
+
+
+def load(name: str | Path = "nano", *, device: str = "cpu") -> Microturn:
+    """Load weights, ready to run.
+
+    ``name`` is a name of packaged weights (``"nano"``), a folder, or a hub repository (``"owner/name"``). Raises
+    ``WeightsError`` naming what is missing, damaged or of another size.
+    """
+    folder = _find(name)
+    for file in _FILES:
+        if not (folder / file).is_file():
+            raise WeightsError(f"{folder}: {file} is missing")
+    config, vocoder_config = _read_config(folder / "config.json")
+    tokenizer = TextTokenizer.from_file(folder / "tokenizer.json")
+    if tokenizer.vocab_size != config.vocab_size:
+        raise WeightsError(
+            f"{folder}: tokenizer.json has {tokenizer.vocab_size} tokens, the configuration says {config.vocab_size}"
+        )
+    network, vocoder = Network(config), Vocoder(vocoder_config)
+    _fill(network, folder / "model.safetensors")
+    _fill(vocoder, folder / "vocoder.safetensors")
+    return Microturn(network.to(device), vocoder.to(device), tokenizer)
+
+
+def save(
+    folder: Path, config: ModelConfig, network: dict[str, Tensor], vocoder: Vocoder, tokenizer: TextTokenizer
+) -> None:
+    """Write a folder that ``load`` reads."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(_to_half(network), folder / "model.safetensors")
+    save_file(_to_half(vocoder.state_dict()), folder / "vocoder.safetensors")
+    (folder / "tokenizer.json").write_text(tokenizer.to_json(), encoding="utf-8")
+    described = {"model": config.to_dict(), "vocoder": asdict(vocoder.config)}
+    (folder / "config.json").write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+
+
+def _find(name: str | Path) -> Path:
+    packaged, path = PACKAGED / str(name), Path(name)
+    if packaged.is_dir():
+        return packaged
+    if path.exists():
+        if not path.is_dir():
+            raise WeightsError(f"{path}: not a folder of weights")
+        return path
+    if str(name).count("/") == 1 and not str(name).startswith((".", "/")):
+        return _download(str(name))
+    raise WeightsError(f"{name}: neither packaged weights nor a folder")
+
+
+def _download(repository: str) -> Path:
+    # Imported here: most runs never need the hub, and its import takes longer than loading the weights.
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return Path(snapshot_download(repository, allow_patterns=list(_FILES)))
+    except (OSError, HfHubHTTPError, ValueError) as error:
+        raise WeightsError(f"{repository}: cannot be had from the hub ({str(error).splitlines()[0]})") from error
+
+
+def _read_config(path: Path) -> tuple[ModelConfig, VocoderConfig]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return ModelConfig.from_dict(values["model"]), VocoderConfig(**values["vocoder"])
+    except (ValueError, KeyError, TypeError, InputError) as error:
+        raise WeightsError(f"{path}: not a model configuration ({error})") from error
+
+
+def _fill(module: nn.Module, path: Path) -> None:
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path}: damaged ({error})") from error
+    wanted = module.state_dict()
+    if tensors.keys() != wanted.keys():
+        odd = sorted(tensors.keys() ^ wanted.keys())[0]
+        raise WeightsError(f"{path}: of another model (tensor {odd})")
+    for name, tensor in tensors.items():
+        if tensor.shape != wanted[name].shape:
+            raise WeightsError(
+                f"{path}: of another size ({name} is {tuple(tensor.shape)}, expected {tuple(wanted[name].shape)})"
+            )
+        if not torch.isfinite(tensor).all():
+            raise WeightsError(f"{path}: {name} has values that are not numbers")
+    module.load_state_dict({name: tensor.to(wanted[name].dtype) for name, tensor in tensors.items()})
+
+
+def _to_half(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Matrices in half precision, small tensors as they are."""
+    return {
+        name: (value.half() if value.ndim >= 2 else value).detach().contiguous().cpu()
+        for name, value in tensors.items()
+    }

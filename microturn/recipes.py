@@ -1,0 +1,63 @@
+"""Recipes: functions that return everything a run needs. A variant of a run is a few lines of Python here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from microturn.model.config import ModelConfig
+from microturn.model.tokens import default_tokenizer
+from microturn.scenario import practice
+from microturn.scenario.corpus import CorpusConfig
+from microturn.scenario.generate import generate
+from microturn.scenario.scenario import Scenario, Split
+from microturn.train.augment import AugmentConfig
+from microturn.train.data import DataConfig
+from microturn.train.loop import TrainConfig
+from microturn.train.loss import LossConfig
+from microturn.train.optim import OptimConfig
+
+MIXTURE = {
+    "say": 0.20,
+    "time": 0.14,
+    "cue": 0.12,
+    "count": 0.09,
+    "free": 0.16,
+    "idle": 0.05,
+    "string": 0.08,
+    practice.FAMILY: 0.16,
+}
+"""Shares of the families in the default corpus. Speaking is the slower learner, so it gets sessions of its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One whole run: corpus, model, training."""
+
+    name: str
+    model: ModelConfig
+    corpus: CorpusConfig
+    dev_corpus: CorpusConfig
+    train: TrainConfig
+    data: DataConfig
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+
+def make_scenario(family: str, seed: int, split: Split, data: Path | None) -> Scenario:
+    """A scenario of any family of a mixture, speech practice among them."""
+    if family == practice.FAMILY:
+        return practice.practice(seed, split)
+    return generate(family, seed, split, data=data)
+
+
+def nano(data: Path | None = None) -> Recipe:
+    """The default weights: size 3, trained on two CPU cores or, the same, on a GPU."""
+    folder = None if data is None else str(data)
+    return Recipe(
+        name="nano",
+        model=ModelConfig.of_size(3, vocab_size=default_tokenizer().vocab_size),
+        corpus=CorpusConfig(weights=MIXTURE, num_records=12_000, data=folder),
+        dev_corpus=CorpusConfig(weights=MIXTURE, num_records=256, split="heldout", first_seed=500_000, data=folder),
+        train=TrainConfig(num_steps=9_000, loss=LossConfig(max_flow_turns=128), optim=OptimConfig()),
+        data=DataConfig(batch_tokens=4_500),
+    )

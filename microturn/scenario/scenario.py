@@ -1,0 +1,139 @@
+"""A scenario: what the user says, shows and types, and what the model ought to do, on one clock.
+
+All times are milliseconds from the start of the session. The sound of output turn *t* is heard from
+``(t + 1) * TURN_MS`` on, so a reply that starts in turn *t* can depend on everything before that moment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from microturn.turn import TURN_MS, TURN_SAMPLES, Frame, Pcm, TextIn
+
+Split = Literal["train", "heldout"]
+
+HEAR_LAG_MS = 80
+"""A word is written to the hear lane in the turn that contains ``end_ms + HEAR_LAG_MS``: the least right context."""
+REPLY_PAUSE_MS = 160
+"""An answer starts at the first turn's edge at least this long after the request's end: so much silence tells that
+the request is over."""
+
+
+@dataclass(frozen=True)
+class Word:
+    """One spoken word, lower case, with the time of its sound."""
+
+    text: str
+    start_ms: float
+    end_ms: float
+
+
+@dataclass(frozen=True)
+class Speech:
+    """Synthesised or recorded speech: samples at 16 kHz and the words in them (times from the first sample)."""
+
+    pcm: Pcm
+    words: tuple[Word, ...]
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """What the model says from the start of output turn ``turn`` on: heard from ``(turn + 1) * TURN_MS``.
+
+    ``speech.words`` are relative to the utterance's first sample. The utterance occupies ``num_turns`` turns.
+    """
+
+    turn: int
+    speech: Speech
+
+    @property
+    def num_turns(self) -> int:
+        return -(-len(self.speech.pcm) // TURN_SAMPLES)
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something the model is expected to say: ``words`` (lower case, space separated) whose first sound lies within
+    [``at_ms - early_ms``, ``at_ms + late_ms``] on the session's clock.
+
+    ``cause_ms`` is the end of what makes it right to speak (request, cue word, repetition): reaction is measured from
+    it, and no label may come before it. ``kind`` names the family.
+    """
+
+    kind: str
+    words: str
+    at_ms: float
+    early_ms: float
+    late_ms: float
+    cause_ms: float
+
+
+@dataclass
+class Scenario:
+    """One labelled session of ``num_turns`` turns."""
+
+    family: str
+    num_turns: int
+    user: Pcm
+    """The user's side, ``(num_turns * TURN_SAMPLES,)``."""
+    heard: list[Word] = field(default_factory=list)
+    """What the user says, in order of end time: the hear lane."""
+    unlabelled_ms: list[tuple[float, float]] = field(default_factory=list)
+    """Stretches of speech whose words are not known (real recordings): the hear lane is not trained there."""
+    said: list[Utterance] = field(default_factory=list)
+    """What the model ought to say, in order, not overlapping."""
+    frames: dict[int, Frame] = field(default_factory=dict)
+    """Pictures by the turn they come in, (height, width, 3) uint8."""
+    texts: dict[int, tuple[TextIn, ...]] = field(default_factory=dict)
+    """Typed text by the turn it comes in."""
+    gaps: frozenset[int] = frozenset()
+    """Turns whose sound did not arrive."""
+    events: list[Event] = field(default_factory=list)
+    """What is scored, in order of time."""
+    true_count: int | None = None
+    """Repetitions shown (family ``count``)."""
+    penultimate_end_ms: float | None = None
+    """End of the last repetition but one (family ``count``): the RepCount rule reads numbers said after it."""
+
+    def say_labels(self) -> dict[int, list[str]]:
+        """Words of the say lane by output turn: a word belongs to the turn in which its sound starts."""
+        labels: dict[int, list[str]] = {}
+        for utterance in self.said:
+            for word in utterance.speech.words:
+                labels.setdefault(utterance.turn + int(word.start_ms // TURN_MS), []).append(word.text)
+        return labels
+
+    def hear_labels(self) -> dict[int, list[str]]:
+        """Words of the hear lane by turn: a word belongs to the turn that contains its end plus HEAR_LAG_MS."""
+        labels: dict[int, list[str]] = {}
+        for word in sorted(self.heard, key=lambda word: word.end_ms):
+            turn = int((word.end_ms + HEAR_LAG_MS) // TURN_MS)
+            if turn < self.num_turns:
+                labels.setdefault(turn, []).append(word.text)
+        return labels
+
+    def model_pcm(self) -> Pcm:
+        """The model's sound by output turn, ``(num_turns * TURN_SAMPLES,)``: turn *t* at ``[t * TURN_SAMPLES, ...)``,
+        heard one turn later."""
+        pcm = np.zeros(self.num_turns * TURN_SAMPLES, np.float32)
+        for utterance in self.said:
+            start = utterance.turn * TURN_SAMPLES
+            part = utterance.speech.pcm[: len(pcm) - start]
+            pcm[start : start + len(part)] += part
+        return pcm
+
+    def speaking(self) -> list[bool]:
+        """Speak or listen, by output turn."""
+        speaking = [False] * self.num_turns
+        for utterance in self.said:
+            for turn in range(utterance.turn, min(utterance.turn + utterance.num_turns, self.num_turns)):
+                speaking[turn] = True
+        return speaking
+
+
+def first_turn_heard_after(time_ms: float) -> int:
+    """The first output turn whose sound is heard at or after ``time_ms``."""
+    return max(0, int(-(-time_ms // TURN_MS)) - 1)

@@ -1,0 +1,64 @@
+"""Changes of the user's sound in the mel domain: other formants, tilts, bands, levels and noises from one recording.
+
+All act on log-mel frames (turns, 20, 80) of one session and leave the times of words where they are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from microturn.model.mel import LOG_CEIL, LOG_FLOOR, MEL_BANDS, LogMel
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """How far the user's sound is changed; probabilities of the changes that are not always made."""
+
+    formant_low: float = 0.84
+    formant_high: float = 1.19
+    tilt_nats: float = 1.5
+    """Largest tilt, at the top band against the bottom band."""
+    gain_nats: tuple[float, float] = (-3.0, 1.5)
+    band_limit_probability: float = 0.2
+    noise_probability: float = 0.5
+    ripple_nats: float = 0.5
+    """Smooth random equaliser."""
+
+
+def _warp_matrix(factor: float) -> NDArray[np.float32]:
+    """Linear interpolation along the mel axis, (80, 80): band j of the result is band j / factor of the source."""
+    source = np.clip(np.arange(MEL_BANDS) / factor, 0, MEL_BANDS - 1)
+    low = np.minimum(source.astype(int), MEL_BANDS - 2)
+    share = source - low
+    matrix = np.zeros((MEL_BANDS, MEL_BANDS), np.float32)
+    matrix[low, np.arange(MEL_BANDS)] = 1 - share
+    matrix[low + 1, np.arange(MEL_BANDS)] += share
+    return matrix
+
+
+def augment_user(mel: LogMel, rng: np.random.Generator, config: AugmentConfig) -> LogMel:
+    """A changed copy of log-mel frames (..., 80)."""
+    mel = mel @ _warp_matrix(float(rng.uniform(config.formant_low, config.formant_high)))
+    axis = np.linspace(0, 1, MEL_BANDS, dtype=np.float32)
+    curve = rng.uniform(-1, 1) * config.tilt_nats * axis + rng.uniform(*config.gain_nats)
+    for order in (1, 2, 3):
+        curve = curve + rng.normal() * config.ripple_nats / order * np.cos(np.pi * order * axis + rng.uniform(0, 6.28))
+    mel = mel + curve.astype(np.float32)
+    if rng.random() < config.band_limit_probability:
+        top, bottom = rng.integers(52, 80), rng.integers(0, 8)
+        mel[..., top:] = LOG_FLOOR
+        mel[..., :bottom] = np.maximum(mel[..., :bottom] - 6.0, LOG_FLOOR)
+    if rng.random() < config.noise_probability:
+        mel = _add_noise(mel, rng)
+    return np.clip(mel, LOG_FLOOR, LOG_CEIL)
+
+
+def _add_noise(mel: LogMel, rng: np.random.Generator) -> LogMel:
+    """Add stationary noise of a random colour, with the spread that single frames of noise have."""
+    axis = np.linspace(0, 1, MEL_BANDS, dtype=np.float32)
+    level = rng.uniform(-17.5, -10.5) + rng.uniform(-4, 2) * axis
+    noise = level + np.log(rng.gamma(2.0, 0.5, size=mel.shape) + 1e-3)
+    return np.logaddexp(mel, noise).astype(np.float32)

@@ -1,0 +1,71 @@
+"""What training minimises: the lanes' cross-entropy, the flow head's velocity error and its coarse guess."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from microturn.model.backbone import Window
+from microturn.model.model import Network
+from microturn.train.pack import Batch
+
+# Shapes: P predictions, O output ids, S speaking turns, D width.
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """Weights of the parts."""
+
+    flow: float = 0.5
+    guess: float = 1.0
+    max_flow_turns: int = 192
+    """At most so many speaking turns of a batch train the flow head (drawn at random): it costs as much as the
+    backbone."""
+    last_mel_noise: float = 0.25
+    """Largest standard deviation of noise on the fed-back frames, normalised units."""
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Parts of one batch's loss; ``right_P`` tells which predictions were right."""
+
+    total: Tensor
+    lanes: Tensor
+    flow: Tensor
+    guess: Tensor
+    right_P: Tensor
+
+
+def lane_loss(scores_PO: Tensor, batch: Batch, vocab_size: int) -> tuple[Tensor, Tensor]:
+    """(mean cross-entropy, right_P). Where the user's words are unknown the hear lane takes no part."""
+    scores = scores_PO.float()
+    hear_ids = torch.arange(scores.shape[1], device=scores.device) < vocab_size
+    scores = scores.masked_fill(batch.hear_unknown_P[:, None] & hear_ids, float("-inf"))
+    return F.cross_entropy(scores, batch.predict_P), scores.argmax(-1) == batch.predict_P
+
+
+def compute_losses(
+    network: Network, batch: Batch, window: Window, config: LossConfig, generator: torch.Generator
+) -> Losses:
+    """All parts for one batch; ``generator`` (CPU) draws flow times, noise and which turns train the flow head."""
+    hidden_ND = network(batch.sequence, window).flatten(0, 1)
+    scores = network.lane_scores(hidden_ND[batch.predict_at_P])
+    lanes, right = lane_loss(scores, batch, network.config.vocab_size)
+    flow = guess = torch.zeros((), device=hidden_ND.device)
+    num = batch.speak_at_S.shape[0]
+    if num:
+        chosen = torch.randperm(num, generator=generator)[: config.max_flow_turns].to(hidden_ND.device)
+        target, last = batch.mel_SFM[chosen], batch.last_mel_SFM[chosen]
+        time = torch.rand(len(chosen), generator=generator)
+        noise = torch.randn(target.shape, generator=generator)
+        blur = torch.randn(target.shape, generator=generator)
+        blur *= torch.rand(len(chosen), 1, 1, generator=generator) * config.last_mel_noise
+        blur = blur.to(last.device) * (last > -1.999).any(-1).any(-1)[:, None, None]  # silence stays silence
+        flow, guess = network.flow.losses(
+            hidden_ND[batch.speak_at_S[chosen]], last + blur, target, noise.to(last.device), time.to(last.device)
+        )
+    total = lanes + config.flow * flow + config.guess * guess
+    return Losses(total, lanes.detach(), flow.detach(), guess.detach(), right)
