@@ -12,6 +12,7 @@ import ctypes
 import math
 import threading
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import espeakng_loader  # type: ignore[import-untyped]
@@ -66,6 +67,7 @@ class _Event(ctypes.Structure):
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
+@cache
 def variants() -> frozenset[str]:
     """Names of the speakers ("variants") that the wheel brings."""
     return frozenset(path.name for path in (Path(espeakng_loader.get_data_path()) / "voices" / "!v").iterdir())
@@ -77,6 +79,9 @@ def speak(accent: str, variant: str, spoken: Sequence[Token], rate: float, pitch
     ``rate`` multiplies the speed, ``pitch`` the fundamental frequency (within 0.5 to 2). Raises ``VoiceError`` for an
     unknown accent or variant.
     """
+    # espeak-ng itself says nothing about an unknown variant and takes the accent's own speaker.
+    if variant and variant not in variants():
+        raise VoiceError(f"espeak-ng has no speaker {variant!r}")
     name = f"{accent}+{variant}" if variant else accent
     text, places = _markup(spoken)
     # The pitch parameter is logarithmic: 50 is the voice's own, 0 an octave below, 100 an octave above.
@@ -126,7 +131,7 @@ def _markup(spoken: Sequence[Token]) -> tuple[str, list[int]]:
     for token in spoken:
         places.append(len(text))
         # Only "a" is read as a word when it stands alone; its name is given as phonemes.
-        text += "[[eI]]" if token.letter and token.word == "a" else token.word
+        text += "[['eI]]" if token.letter and token.word == "a" else token.word
         text += ", " if token.pause else " "
     return text.rstrip(" ,"), places
 

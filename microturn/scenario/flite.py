@@ -26,6 +26,8 @@ _NO_PITCH_MODEL = frozenset({"rms"})
 _FIRST_SEGMENT_START = b"R:SylStructure.daughter1.daughter1.R:Segment.p.end"
 _LAST_SEGMENT_END = b"R:SylStructure.daughtern.daughtern.R:Segment.end"
 
+_SEED = 1
+
 _LIBRARY_LOCK = threading.Lock()
 
 
@@ -56,6 +58,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "item_daughter": (ctypes.c_void_p, (ctypes.c_void_p,)),
     "ffeature_float": (ctypes.c_float, (ctypes.c_void_p, ctypes.c_char_p)),
     "flite_feat_set_float": (None, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_float)),
+    "srand": (None, (ctypes.c_uint,)),
     "delete_utterance": (None, (ctypes.c_void_p,)),
 }
 
@@ -109,6 +112,8 @@ def speak(speaker: str, spoken: Sequence[Token], rate: float, pitch: float) -> R
     with _LIBRARY_LOCK:
         library.flite_feat_set_float(features, b"duration_stretch", speed_up / rate)
         library.flite_feat_set_float(features, b"f0_shift", pitch / speed_up)
+        # flite's noise comes from the C library's random numbers: seeded, the same words sound the same.
+        library.srand(_SEED)
         utterance = library.flite_synth_text(_markup(spoken).encode(), voice)
         if not utterance:
             raise VoiceError(f"flite's voice {speaker!r} gave no sound")

@@ -125,9 +125,10 @@ def finish(spoken: Sequence[Token], raw: RawSpeech) -> Speech:
 
 
 def tighten(pcm: Pcm, spans: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Cut quiet frames off both ends of every (start, end) in seconds; returns milliseconds, in order, not overlapping.
+    """Fit every (start, end) in seconds to the sound; returns milliseconds, in order, not overlapping.
 
-    A span that is quiet throughout (a swallowed word) keeps its times.
+    Quiet frames are cut off both ends; where a pause lies between two spans, the sound that runs on into it belongs to
+    the word that it touches. A span that is quiet throughout (a swallowed word) keeps its times.
     """
     levels = frame_levels(pcm)
     loud = levels > _QUIET * levels.max(initial=0.0)
@@ -135,16 +136,26 @@ def tighten(pcm: Pcm, spans: Sequence[tuple[float, float]]) -> list[tuple[float,
     length_ms = len(pcm) * 1000 / SAMPLE_RATE_HZ
     edges: list[tuple[float, float]] = []
     floor_ms = 0.0
-    for start_s, end_s in spans:
+    for index, (start_s, end_s) in enumerate(spans):
         start_ms = min(max(start_s * 1000, floor_ms), length_ms)
         end_ms = min(max(end_s * 1000, start_ms), length_ms)
-        inside = np.flatnonzero(loud[int(start_ms // hop_ms) : -int(-end_ms // hop_ms)])
+        ceiling_ms = max(end_ms, min(spans[index + 1][0] * 1000, length_ms)) if index + 1 < len(spans) else length_ms
+        first, last = int(start_ms // hop_ms), int(-(-end_ms // hop_ms))
+        inside = first + np.flatnonzero(loud[first:last])
         if len(inside):
-            begin = int(start_ms // hop_ms)
-            start_ms, end_ms = (
-                max(start_ms, (begin + int(inside[0])) * hop_ms),
-                min(end_ms, (begin + int(inside[-1]) + 1) * hop_ms),
-            )
+            begin, end = int(inside[0]), int(inside[-1]) + 1
+            if begin > first:
+                start_ms = begin * hop_ms
+            else:
+                while begin > 0 and loud[begin - 1]:
+                    begin -= 1
+                start_ms = max(floor_ms, min(start_ms, begin * hop_ms))
+            if end < last:
+                end_ms = end * hop_ms
+            else:
+                while end < len(loud) and loud[end]:
+                    end += 1
+                end_ms = min(ceiling_ms, max(end_ms, end * hop_ms))
         edges.append((start_ms, end_ms))
         floor_ms = end_ms
     return edges
