@@ -35,13 +35,13 @@ def _sounds(data: Path, split: Split) -> tuple[Recording, ...]:
     return recordings.sound_files(data, split)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=4096)
 def _speech(recording: Recording) -> Speech:
     speech = recordings.load_speech(recording)
     return Speech(levelled(speech.pcm), speech.words)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=300)
 def _pcm(path: Path) -> Pcm:
     return recordings.load_pcm(path)
 

@@ -6,8 +6,6 @@ The folder is an input of ``microturn talk`` (``user.wav`` and ``frames/``).
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 import wave
 from dataclasses import asdict
 from pathlib import Path
@@ -17,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from microturn.errors import MediaError
+from microturn.media.writer import AtomicFolder
 from microturn.scenario.scenario import Scenario
 from microturn.turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, Pcm
 
@@ -29,26 +28,17 @@ USER_COLOUR, MODEL_COLOUR, NOTE_COLOUR = "#3b6ea5", "#c0552d", "#8a8a8a"
 
 
 def export(scenario: Scenario, folder: Path) -> None:
-    """Write ``user.wav``, ``model.wav`` (as heard: one turn after it is made), ``labels.json``, ``timeline.png`` and, with pictures,
-    ``frames/MILLISECONDS.png`` into ``folder``.
+    """Write ``user.wav``, ``model.wav`` (as heard: one turn after it is made), ``labels.json``, ``timeline.png`` and,
+    with pictures, ``frames/MILLISECONDS.png`` into ``folder``.
 
-    The folder appears whole or not at all. Raises ``MediaError`` if it exists and is not empty, or cannot be written.
+    The files appear together or not at all. Raises ``MediaError`` if they cannot be written, or would mix with the
+    pictures of another scenario.
     """
-    try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise MediaError(f"{folder}: exists and is not an empty folder")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
-            _write(scenario, part)
-            part.chmod(0o755)
-            if folder.exists():
-                folder.rmdir()
-            part.rename(folder)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
-    except OSError as error:
-        raise MediaError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    if (folder / "frames").exists():
+        raise MediaError(f"{folder}: holds the pictures of another scenario")
+    with AtomicFolder(folder) as target:
+        _write(scenario, target.path)
+        target.commit(sorted(path.name for path in target.path.iterdir()))
 
 
 def _write(scenario: Scenario, folder: Path) -> None:

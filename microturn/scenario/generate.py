@@ -1,4 +1,4 @@
-"""Scenarios by family, seed and split: the same three give the same bits, on one machine with the same voices installed."""
+"""Scenarios by family, seed and split: the same three give the same bits where the same voices are installed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from microturn.errors import InputError
 from microturn.scenario.families import FAMILIES
 from microturn.scenario.scenario import Scenario, Split
 from microturn.scenario.timeline import Timeline
+from microturn.scenario.voices import Voice
 from microturn.turn import TURN_MS
 
 STRING = "string"
@@ -21,26 +22,41 @@ PART_MS = 45_000.0
 """Length of one part of a long string, before its last scenario is over."""
 
 
-def generate(family: str, seed: int, split: Split, *, data: Path | None = None, assistant: bool = True) -> Scenario:
+def generate(
+    family: str,
+    seed: int,
+    split: Split,
+    *,
+    voice: Voice | None = None,
+    data: Path | None = None,
+    assistant: bool = True,
+) -> Scenario:
     """One scenario of ``family`` (a key of ``FAMILIES``, or ``string``).
 
-    ``data`` is a folder with real recordings (``speech/``, ``sounds/``, ``video/``) to mix in. Without ``assistant`` the
-    model's side is silent (words are evenly spaced and its voice need not be installed); the user's side and the events
-    stay the same. Raises ``InputError`` for an unknown family or split and ``VoiceError`` if the assistant's voice is missing.
+    ``data`` is a folder with real recordings (``speech/``, ``sounds/``, ``video/``) to mix in; ``voice`` speaks in
+    place of voices of the split. Without ``assistant`` the model's side is silent (words are evenly spaced and its
+    voice need not be installed); the user's side stays the same. Raises ``InputError`` for an unknown family or split
+    and ``VoiceError`` if a voice is missing.
     """
     if family == STRING:
         target_ms = float(_generator(STRING, seed, split, 1).uniform(15_000.0, 35_000.0))
-        return generate_string(seed, split, target_ms, data=data, assistant=assistant)
+        return generate_string(seed, split, target_ms, voice=voice, data=data, assistant=assistant)
     if family not in FAMILIES:
         raise InputError(f"family {family}: unknown, expected one of {', '.join([*FAMILIES, STRING])}")
-    timeline = Timeline(_generator(family, seed, split), split, data=data, assistant=assistant)
+    timeline = Timeline(_generator(family, seed, split), split, voice=voice, data=data, assistant=assistant)
     timeline.kind = family
     FAMILIES[family](timeline)
     return timeline.finish(family, tail_ms=float(timeline.rng.uniform(600.0, 1500.0)))
 
 
 def generate_string(
-    seed: int, split: Split, target_ms: float, *, data: Path | None = None, assistant: bool = True
+    seed: int,
+    split: Split,
+    target_ms: float,
+    *,
+    voice: Voice | None = None,
+    data: Path | None = None,
+    assistant: bool = True,
 ) -> Scenario:
     """Two or more scenarios of any family on one clock, 0.5 to 2 s apart, until ``target_ms`` is reached.
 
@@ -48,7 +64,7 @@ def generate_string(
     is its own family. Raises as ``generate``.
     """
     rng = _generator(STRING, seed, split)
-    timeline = Timeline(rng, split, data=data, assistant=assistant)
+    timeline = Timeline(rng, split, voice=voice, data=data, assistant=assistant)
     timeline.strung = True
     scenarios = 0
     while scenarios < 2 or timeline.now_ms < target_ms:
@@ -65,7 +81,13 @@ def generate_string(
 
 
 def string_parts(
-    seed: int, split: Split, target_ms: float, *, data: Path | None = None, assistant: bool = True
+    seed: int,
+    split: Split,
+    target_ms: float,
+    *,
+    voice: Voice | None = None,
+    data: Path | None = None,
+    assistant: bool = True,
 ) -> Iterator[tuple[int, Scenario]]:
     """A session of at least ``target_ms``, made piece by piece: yields (first turn, part), one after the other.
 
@@ -74,7 +96,7 @@ def string_parts(
     first_turn = 0
     part_seed = _generator(STRING, seed, split, 2).integers(2**31)
     while first_turn * TURN_MS < target_ms:
-        part = generate_string(int(part_seed), split, PART_MS, data=data, assistant=assistant)
+        part = generate_string(int(part_seed), split, PART_MS, voice=voice, data=data, assistant=assistant)
         yield first_turn, part
         first_turn += part.num_turns
         part_seed += 1

@@ -1,7 +1,7 @@
 """Rooms and noises around the user's voice: what a microphone adds to speech, made by a program.
 
-A session has one ``Acoustics``: a room (a synthetic impulse response with spectral tilt and band limits), one level, and one
-kind of noise at one signal-to-noise ratio. Everything is drawn from the generator that is passed in.
+A session has one ``Acoustics``: a room (a synthetic impulse response with spectral tilt and band limits), one level and
+one kind of noise at one signal-to-noise ratio. Everything is drawn from the generator that is passed in.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def rms(pcm: Pcm) -> float:
 def levelled(pcm: Pcm) -> Pcm:
     """``pcm`` brought to the RMS of a voice, ``SPEECH_RMS``."""
     level = rms(pcm)
-    return pcm * np.float32(SPEECH_RMS / level if level > 0.0 else 1.0)
+    return np.asarray(pcm * (SPEECH_RMS / level if level > 0.0 else 1.0), np.float32)
 
 
 def draw_acoustics(rng: np.random.Generator, babble: bool = True, recording: bool = False) -> Acoustics:
@@ -67,9 +67,9 @@ def draw_acoustics(rng: np.random.Generator, babble: bool = True, recording: boo
 def draw_impulse(rng: np.random.Generator) -> Pcm:
     """Impulse response of a synthetic room, seen through a microphone; first sample first, at most 0.5 s.
 
-    Half of the rooms are dry. The others have a few early reflections and noise that decays by 60 dB in 0.1 to 0.5 s, 3 to 18 dB below
-    the direct sound, so that a word's end stays where the label says. Tilt (up to 6 dB from low to high) and, in one
-    of four, a low-pass at 3.4 to 6.5 kHz follow.
+    Half of the rooms are dry. The others have a few early reflections and noise that decays by 60 dB in 0.1 to 0.5 s,
+    3 to 18 dB below the direct sound, so that a word's end stays where the label says. Tilt (up to 6 dB from low to
+    high) and, in one of four, a low-pass at 3.4 to 6.5 kHz follow.
     """
     if rng.random() < 0.5:
         impulse = np.ones(1)
@@ -101,7 +101,7 @@ def _low_pass(cutoff_hz: float) -> NDArray[np.float64]:
 def apply_room(pcm: Pcm, impulse: Pcm) -> Pcm:
     """``pcm`` heard through the room, same shape."""
     if len(impulse) == 1:
-        return pcm * impulse[0]
+        return np.asarray(pcm * impulse[0], np.float32)
     # Sizes of many small factors keep the transform fast.
     size = -(-(len(pcm) + len(impulse)) // 16_384) * 16_384
     spectrum = np.fft.rfft(pcm, size) * np.fft.rfft(impulse, size)
@@ -115,7 +115,7 @@ def coloured(rng: np.random.Generator, samples: int, exponent: float) -> Pcm:
     if exponent > 0.0:
         spectrum = np.fft.rfft(white)
         hertz = np.maximum(np.arange(len(spectrum), dtype=np.float32) * SAMPLE_RATE_HZ / size, 30.0)
-        white = np.fft.irfft(spectrum * hertz ** np.float32(-exponent / 2.0), size)
+        white = np.fft.irfft(spectrum * hertz ** np.float32(-exponent / 2.0), size).astype(np.float32)
     return _unit(white[:samples])
 
 

@@ -1,4 +1,4 @@
-"""What people say besides requests: loose words, combinations of content words, sentences that ask nothing, talk to others."""
+"""What people say besides requests: loose words, combinations of words, sentences that ask nothing, talk to others."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ CONTENT_SHARE = 0.85
 SPELLABLE_WORDS = tuple(word for word in lexicon.CONTENT if 3 <= len(word) <= 6)
 SLOTS: Mapping[str, tuple[str, ...]] = {
     "colour": lexicon.COLOURS, "object": lexicon.OBJECTS, "thing": lexicon.OBJECTS, "animal": lexicon.ANIMALS,
-    "food": lexicon.FOODS, "snack": lexicon.FOODS, "place": lexicon.PLACES, "name": lexicon.NAMES, "other": lexicon.NAMES,
-    "day": lexicon.WEEKDAYS, "adjective": lexicon.ADJECTIVES, "number": lexicon.NUMBERS,
+    "food": lexicon.FOODS, "snack": lexicon.FOODS, "place": lexicon.PLACES, "name": lexicon.NAMES,
+    "other": lexicon.NAMES, "day": lexicon.WEEKDAYS, "adjective": lexicon.ADJECTIVES, "number": lexicon.NUMBERS,
 }  # fmt: skip
 
 PLAIN = Wordings(
@@ -28,13 +28,16 @@ PLAIN = Wordings(
         "{name} has a {colour} {object}", "we have {food} on {day}", "the {animal} is {adjective}",
         "there is a {object} in my {place}", "{name} and {other} are in the {place}", "it is {adjective} on {day}",
         "i like {food} and {snack}", "they have a {adjective} {animal}", "the {object} is not in the {place}",
-        "{name} was in the {place} on {day}", "this is the {adjective} {object} of {name}", "we saw {number} in the {place}",
-        "i have a {object} and a {thing}", "the {animal} and the {object} are {colour}", "on {day} i was in the {place}",
+        "{name} was in the {place} on {day}", "this is the {adjective} {object} of {name}",
+        "we saw {number} in the {place}",
+        "i have a {object} and a {thing}", "the {animal} and the {object} are {colour}",
+        "on {day} i was in the {place}",
         "she has the {object} and he has the {thing}", "there was {food} in the {place}",
         "you have a {colour} {object}", "his number is {number} and her number is {number}",
     ),
     heldout=(
-        "{name} saw a {animal} on {day}", "the {object} and the {thing} are {adjective}", "there is {food} in the {place}",
+        "{name} saw a {animal} on {day}", "the {object} and the {thing} are {adjective}",
+        "there is {food} in the {place}",
         "on {day} we saw {name} in the {place}", "my {animal} is {colour} and {adjective}",
         "he has a {adjective} {object} in the {place}", "this {object} is not {colour}",
     ),
@@ -45,11 +48,13 @@ ASIDE = Wordings(
     train=(
         "{name} can you see the {object}", "{name} where is my {object}", "hey {name} the {food} is in the {place}",
         "{name} do you have the {object}", "{name} i am in the {place}", "{name} you can have my {food}",
-        "{name} was it on {day}", "hello {name} how was your {day}", "{name} where are you now", "{name} have some {food}",
+        "{name} was it on {day}", "hello {name} how was your {day}", "{name} where are you now",
+        "{name} have some {food}",
         "{name} is the {animal} in the {place}", "no {name} not the {colour} {object}",
     ),
     heldout=(
-        "{name} where is the {colour} {object}", "hey {name} do you have my {object}", "{name} can you see the {animal}",
+        "{name} where is the {colour} {object}", "hey {name} do you have my {object}",
+        "{name} can you see the {animal}",
         "no {name} it is not on {day}", "{name} is your {object} in the {place}",
     ),
 )  # fmt: skip
@@ -71,15 +76,14 @@ def combination(rng: np.random.Generator, split: Split, count: int) -> tuple[str
 
 
 def loose_words(rng: np.random.Generator, count: int, avoid: Sequence[str] = ()) -> list[str]:
-    """``count`` words in random order, some with a comma (a pause) after them, none that sounds like one of ``avoid``."""
+    """``count`` random words, some with a comma (a pause) after them, none that sounds like one of ``avoid``."""
     words: list[str] = []
     while len(words) < count:
         word = pick(rng, lexicon.CONTENT if rng.random() < CONTENT_SHARE else lexicon.FUNCTION)
         if not any(sounds_alike(word, other) for other in avoid):
             words.append(word)
-    return [
-        word + "," if place < count - 1 and rng.random() < COMMA_SHARE else word for place, word in enumerate(words)
-    ]
+    pauses = rng.random(count - 1) < COMMA_SHARE
+    return [word + "," if pause else word for word, pause in zip(words, (*pauses, False), strict=True)]
 
 
 def plain_sentence(rng: np.random.Generator, split: Split) -> str:

@@ -1,7 +1,7 @@
 """Builds one scenario on one clock: places speech, sounds, pictures, typed text and what the model ought to say.
 
-A family's builder moves ``now_ms`` forward by speaking and pausing; ``finish`` puts the session's room, level and noise on the
-user's side and returns the ``Scenario``. Everything is drawn from ``rng``, so a seed gives the same bits.
+A family's builder moves ``now_ms`` forward by speaking and pausing; ``finish`` puts the session's room, level and noise
+on the user's side and returns the ``Scenario``. Everything is drawn from ``rng``, so a seed gives the same bits.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Speaker:
     pitch: float
 
     def speak(self, text: str) -> Speech:
-        """``text`` at the level ``noise.SPEECH_RMS``, cut to its first word's start and 30 ms after its last word's end."""
+        """``text`` at the level ``noise.SPEECH_RMS``, from its first word's start to 30 ms after the last one's end."""
         speech = trimmed(synthesise(self.voice, text, rate=self.rate, pitch=self.pitch), tail_ms=30.0)
         return Speech(noise.levelled(speech.pcm), speech.words)
 
@@ -154,9 +154,9 @@ class Timeline:
         self.now_ms = max(self.now_ms, time_ms)
 
     def speak(self, text: str, *, matters: bool = True) -> list[Word]:
-        """The user says ``text`` now; returns its words on the session's clock. ``now_ms`` moves to the last word's end.
+        """The user says ``text`` now; returns its words on the session's clock.
 
-        Sound of words that do not ``matter`` may get lost in a gap.
+        ``now_ms`` moves to the last word's end. Sound of words that do not ``matter`` may get lost in a gap.
         """
         return self.place(self.speaker.speak(text), matters=matters)
 
@@ -208,7 +208,7 @@ class Timeline:
         return float((turn + 1) * TURN_MS)
 
     def expect(self, text: str, at_ms: float, early_ms: float, late_ms: float, cause_ms: float) -> None:
-        """The words of ``text`` are scored: their first sound belongs into [``at_ms - early_ms``, ``at_ms + late_ms``]."""
+        """``text`` is scored: its first sound belongs into [``at_ms - early_ms``, ``at_ms + late_ms``]."""
         self._events.append(Event(self.kind, plain_words(text), at_ms, early_ms, late_ms, cause_ms))
 
     def answer(self, text: str, request_end_ms: float) -> float:

@@ -1,7 +1,8 @@
 """How people put their requests: templates for training and others that are kept for testing.
 
-A held-out template is never used in training but is made only of words that training uses. Which *combinations* of content words
-belong to which split is decided by a stable hash of the words, so both sides can be checked without a list.
+A held-out template is never used in training but is made only of words that training uses. Which *combinations* of
+content words belong to which split is decided by a stable hash of the words, so both sides can be checked without a
+list.
 """
 
 from __future__ import annotations
@@ -42,16 +43,21 @@ OPENINGS = Wordings(
         "please", "could you", "can you", "would you", "could you please", "would you please",
         "computer", "hey computer", "okay", "okay computer", "hello computer", "now", "computer please", "okay now",
     ),
-    heldout=("can you please", "hey computer please", "okay computer please", "computer could you", "now please", "hey"),
+    heldout=(
+        "can you please", "hey computer please", "okay computer please", "computer could you", "now please", "hey",
+    ),
 )  # fmt: skip
 
 SAY = Wordings(
     train=(
         "say {x}", "repeat after me {x}", "say the word {x}", "repeat {x}", "i want you to say {x}", "tell me {x}",
-        "say {x} for me", "say after me {x}", "let me hear {x}", "say this {x}", "repeat the word {x}", "say {x} please",
+        "say {x} for me", "say after me {x}", "let me hear {x}", "say this {x}", "repeat the word {x}",
+        "say {x} please",
         "the word is {x} say {x}", "now say {x}",
     ),
-    heldout=("repeat {x} for me", "repeat this {x}", "let me hear you say {x}", "after me say {x}", "tell me the word {x}"),
+    heldout=(
+        "repeat {x} for me", "repeat this {x}", "let me hear you say {x}", "after me say {x}", "tell me the word {x}",
+    ),
 )  # fmt: skip
 
 SPELL = Wordings(
@@ -59,12 +65,17 @@ SPELL = Wordings(
         "spell {x}", "spell the word {x}", "how do you spell {x}", "spell {x} for me", "tell me how to spell {x}",
         "let me hear how you spell {x}", "i want you to spell {x}", "spell {x} please",
     ),
-    heldout=("spell this word {x}", "tell me how you spell {x}", "spell the word {x} for me", "how do you spell the word {x}"),
+    heldout=(
+        "spell this word {x}", "tell me how you spell {x}", "spell the word {x} for me",
+        "how do you spell the word {x}",
+    ),
 )  # fmt: skip
 
 GREETINGS: dict[str, Wordings] = {
     "hello": Wordings(
-        train=("hello", "hey", "hello computer", "hello there", "hey computer", "hey there", "hello hello", "okay hello"),
+        train=(
+            "hello", "hey", "hello computer", "hello there", "hey computer", "hey there", "hello hello", "okay hello",
+        ),
         heldout=("hey hello", "hello there computer", "hey there computer"),
     ),
     "good morning": Wordings(
@@ -114,8 +125,10 @@ GREETINGS: dict[str, Wordings] = {
 
 ONCE = Wordings(
     train=(
-        "say {x} in {n} seconds", "in {n} seconds say {x}", "remind me of {x} in {n} seconds", "wait {n} seconds and say {x}",
-        "after {n} seconds say {x}", "say {x} after {n} seconds", "tell me {x} in {n} seconds", "{n} seconds from now say {x}",
+        "say {x} in {n} seconds", "in {n} seconds say {x}", "remind me of {x} in {n} seconds",
+        "wait {n} seconds and say {x}",
+        "after {n} seconds say {x}", "say {x} after {n} seconds", "tell me {x} in {n} seconds",
+        "{n} seconds from now say {x}",
         "wait {n} seconds then say {x}", "i want you to say {x} in {n} seconds", "in {n} seconds i want to hear {x}",
         "in {n} seconds tell me {x}", "say the word {x} in {n} seconds",
     ),
@@ -129,11 +142,13 @@ EVERY = Wordings(
     train=(
         "say {x} every {n} seconds", "every {n} seconds say {x}", "repeat {x} every {n} seconds",
         "tell me {x} every {n} seconds", "remind me of {x} every {n} seconds", "say the word {x} every {n} seconds",
-        "every {n} seconds tell me {x}", "say {x} every {n} seconds until i say stop", "every {n} seconds i want to hear {x}",
+        "every {n} seconds tell me {x}", "say {x} every {n} seconds until i say stop",
+        "every {n} seconds i want to hear {x}",
         "i want you to say {x} every {n} seconds", "say {x} for me every {n} seconds",
     ),
     heldout=(
-        "every {n} seconds remind me of {x}", "every {n} seconds repeat {x}", "until i say stop say {x} every {n} seconds",
+        "every {n} seconds remind me of {x}", "every {n} seconds repeat {x}",
+        "until i say stop say {x} every {n} seconds",
         "every {n} seconds say the word {x}", "tell me {x} every {n} seconds until i say stop",
     ),
 )  # fmt: skip
@@ -142,12 +157,15 @@ TWO_TIMERS = Wordings(
     train=(
         "say {x} in {n} seconds and {y} in {m} seconds", "say {x} in {n} seconds and say {y} in {m} seconds",
         "in {n} seconds say {x} and in {m} seconds say {y}", "after {n} seconds say {x} and after {m} seconds say {y}",
-        "tell me {x} in {n} seconds and {y} in {m} seconds", "remind me of {x} in {n} seconds and of {y} in {m} seconds",
-        "say {x} after {n} seconds and {y} after {m} seconds", "in {n} seconds tell me {x} and in {m} seconds tell me {y}",
+        "tell me {x} in {n} seconds and {y} in {m} seconds",
+        "remind me of {x} in {n} seconds and of {y} in {m} seconds",
+        "say {x} after {n} seconds and {y} after {m} seconds",
+        "in {n} seconds tell me {x} and in {m} seconds tell me {y}",
     ),
     heldout=(
         "in {n} seconds say {x} and say {y} in {m} seconds", "say {x} after {n} seconds and say {y} after {m} seconds",
-        "tell me {x} in {n} seconds and tell me {y} in {m} seconds", "in {n} seconds tell me {x} and {y} in {m} seconds",
+        "tell me {x} in {n} seconds and tell me {y} in {m} seconds",
+        "in {n} seconds tell me {x} and {y} in {m} seconds",
     ),
 )  # fmt: skip
 
@@ -171,8 +189,10 @@ CUE = Wordings(
 
 COUNT = Wordings(
     train=(
-        "count the {x}", "count my {x}", "count the {x} out loud", "count out loud", "count with me", "count the {x} for me",
-        "count how many {x} i do", "tell me how many {x} i do", "count every one of my {x}", "i want you to count my {x}",
+        "count the {x}", "count my {x}", "count the {x} out loud", "count out loud", "count with me",
+        "count the {x} for me",
+        "count how many {x} i do", "tell me how many {x} i do", "count every one of my {x}",
+        "i want you to count my {x}",
         "count each of the {x}", "count my {x} with me", "count while i do {x}",
     ),
     heldout=(

@@ -6,7 +6,7 @@ import numpy as np
 
 from microturn.scenario.families import free
 from microturn.scenario.scenario import Split
-from microturn.scenario.sentences import SPELLABLE_WORDS, combination, plain_sentence
+from microturn.scenario.sentences import SPELLABLE_WORDS, combination
 from microturn.scenario.timeline import REPLY_LATE_MS, Timeline, estimate_ms
 from microturn.scenario.wordings import GREETINGS, SAY, SPELL, combination_split
 from microturn.turn import TURN_MS
@@ -20,9 +20,7 @@ def build(timeline: Timeline) -> None:
     for _ in range(int(rng.choice([1, 2, 2, 3]))):
         timeline.pause(300.0, 1500.0)
         if rng.random() < 0.2:
-            timeline.speak(
-                plain_sentence(rng, timeline.split) if rng.random() < 0.5 else free.word_run(timeline), matters=False
-            )
+            timeline.speak(free.draw_text(timeline), matters=False)
             timeline.pause(600.0, 1500.0)
         request, reply = draw_request(rng, timeline.split)
         if rng.random() < TYPED_SHARE:

@@ -45,8 +45,8 @@ def _two_timers(timeline: Timeline) -> None:
         if timers[0][0] != timers[1][0] and abs(timers[0][1] - timers[1][1]) >= 2:
             break
     (first, first_seconds), (second, second_seconds) = timers
-    numbers = {"n": NUMBERS[first_seconds], "m": NUMBERS[second_seconds]}
-    request = TWO_TIMERS.draw(rng, timeline.split, x=first, y=second, **numbers)
+    delays = (NUMBERS[first_seconds], NUMBERS[second_seconds])
+    request = TWO_TIMERS.draw(rng, timeline.split, x=first, y=second, n=delays[0], m=delays[1])
     end_ms = timeline.speak(request)[-1].end_ms
     for content, seconds in sorted(timers, key=lambda timer: timer[1]):
         _say_at(timeline, content, end_ms + 1000.0 * seconds, end_ms)
