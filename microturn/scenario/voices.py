@@ -22,15 +22,15 @@ MIN_FACTOR, MAX_FACTOR = 0.5, 2.0
 """Range of ``rate`` and ``pitch``."""
 
 TRAINING_VARIANTS = (
-    "", "Alex", "Alicia", "Andrea", "Andy", "Denis", "Diogo", "Gene2", "Henrique", "Hugo", "Jacky", "Lee", "Marco",
-    "Mario", "Michael", "Mike", "Mr serious", "Nguyen", "Reed", "RicishayMax", "RicishayMax3", "Storm", "anika",
-    "antonio", "aunty", "benjamin", "boris", "david", "ed", "edward", "edward2", "f1", "f2", "f3", "f4", "grandma",
-    "gustave", "ian", "iven", "iven3", "john", "klatt", "klatt2", "klatt4", "m1", "m2", "m3", "m4", "m5", "m6", "m8",
-    "marcelo", "max", "michel", "miguel", "norbert", "paul", "pedro", "rob", "robert", "sandro", "steph2", "travis",
-    "victor", "zac",
+    "", "Alex", "Andrea", "Andy", "Denis", "Diogo", "Gene2", "Henrique", "Hugo", "Jacky", "Mario", "Mike",
+    "Mr serious", "Nguyen", "Reed", "RicishayMax", "RicishayMax3", "Storm", "anika", "antonio", "aunty", "benjamin",
+    "david", "ed", "edward", "edward2", "f1", "f2", "f3", "f4", "grandma", "iven", "iven3", "john", "klatt", "klatt2",
+    "klatt4", "m1", "m2", "m3", "m4", "m5", "m6", "m8", "max", "michel", "miguel", "norbert", "paul", "pedro", "rob",
+    "robert", "sandro", "steph2", "victor",
 )  # fmt: skip
 """espeak-ng's speakers for training, in every accent. Left out of both lists: whispering, croaking and robot voices,
-and those that are hard to understand."""
+and ten of whose single words pocketsphinx got fewer than half (24 words, a grammar of 105, American accent; the
+others: median 83 %)."""
 
 HELDOUT_VARIANTS = (
     "Annie", "Gene", "adam", "belinda", "f5", "grandpa", "klatt3", "linda", "m7", "mike2", "pablo", "quincy", "shelby",
