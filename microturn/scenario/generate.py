@@ -10,6 +10,7 @@ import numpy as np
 
 from microturn.errors import InputError
 from microturn.scenario.families import FAMILIES
+from microturn.scenario.lexicon import CONTENT
 from microturn.scenario.scenario import Scenario, Split
 from microturn.scenario.timeline import Timeline
 from microturn.scenario.voices import Voice
@@ -28,22 +29,25 @@ def generate(
     split: Split,
     *,
     voice: Voice | None = None,
+    content: tuple[str, ...] = CONTENT,
     data: Path | None = None,
     assistant: bool = True,
 ) -> Scenario:
     """One scenario of ``family`` (a key of ``FAMILIES``, or ``string``).
 
     ``data`` is a folder with real recordings (``speech/``, ``sounds/``, ``video/``) to mix in; ``voice`` speaks in
-    place of voices of the split. Without ``assistant`` the model's side is silent (words are evenly spaced and its
-    voice need not be installed); the user's side stays the same. Raises ``InputError`` for an unknown family or split
-    and ``VoiceError`` if a voice is missing.
+    place of voices of the split, and requests are about words of ``content``. Without ``assistant`` the model's side is
+    silent (words are evenly spaced and its voice need not be installed); the user's side stays the same. Raises
+    ``InputError`` for an unknown family or split and ``VoiceError`` if a voice is missing.
     """
     if family == STRING:
         target_ms = float(_generator(STRING, seed, split, 1).uniform(15_000.0, 35_000.0))
-        return generate_string(seed, split, target_ms, voice=voice, data=data, assistant=assistant)
+        return generate_string(seed, split, target_ms, voice=voice, content=content, data=data, assistant=assistant)
     if family not in FAMILIES:
         raise InputError(f"family {family}: unknown, expected one of {', '.join([*FAMILIES, STRING])}")
-    timeline = Timeline(_generator(family, seed, split), split, voice=voice, data=data, assistant=assistant)
+    timeline = Timeline(
+        _generator(family, seed, split), split, voice=voice, content=content, data=data, assistant=assistant
+    )
     timeline.kind = family
     FAMILIES[family](timeline)
     return timeline.finish(family, tail_ms=float(timeline.rng.uniform(600.0, 1500.0)))
@@ -55,6 +59,7 @@ def generate_string(
     target_ms: float,
     *,
     voice: Voice | None = None,
+    content: tuple[str, ...] = CONTENT,
     data: Path | None = None,
     assistant: bool = True,
 ) -> Scenario:
@@ -64,7 +69,7 @@ def generate_string(
     is its own family. Raises as ``generate``.
     """
     rng = _generator(STRING, seed, split)
-    timeline = Timeline(rng, split, voice=voice, data=data, assistant=assistant)
+    timeline = Timeline(rng, split, voice=voice, content=content, data=data, assistant=assistant)
     timeline.strung = True
     scenarios = 0
     while scenarios < 2 or timeline.now_ms < target_ms:
@@ -86,6 +91,7 @@ def string_parts(
     target_ms: float,
     *,
     voice: Voice | None = None,
+    content: tuple[str, ...] = CONTENT,
     data: Path | None = None,
     assistant: bool = True,
 ) -> Iterator[tuple[int, Scenario]]:
@@ -96,7 +102,9 @@ def string_parts(
     first_turn = 0
     part_seed = _generator(STRING, seed, split, 2).integers(2**31)
     while first_turn * TURN_MS < target_ms:
-        part = generate_string(int(part_seed), split, PART_MS, voice=voice, data=data, assistant=assistant)
+        part = generate_string(
+            int(part_seed), split, PART_MS, voice=voice, content=content, data=data, assistant=assistant
+        )
         yield first_turn, part
         first_turn += part.num_turns
         part_seed += 1

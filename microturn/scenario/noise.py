@@ -88,7 +88,7 @@ def draw_impulse(rng: np.random.Generator) -> Pcm:
         impulse = np.convolve(impulse, [1.0, rng.uniform(-0.35, 0.35)])
     if rng.random() < 0.25:
         impulse = np.convolve(impulse, _low_pass(rng.uniform(3400.0, 6500.0)))
-    return (impulse / np.sqrt(np.sum(impulse**2))).astype(np.float32)
+    return np.asarray(impulse / np.sqrt(np.sum(impulse**2)), np.float32)
 
 
 def _low_pass(cutoff_hz: float) -> NDArray[np.float64]:

@@ -15,7 +15,12 @@ COMMA_SHARE = 0.12
 """Share of loose words that a pause follows."""
 CONTENT_SHARE = 0.85
 """Share of content words among loose words."""
-SPELLABLE_WORDS = tuple(word for word in lexicon.CONTENT if 3 <= len(word) <= 6)
+REQUEST_WORDS = frozenset({
+    "answer", "count", "every", "goodbye", "hear", "hello", "hey", "remind", "repeat", "say", "spell", "stop", "tell",
+    "thank", "whenever",
+})  # fmt: skip
+"""Function words that could make a request of words in random order."""
+LOOSE_FUNCTION_WORDS = tuple(word for word in lexicon.FUNCTION if word not in REQUEST_WORDS)
 SLOTS: Mapping[str, tuple[str, ...]] = {
     "colour": lexicon.COLOURS, "object": lexicon.OBJECTS, "thing": lexicon.OBJECTS, "animal": lexicon.ANIMALS,
     "food": lexicon.FOODS, "snack": lexicon.FOODS, "place": lexicon.PLACES, "name": lexicon.NAMES,
@@ -66,11 +71,13 @@ def pick(rng: np.random.Generator, words: Sequence[str]) -> str:
     return words[int(rng.integers(len(words)))]
 
 
-def combination(rng: np.random.Generator, split: Split, count: int) -> tuple[str, ...]:
-    """``count`` different content words; two or more are a combination of the split, single words belong to both."""
+def combination(
+    rng: np.random.Generator, split: Split, count: int, content: Sequence[str] = lexicon.CONTENT
+) -> tuple[str, ...]:
+    """``count`` different words of ``content``; several are a combination of the split, single ones are in both."""
     while True:
-        places = rng.choice(len(lexicon.CONTENT), count, replace=False)
-        words = tuple(lexicon.CONTENT[int(place)] for place in places)
+        places = rng.choice(len(content), count, replace=False)
+        words = tuple(content[int(place)] for place in places)
         if count == 1 or combination_split(*words) == split:
             return words
 
@@ -79,7 +86,7 @@ def loose_words(rng: np.random.Generator, count: int, avoid: Sequence[str] = ())
     """``count`` random words, some with a comma (a pause) after them, none that sounds like one of ``avoid``."""
     words: list[str] = []
     while len(words) < count:
-        word = pick(rng, lexicon.CONTENT if rng.random() < CONTENT_SHARE else lexicon.FUNCTION)
+        word = pick(rng, lexicon.CONTENT if rng.random() < CONTENT_SHARE else LOOSE_FUNCTION_WORDS)
         if not any(sounds_alike(word, other) for other in avoid):
             words.append(word)
     pauses = rng.random(count - 1) < COMMA_SHARE

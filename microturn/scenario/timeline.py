@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from microturn.scenario import clips, noise
+from microturn.scenario.lexicon import CONTENT
 from microturn.scenario.repcount import RepTiming, load_timings
 from microturn.scenario.scenario import (
     HEAR_LAG_MS,
@@ -62,7 +63,7 @@ def trimmed(speech: Speech, tail_ms: float) -> Speech:
     return Speech(speech.pcm[first:last], words)
 
 
-@lru_cache(maxsize=20_000)
+@lru_cache(maxsize=4_000)
 def assistant_speech(text: str) -> Speech:
     """``text`` in the assistant's voice, from its first sound on. Raises ``VoiceError`` if the voice is missing."""
     return trimmed(synthesise(assistant_voice(), text, rate=1.0, pitch=1.0), ASSISTANT_TAIL_MS)
@@ -111,11 +112,14 @@ class Timeline:
         split: Split,
         *,
         voice: Voice | None = None,
+        content: tuple[str, ...] = CONTENT,
         data: Path | None = None,
         assistant: bool = True,
     ) -> None:
         self.rng = rng
         self.split = split
+        self.content = content
+        """Words that requests are about."""
         self.data = data
         self.assistant = assistant
         self.kind = ""

@@ -33,20 +33,32 @@ class Wordings:
         templates = self.of(split)
         text = templates[int(rng.integers(len(templates)))].format(**slots)
         if polite and rng.random() < 0.5:
-            openings = OPENINGS.of(split)
+            openings = CALLS.of(split)
+            if text.split()[0] in VERBS:
+                openings = (*ASKS.of(split), *openings)
             text = f"{openings[int(rng.integers(len(openings)))]} {text}"
         return text
 
 
-OPENINGS = Wordings(
+CALLS = Wordings(
     train=(
-        "please", "could you", "can you", "would you", "could you please", "would you please",
-        "computer", "hey computer", "okay", "okay computer", "hello computer", "now", "computer please", "okay now",
+        "computer", "hey computer", "okay", "okay computer", "hello computer", "now", "okay now", "hey", "well",
+        "computer now",
     ),
-    heldout=(
-        "can you please", "hey computer please", "okay computer please", "computer could you", "now please", "hey",
-    ),
+    heldout=("now computer", "well computer", "okay hey computer", "well okay"),
 )  # fmt: skip
+"""Openings that go before any request."""
+
+ASKS = Wordings(
+    train=(
+        "please", "could you", "can you", "would you", "could you please", "would you please", "computer please",
+        "computer can you", "now please",
+    ),
+    heldout=("can you please", "hey computer please", "okay computer please", "computer could you", "okay please"),
+)  # fmt: skip
+"""Openings that go before a request that starts with its verb."""
+
+VERBS = ("say", "repeat", "tell", "let", "spell", "remind", "wait", "answer", "count")
 
 SAY = Wordings(
     train=(

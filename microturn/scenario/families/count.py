@@ -6,7 +6,7 @@ from microturn.scenario.count import CountVideo, draw_count_video
 from microturn.scenario.lexicon import number_words
 from microturn.scenario.scenario import first_turn_heard_after
 from microturn.scenario.timeline import Timeline
-from microturn.scenario.wordings import COUNT
+from microturn.scenario.wordings import COUNT, STOP
 from microturn.turn import TURN_MS
 
 SEEN_LAG_MS = 120.0
@@ -29,6 +29,11 @@ def build(timeline: Timeline) -> None:
     timeline.show(video.frames, first_turn)
     _count_aloud(timeline, video, first_turn)
     timeline.wait_until(first_turn * TURN_MS + video.duration_ms)
+    if timeline.strung:
+        timeline.wait_until(timeline.busy_until_ms)
+        timeline.pause(200.0, 800.0)
+        timeline.speak(STOP.draw(rng, timeline.split, polite=False))
+        timeline.pause(300.0, 600.0)
 
 
 def _count_aloud(timeline: Timeline, video: CountVideo, first_turn: int) -> None:

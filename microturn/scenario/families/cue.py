@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from microturn.scenario.lexicon import CONTENT
 from microturn.scenario.scenario import HEAR_LAG_MS, Speech, first_turn_heard_after
 from microturn.scenario.sentences import combination, loose_words, sounds_alike
 from microturn.scenario.timeline import Timeline, estimate_ms
@@ -37,8 +36,8 @@ def _draw_rule(timeline: Timeline, rules: dict[str, str]) -> tuple[str, str]:
     rng = timeline.rng
     taken = [*rules, *(word for reply in rules.values() for word in reply.split())]
     while True:
-        cue = CONTENT[int(rng.integers(len(CONTENT)))]
-        words = combination(rng, timeline.split, int(rng.choice([1, 1, 1, 2])))
+        cue = timeline.content[int(rng.integers(len(timeline.content)))]
+        words = combination(rng, timeline.split, int(rng.choice([1, 1, 1, 2])), timeline.content)
         if combination_split("cue", *words, cue) != timeline.split:
             continue
         if not any(sounds_alike(word, other) for word in (cue, *words) for other in taken) and not any(

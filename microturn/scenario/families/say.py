@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from microturn.scenario.families import free
+from microturn.scenario.lexicon import CONTENT
 from microturn.scenario.scenario import Split
-from microturn.scenario.sentences import SPELLABLE_WORDS, combination
+from microturn.scenario.sentences import combination
 from microturn.scenario.timeline import REPLY_LATE_MS, Timeline, estimate_ms
 from microturn.scenario.wordings import GREETINGS, SAY, SPELL, combination_split
 from microturn.turn import TURN_MS
 
 TYPED_SHARE = 0.2
+SPELLED_LETTERS = range(3, 7)
+"""Lengths of words that are spelt."""
 
 
 def build(timeline: Timeline) -> None:
@@ -22,7 +27,7 @@ def build(timeline: Timeline) -> None:
         if rng.random() < 0.2:
             timeline.speak(free.draw_text(timeline), matters=False)
             timeline.pause(600.0, 1500.0)
-        request, reply = draw_request(rng, timeline.split)
+        request, reply = draw_request(rng, timeline.split, timeline.content)
         if rng.random() < TYPED_SHARE:
             end_ms = _answer_typed(timeline, request, reply)
         else:
@@ -30,18 +35,18 @@ def build(timeline: Timeline) -> None:
         timeline.wait_until(end_ms)
 
 
-def draw_request(rng: np.random.Generator, split: Split) -> tuple[str, str]:
-    """A request of the split and the words that answer it."""
+def draw_request(rng: np.random.Generator, split: Split, content: Sequence[str] = CONTENT) -> tuple[str, str]:
+    """A request of the split about words of ``content``, and what answers it (a text to be spoken)."""
     kind = rng.random()
     if kind < 0.15:
         replies = tuple(GREETINGS)
         reply = replies[int(rng.integers(len(replies)))]
         return GREETINGS[reply].draw(rng, split, polite=False), reply
     if kind < 0.30:
-        words = [word for word in SPELLABLE_WORDS if combination_split("spell", word) == split]
+        words = [word for word in content if len(word) in SPELLED_LETTERS and combination_split("spell", word) == split]
         word = words[int(rng.integers(len(words)))]
         return SPELL.draw(rng, split, x=word), " ".join(f"{letter}." for letter in word)
-    words_said = combination(rng, split, int(rng.choice([1, 1, 2, 2, 3, 4])))
+    words_said = combination(rng, split, int(rng.choice([1, 1, 2, 2, 3, 4])), content)
     text = " ".join(words_said)
     if len(words_said) == 2 and rng.random() < 0.4:
         text = " and ".join(words_said)

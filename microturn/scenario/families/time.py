@@ -80,7 +80,7 @@ def _draw_timer(timeline: Timeline, low: int, high: int, words: int | None = Non
     """What to say and the delay in seconds, a combination of the split."""
     rng = timeline.rng
     while True:
-        content = " ".join(combination(rng, timeline.split, words or int(rng.choice([1, 1, 2]))))
+        content = " ".join(combination(rng, timeline.split, words or int(rng.choice([1, 1, 2])), timeline.content))
         seconds = int(rng.integers(low, high + 1))
         if combination_split(content, NUMBERS[seconds]) == timeline.split:
             return content, seconds
