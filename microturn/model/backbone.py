@@ -47,17 +47,26 @@ class Window:
 
 
 @dataclass(frozen=True)
+class _Far:
+    """Text tokens (X of them, padded) once more as keys, for the queries that are more than the window away from them:
+    there, both are rotated as if they were exactly the window apart."""
+
+    index_BX: Tensor
+    mask_BQX: Tensor
+    query_angle_11F: Tensor
+
+
+@dataclass(frozen=True)
 class _View:
     """What all layers of one forward pass share."""
 
     mask_BQK: Tensor
     slot_angle_BQF: Tensor
     query_angle_BQF: Tensor | None
+    """None when all queries of a row belong to one turn: the keys' angles are then relative to it."""
     key_angle_BKF: Tensor
-    far_BQK: Tensor | None
-    """Pairs further apart than the window: scored at exactly the window's distance. None when there are none or when
-    ``key_angle_BKF`` already is clamped."""
-    far_angle_11F: Tensor
+    far: _Far | None
+    """None when nothing is further apart than the window, or when ``key_angle_BKF`` already is clamped."""
     place_BQ: Tensor | None
     state: BackboneState | None
 
@@ -95,11 +104,12 @@ class Attention(nn.Module):
             assert view.place_BQ is not None
             view.state.write(layer, view.place_BQ, key, value)
             key, value = view.state.keys[layer][:, :-1], view.state.values[layer][:, :-1]
-        far_score = self._far_score(query, key, view) if view.far_BQK is not None else None
-        if view.query_angle_BQF is not None:
-            query = self._rotate_time(query, view.query_angle_BQF)
-        key = self._rotate_time(key, view.key_angle_BKF)
-        attended = self._attend(query, key, value, view, far_score)
+        if view.far is not None:
+            attended = self._attend_far(query, key, value, view, view.far)
+        else:
+            if view.query_angle_BQF is not None:
+                query = self._rotate_time(query, view.query_angle_BQF)
+            attended = self._attend(query, self._rotate_time(key, view.key_angle_BKF), value, view.mask_BQK)
         result: Tensor = self.out(attended.reshape(rows, num_new, -1))
         return result
 
@@ -109,28 +119,36 @@ class Attention(nn.Module):
     def _rotate_slot(self, x: Tensor, angle: Tensor) -> Tensor:
         return torch.cat([x[..., : self.time_dim], rotate(x[..., self.time_dim :], angle)], dim=-1)
 
-    def _far_score(self, query: Tensor, key: Tensor, view: _View) -> Tensor:
-        """Scores (B, H, Q, K) of every pair as if it were exactly the window apart."""
-        shifted = self._rotate_time(query, view.far_angle_11F)
-        return shifted.transpose(1, 2) @ self._spread(key).transpose(2, 3) * self.head_dim**-0.5
-
-    def _spread(self, x_BKGE: Tensor) -> Tensor:
-        """Key-value heads repeated for their query heads, heads first: (B, H, K, E)."""
-        return x_BKGE.transpose(1, 2).repeat_interleave(self.num_heads // self.num_kv_heads, dim=1)
-
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, view: _View, far_score: Tensor | None) -> Tensor:
-        """(B, Q, H, E)."""
-        mask = view.mask_BQK.unsqueeze(1)
-        if far_score is not None:
-            assert view.far_BQK is not None
-            near_score = query.transpose(1, 2) @ self._spread(key).transpose(2, 3) * self.head_dim**-0.5
-            score = torch.where(view.far_BQK.unsqueeze(1), far_score, near_score)
-            weight = score.masked_fill(~mask, float("-inf")).float().softmax(-1).to(value.dtype)
-            return (weight @ self._spread(value)).transpose(1, 2)
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask_BQK: Tensor) -> Tensor:
+        """(B, Q, H, E of the values)."""
+        repeats = self.num_heads // self.num_kv_heads
+        key, value = (x.transpose(1, 2).repeat_interleave(repeats, dim=1) for x in (key, value))
         attended = F.scaled_dot_product_attention(
-            query.transpose(1, 2), self._spread(key), self._spread(value), attn_mask=mask
+            query.transpose(1, 2), key, value, attn_mask=mask_BQK.unsqueeze(1), scale=self.head_dim**-0.5
         )
         return attended.transpose(1, 2)
+
+    def _attend_far(self, query: Tensor, key: Tensor, value: Tensor, view: _View, far: _Far) -> Tensor:
+        """One softmax over near keys and far copies of the text keys.
+
+        Queries carry both rotations side by side; a near key has zeros where the far rotation is and the other way round.
+        """
+        assert view.query_angle_BQF is not None
+        index = far.index_BX[:, :, None, None].expand(-1, -1, self.num_kv_heads, self.head_dim)
+        far_key, far_value = key.gather(1, index), value.gather(1, index)
+        near_query = self._rotate_time(query, view.query_angle_BQF)
+        far_query = rotate(query[..., : self.time_dim], far.query_angle_11F)
+        near_key = self._rotate_time(key, view.key_angle_BKF)
+        query = torch.cat([far_query, near_query], -1)
+        key = torch.cat([F.pad(near_key, (self.time_dim, 0)), _insert_zeros(far_key, self.time_dim)], 1)
+        value = F.pad(torch.cat([value, far_value], 1), (0, query.shape[-1] - self.head_dim))
+        mask = torch.cat([view.mask_BQK, far.mask_BQX], 2)
+        return self._attend(query, key, value, mask)[..., : self.head_dim]
+
+
+def _insert_zeros(x: Tensor, count: int) -> Tensor:
+    """``count`` zeros after the first ``count`` values of the last axis."""
+    return torch.cat([x[..., :count], torch.zeros_like(x[..., :count]), x[..., count:]], -1)
 
 
 class Block(nn.Module):
@@ -190,20 +208,30 @@ class Backbone(nn.Module):
         length = turn.shape[1]
         causal = torch.ones(length, length, dtype=torch.bool, device=turn.device).tril()
         mask = _visible(turn, count_BQ, turn, ordinal_BQ, window) & causal & tokens.valid_BQ[:, None, :]
-        mask |= torch.eye(length, dtype=torch.bool, device=turn.device)  # a padding query must see something
-        far = None
-        if length and int(turn.max()) >= window.window_turns:
-            far = turn[:, :, None] - turn[:, None, :] > window.window_turns
+        far = self._far_view(tokens, mask, window)
+        if far is not None:
+            mask &= turn[:, :, None] - turn[:, None, :] <= window.window_turns
         return _View(
-            mask_BQK=mask,
+            mask_BQK=mask | torch.eye(length, dtype=torch.bool, device=turn.device),  # padding must see something
             slot_angle_BQF=tokens.slot_BQ.float().unsqueeze(-1) * self.slot_frequency_F,
             query_angle_BQF=self._angle(turn),
             key_angle_BKF=self._angle(turn),
-            far_BQK=far,
-            far_angle_11F=self._angle(torch.full((1, 1), window.window_turns, device=turn.device)),
+            far=far,
             place_BQ=None,
             state=None,
         )
+
+    def _far_view(self, tokens: Tokens, mask_BQK: Tensor, window: Window) -> _Far | None:
+        turn, is_text = tokens.turn_BQ, tokens.is_text_BQ
+        if int(turn.max()) <= window.window_turns or not bool(is_text.any()):
+            return None
+        num_text = int(is_text.sum(1).max())
+        index_BX = is_text.float().topk(num_text, dim=1).indices.sort(1).values
+        far_BQX = turn[:, :, None] - turn.gather(1, index_BX)[:, None, :] > window.window_turns
+        chosen = index_BX[:, None, :].expand(-1, turn.shape[1], -1)
+        text_BQX = is_text.gather(1, index_BX)[:, None, :]
+        angle = self._angle(torch.full((1, 1), window.window_turns, device=turn.device))
+        return _Far(index_BX, far_BQX & text_BQX & mask_BQK.gather(2, chosen), angle)
 
     def _turn_view(self, tokens: Tokens, window: Window, state: BackboneState) -> _View:
         place, ordinal = state.reserve(tokens.turn_BQ, tokens.is_text_BQ, tokens.valid_BQ)
@@ -219,8 +247,7 @@ class Backbone(nn.Module):
             slot_angle_BQF=tokens.slot_BQ.float().unsqueeze(-1) * self.slot_frequency_F,
             query_angle_BQF=None,
             key_angle_BKF=self._angle(-age),
-            far_BQK=None,
-            far_angle_11F=self._angle(torch.zeros(1, 1, dtype=torch.int64, device=place.device)),
+            far=None,
             place_BQ=place,
             state=state,
         )

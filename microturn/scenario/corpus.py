@@ -125,7 +125,6 @@ def _make_shard(folder: Path, config: CorpusConfig, shard: int, make: Make) -> P
     path = folder / f"{shard:05d}.msgpack"
     if path.exists():
         return path
-    os.nice(5)
     first = config.first_seed + shard * SHARD_RECORDS
     last = min(first + SHARD_RECORDS, config.first_seed + config.num_records)
     data = Path(config.data) if config.data else None

@@ -76,6 +76,10 @@ class Batches(IterableDataset[Batch]):
             for number in rng.permutation(len(batches)):
                 yield batches[number]
 
+    def epoch_length(self) -> int:
+        """Batches of the first epoch."""
+        return sum(1 for _ in self._epoch(0))
+
     def __iter__(self) -> Iterator[Batch]:
         torch.set_num_threads(1)
         info = get_worker_info()

@@ -30,7 +30,7 @@ class TrainConfig:
     seed: int = 0
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
-    short_window_share: float = 0.5
+    short_window_share: float = 0.25
     """Share of the steps with a window drawn between ``short_window_turns`` and the model's own, so that the model
     meets the edge of its memory."""
     short_window_turns: int = 75

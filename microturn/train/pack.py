@@ -115,11 +115,10 @@ class Packer:
             row.tokens.add(kind, turn, slot, payload)
         self._predict(row, outputs.speak if speaks else outputs.listen, unknown)
 
-    @staticmethod
-    def _predict(row: Row, output: int, unknown: bool) -> None:
+    def _predict(self, row: Row, output: int, unknown: bool) -> None:
         row.predict_at.append(len(row.tokens) - 1)
         row.predict.append(output)
-        row.hear_unknown.append(unknown)
+        row.hear_unknown.append(unknown and output >= self._outputs.say)
 
     def _text_ids(self, source: str, text: str) -> list[int]:
         offset = self._sources[source] * self._tokenizer.vocab_size
