@@ -2,8 +2,10 @@
 
 Conditional flow matching (Lipman et al. 2022, "Flow Matching for Generative Modeling", section 4.1, optimal-transport
 path): along x_s = (1 - s) x_0 + s x_1 from noise x_0 to frames x_1, a small diffusion transformer (Peebles & Xie 2022)
-learns the velocity x_1 - x_0. It sees the clean frames of the last turn, so the sound goes on without a seam, and a
-coarse guess of the frames, read from the hidden state by its own regression loss as in Matcha-TTS (Mehta et al. 2023,
+learns the velocity x_1 - x_0. The network puts out frames and the velocity follows from them (Li & He 2025, "Back to
+Basics: Let Denoising Generative Models Denoise", section 4): a token's 160 values of noise would not fit through a
+narrow network, but its sound does. It sees the clean frames of the last turn, so the sound goes on without a seam, and
+adds to a coarse guess, read from the hidden state by its own regression loss as in Matcha-TTS (Mehta et al. 2023,
 section 2.2): the guess teaches the backbone what to say long before the velocity field is good.
 """
 
@@ -20,6 +22,8 @@ from microturn.model.mel import MEL_BANDS, TURN_FRAMES
 
 # Shapes: S speaking turns, F frames (20), M bands (80), T flow tokens of a turn, D backbone width, W flow width.
 
+MIN_TIME_LEFT = 0.15
+"""Least denominator of the velocity: no larger than the last Euler step, so that sampling is not touched by it."""
 SILENT_MEL = -2.0
 """Normalised value of silence: the frames of a turn that did not speak."""
 
@@ -88,8 +92,9 @@ class FlowHead(nn.Module):
         x = torch.cat([self.last_in(self._group(last_SFM)), now], 1) + self.place
         for block in self.blocks:
             x = block(x, condition)
-        result: Tensor = self.out(F.layer_norm(x[:, self.num_tokens :], (self.width,)))
-        return result.reshape(noisy_SFM.shape)
+        frames = coarse.detach() + self.out(F.layer_norm(x[:, self.num_tokens :], (self.width,))).reshape(noisy_SFM.shape)
+        left = (1 - time_S).clamp(min=MIN_TIME_LEFT)[:, None, None]
+        return (frames - noisy_SFM) / left
 
     def losses(self, hidden_SD: Tensor, last_SFM: Tensor, target_SFM: Tensor, noise_SFM: Tensor, time_S: Tensor) -> Tensor:
         """(velocity loss, guess loss), each a mean over all values."""
@@ -97,7 +102,8 @@ class FlowHead(nn.Module):
         at = time_S[:, None, None]
         noisy = (1 - at) * noise_SFM + at * target_SFM
         velocity = self.velocity(noisy, time_S, hidden_SD, guess, last_SFM)
-        flow = F.mse_loss(velocity.float(), (target_SFM - noise_SFM).float())
+        left = (1 - at).clamp(min=MIN_TIME_LEFT)
+        flow = F.mse_loss(velocity.float(), ((target_SFM - noisy) / left).float())
         return torch.stack([flow, F.l1_loss(guess[0].float(), target_SFM.float())])
 
     @torch.no_grad()

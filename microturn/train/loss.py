@@ -19,7 +19,7 @@ from microturn.train.pack import Batch
 class LossConfig:
     """Weights of the parts."""
 
-    flow: float = 0.5
+    flow: float = 0.2
     guess: float = 1.0
     max_flow_turns: int = 192
     """At most so many speaking turns of a batch train the flow head (drawn at random): it costs as much as the
