@@ -1,0 +1,40 @@
+"""Small records with something to learn: two 'words' that differ in their mel bands, heard and repeated."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from microturn.model.mel import LOG_FLOOR, MEL_BANDS, TURN_FRAMES
+from microturn.scenario.corpus import Record, mel_to_bytes
+
+WORDS = ("red", "blue")
+
+
+def make_records(count: int, seed: int = 0) -> list[Record]:
+    """Sessions of 14 turns: a word is heard, and two turns later said by the model."""
+    rng = np.random.default_rng(seed)
+    records = []
+    for _ in range(count):
+        word = int(rng.integers(2))
+        turn = int(rng.integers(2, 7))
+        user = np.full((14, TURN_FRAMES, MEL_BANDS), LOG_FLOOR, np.float32)
+        user[turn, :, 30 * word : 30 * word + 25] = -8.0
+        user += rng.normal(0, 0.3, user.shape).astype(np.float32)
+        model = np.full((1, TURN_FRAMES, MEL_BANDS), LOG_FLOOR, np.float32)
+        model[0, :, 60 - 30 * word : 80 - 30 * word] = -6.0
+        records.append(
+            Record(
+                family="say",
+                num_turns=14,
+                user_mel=mel_to_bytes(user),
+                speaking=[turn + 2],
+                model_mel=mel_to_bytes(model),
+                hear={turn: [WORDS[word]]},
+                say={turn + 2: [WORDS[word]]},
+                texts={},
+                frames={},
+                gaps=[],
+                unlabelled=[],
+            )
+        )
+    return records
