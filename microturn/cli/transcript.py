@@ -9,7 +9,7 @@ from microturn.turn import TURN_MS
 
 PAUSE_TURNS = 4
 """Words of one voice that are this many turns apart stand on two lines."""
-HEARD_WIDTH = 38
+COLUMN_WIDTH = 38
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Line:
 class Transcript:
     """Gathers turns and gives lines of the columns time, heard, said.
 
-    A phrase is over after a pause; what is heard is also broken off where the model begins to speak, so that a remark
-    in the middle of a sentence stands in its middle. ``heading`` names the columns.
+    A phrase is over after a pause, or when its line is full; what is heard is also broken off where the model begins
+    to speak, so that a remark in the middle of a sentence stands in its middle. ``heading`` names the columns.
     """
 
-    heading = f"{'time':>8}  {'heard':<{HEARD_WIDTH}}  said"
+    heading = f"{'time':>8}  {'heard':<{COLUMN_WIDTH}}  said"
 
     def __init__(self) -> None:
         self._heard: _Phrase | None = None
@@ -49,10 +49,14 @@ class Transcript:
         if self._heard is not None and record.turn - self._heard.last_turn >= PAUSE_TURNS:
             lines += self._end_heard()
         if record.hear:
+            if self._heard is not None and _width(self._heard, record.hear) > COLUMN_WIDTH:
+                lines += self._end_heard()
             self._heard = _joined(self._heard, record.turn, record.hear)
         if begins:
             lines += self._end_heard()
         if record.say:
+            if self._said is not None and _width(self._said, record.say) > COLUMN_WIDTH:
+                lines += self._end_said()
             self._said = _joined(self._said, record.turn, record.say)
         if record.act is not None:
             lines.append(_line(record.turn + 1, "", f"({record.act})"))
@@ -72,6 +76,10 @@ class Transcript:
         return [] if phrase is None else [_line(phrase.start_turn + 1, "", " ".join(phrase.words))]
 
 
+def _width(phrase: _Phrase, words: str) -> int:
+    return len(" ".join([*phrase.words, words]))
+
+
 def _joined(phrase: _Phrase | None, turn: int, words: str) -> _Phrase:
     if phrase is None:
         return _Phrase(turn, turn, [words])
@@ -79,4 +87,4 @@ def _joined(phrase: _Phrase | None, turn: int, words: str) -> _Phrase:
 
 
 def _line(turn: int, heard: str, said: str) -> Line:
-    return Line(turn, f"{turn * TURN_MS / 1000:7.1f}s  {heard:<{HEARD_WIDTH}}  {said}".rstrip())
+    return Line(turn, f"{turn * TURN_MS / 1000:7.1f}s  {heard:<{COLUMN_WIDTH}}  {said}".rstrip())

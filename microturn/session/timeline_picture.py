@@ -1,7 +1,7 @@
 """The picture of a session on the turn clock: both voices, words, speak and listen, acts, frames, gaps.
 
-Long sessions are wrapped into rows. Each row is drawn apart, as high as its contents need, and the rows are stacked:
-cost and memory of the drawing stay in proportion to the session. Everything is placed in inches, so that words can
+Long sessions are wrapped into rows. Each row is drawn apart, as high as its contents need, and written before the
+next: a long session needs no more memory than a short one. Everything is placed in inches, so that words can
 be kept from overlapping by their measured widths.
 
 What comes in during turn *t* is drawn at that turn; what goes out of it is drawn one turn later, where it is heard.
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from microturn.media.png import PngWriter
 from microturn.session.timeline import ENVELOPE_BINS, Label, Timeline
 from microturn.turn import TURN_MS
 
@@ -125,11 +126,10 @@ def place_words(
 
 def draw_timeline(timeline: Timeline, path: Path) -> None:
     """Draw ``timeline`` as a PNG. Raises ``OSError`` if ``path`` cannot be written."""
-    from matplotlib.image import imsave
-
-    strips = [_header(timeline)]
-    strips += [_RowDrawing(timeline, row).draw() for row in rows_of(timeline.num_turns)]
-    imsave(path, np.concatenate(strips), format="png", dpi=DPI)
+    with PngWriter(path, round(WIDTH * DPI), DPI) as png:
+        png.write(_header(timeline))
+        for row in rows_of(timeline.num_turns):
+            png.write(_RowDrawing(timeline, row).draw())
 
 
 def _strip(height: float) -> tuple[Axes, FigureCanvasAgg]:

@@ -160,6 +160,15 @@ def test_a_remark_stands_in_the_middle_of_the_sentence() -> None:
     ]
 
 
+def test_long_phrases_are_wrapped() -> None:
+    transcript = Transcript()
+    lines = [
+        line for turn in range(50) for line in transcript.add(record(turn, "seventeen", "loud"))
+    ] + transcript.rest()
+    assert sum(line.text.count("seventeen") for line in lines) == sum(line.text.count("loud") for line in lines) == 50
+    assert max(len(line.text) for line in lines) <= 90
+
+
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
