@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,3 +62,7 @@ def nano(data: Path | None = None) -> Recipe:
         train=TrainConfig(num_steps=9_000, loss=LossConfig(max_flow_turns=128), optim=OptimConfig()),
         data=DataConfig(batch_tokens=4_500),
     )
+
+
+RECIPES: dict[str, Callable[[Path | None], Recipe]] = {"nano": nano}
+"""Recipes by the name that ``microturn train`` takes."""

@@ -76,7 +76,8 @@ class TurnInput:
                 raise InputError(f"turn {turn}: audio has a sample that is not a number")
         if self.frame is not None:
             if self.frame.ndim != 3 or self.frame.shape[2] != 3 or self.frame.dtype != np.uint8:
-                raise InputError(f"turn {turn}: frame is {self.frame.dtype} {self.frame.shape}, expected uint8 (h, w, 3)")
+                found = f"{self.frame.dtype} {self.frame.shape}"
+                raise InputError(f"turn {turn}: frame is {found}, expected uint8 (h, w, 3)")
             if 0 in self.frame.shape:
                 raise InputError(f"turn {turn}: frame is {self.frame.shape[1]}x{self.frame.shape[0]} pixels")
 
@@ -85,8 +86,9 @@ class TurnInput:
 class TurnOutput:
     """What goes out in one turn.
 
-    ``hear`` and ``say`` are what this turn adds to the two transcripts, each word with its leading space (``" red car"``,
-    ``""`` if nothing): the transcript of many turns is their plain concatenation. ``audio`` is ``(TURN_SAMPLES,)`` float32: silence unless ``speaking``.
+    ``hear`` and ``say`` are what this turn adds to the two transcripts, each word with its leading space
+    (``" red car"``, ``""`` if nothing): the transcript of many turns is their plain concatenation. ``audio`` is ``(TURN_SAMPLES,)``
+    float32: silence unless ``speaking`` (or the last 20 ms of a turn that was).
     """
 
     turn: int

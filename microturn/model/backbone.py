@@ -88,7 +88,8 @@ class Attention(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         b = config.backbone
-        self.num_heads, self.num_kv_heads, self.head_dim, self.time_dim = b.num_heads, b.num_kv_heads, b.head_dim, b.time_dim
+        self.num_heads, self.num_kv_heads = b.num_heads, b.num_kv_heads
+        self.head_dim, self.time_dim = b.head_dim, b.time_dim
         self.qkv = nn.Linear(b.width, (b.num_heads + 2 * b.num_kv_heads) * b.head_dim, bias=False)
         self.query_norm = nn.RMSNorm(b.head_dim, eps=1e-6)
         self.key_norm = nn.RMSNorm(b.head_dim, eps=1e-6)
@@ -131,7 +132,7 @@ class Attention(nn.Module):
     def _attend_far(self, query: Tensor, key: Tensor, value: Tensor, view: _View, far: _Far) -> Tensor:
         """One softmax over near keys and far copies of the text keys.
 
-        Queries carry both rotations side by side; a near key has zeros where the far rotation is and the other way round.
+        Queries carry both rotations side by side; a near key has zeros where the far rotation is, and vice versa.
         """
         assert view.query_angle_BQF is not None
         index = far.index_BX[:, :, None, None].expand(-1, -1, self.num_kv_heads, self.head_dim)

@@ -74,7 +74,9 @@ class ModelConfig:
     memory: MemoryConfig = field(default_factory=MemoryConfig)
 
     @classmethod
-    def of_size(cls, size: int, *, vocab_size: int, num_experts: int = 4, memory: MemoryConfig | None = None) -> ModelConfig:
+    def of_size(
+        cls, size: int, *, vocab_size: int, num_experts: int = 4, memory: MemoryConfig | None = None
+    ) -> ModelConfig:
         """Derive everything from ``size``: layers = size + 1, width = 64 * size, heads of 32, one key-value head for
         four query heads, experts of ``width`` and a shared expert of 1.5 ``width``."""
         if size < 1:

@@ -92,11 +92,15 @@ class FlowHead(nn.Module):
         x = torch.cat([self.last_in(self._group(last_SFM)), now], 1) + self.place
         for block in self.blocks:
             x = block(x, condition)
-        frames = coarse.detach() + self.out(F.layer_norm(x[:, self.num_tokens :], (self.width,))).reshape(noisy_SFM.shape)
+        change = self.out(F.layer_norm(x[:, self.num_tokens :], (self.width,)))
+        frames = coarse.detach() + change.reshape(noisy_SFM.shape)
         left = (1 - time_S).clamp(min=MIN_TIME_LEFT)[:, None, None]
-        return (frames - noisy_SFM) / left
+        velocity: Tensor = (frames - noisy_SFM) / left
+        return velocity
 
-    def losses(self, hidden_SD: Tensor, last_SFM: Tensor, target_SFM: Tensor, noise_SFM: Tensor, time_S: Tensor) -> Tensor:
+    def losses(
+        self, hidden_SD: Tensor, last_SFM: Tensor, target_SFM: Tensor, noise_SFM: Tensor, time_S: Tensor
+    ) -> Tensor:
         """(velocity loss, guess loss), each a mean over all values."""
         guess = self.guess(hidden_SD)
         at = time_S[:, None, None]
@@ -123,4 +127,4 @@ class FlowHead(nn.Module):
         frequency = torch.exp(torch.arange(half, device=time_S.device) * (-math.log(1000.0) / half)) * 100.0
         angle = time_S.float().unsqueeze(-1) * frequency
         features = torch.cat([angle.cos(), angle.sin()], -1)
-        return F.pad(features, (0, self.width - 2 * half)).to(self.time[0].weight.dtype)
+        return F.pad(features, (0, self.width - 2 * half)).to(self.place.dtype)

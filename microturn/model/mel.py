@@ -48,7 +48,8 @@ def mel_filters() -> NDArray[np.float32]:
     center = edges_hz[1:-1]
     rise = 1.0 - (center[None] - bins_hz[:, None]) / half[:-1][None]
     fall = 1.0 - (bins_hz[:, None] - center[None]) / half[1:][None]
-    return np.clip(np.minimum(rise, fall), 0.0, None).astype(np.float32)
+    filters: NDArray[np.float32] = np.clip(np.minimum(rise, fall), 0.0, None).astype(np.float32)
+    return filters
 
 
 @lru_cache(maxsize=1)
@@ -68,13 +69,15 @@ def log_mel(pcm: Pcm, history: Pcm | None = None) -> LogMel:
     frames = np.lib.stride_tricks.sliding_window_view(padded, WINDOW_SAMPLES)[::HOP_SAMPLES]
     spectrum = np.fft.rfft(frames * _window(), FFT_SIZE)
     power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
-    return np.clip(np.log(power @ mel_filters() + 1e-9), LOG_FLOOR, LOG_CEIL).astype(np.float32)
+    mel: LogMel = np.clip(np.log(power @ mel_filters() + 1e-9), LOG_FLOOR, LOG_CEIL).astype(np.float32)
+    return mel
 
 
 def dmel_levels(mel: LogMel) -> NDArray[np.uint8]:
     """Level 0..15 of every log-mel value; any shape."""
     step = (LOG_CEIL - LOG_FLOOR) / LEVELS
-    return np.clip(np.floor((mel - LOG_FLOOR) / step), 0, LEVELS - 1).astype(np.uint8)
+    levels: NDArray[np.uint8] = np.clip(np.floor((mel - LOG_FLOOR) / step), 0, LEVELS - 1).astype(np.uint8)
+    return levels
 
 
 def normalise_mel(mel: LogMel) -> LogMel:
@@ -84,4 +87,5 @@ def normalise_mel(mel: LogMel) -> LogMel:
 
 def denormalise_mel(mel: LogMel) -> LogMel:
     """Inverse of ``normalise_mel``, clipped to the range of ``log_mel``."""
-    return np.clip(mel * MEL_SCALE + MEL_MEAN, LOG_FLOOR, LOG_CEIL).astype(np.float32)
+    restored: LogMel = np.clip(mel * MEL_SCALE + MEL_MEAN, LOG_FLOOR, LOG_CEIL).astype(np.float32)
+    return restored

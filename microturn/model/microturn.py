@@ -117,7 +117,7 @@ class Microturn:
         """One turn of every row: ``inputs`` holds R turn inputs; a row with ``None`` skips this step unchanged.
 
         Returns R outputs (``None`` for rows that skipped) and advances ``state`` in place. Raises ``InputError`` for an
-        input that is not acceptable (wrong shape, a NaN sample, an empty frame, too much text), before anything changed.
+        input that is not acceptable (wrong shape, a NaN sample, an empty frame, too much text), with nothing changed.
         """
         if len(inputs) != len(state.rows):
             raise InputError(f"{len(inputs)} inputs for a state of {len(state.rows)} rows")
@@ -131,8 +131,10 @@ class Microturn:
         hidden_RD = self._take_in(inputs, state)
         decoded, hidden_RD = self._decode(hidden_RD, active, state)
         audio = self._sound(hidden_RD, decoded, active, state)
-        return [self._finish(decoded[index], audio[index], state.rows[index]) if index in decoded else None
-                for index in range(len(inputs))]  # fmt: skip
+        return [
+            self._finish(decoded[index], audio[index], row) if index in decoded else None
+            for index, row in enumerate(state.rows)
+        ]
 
     def _text_ids(self, texts: tuple[TextIn, ...], turn: int) -> list[int]:
         ids = [
@@ -228,7 +230,9 @@ class Microturn:
         else:
             decoded.speaks = output == outputs.speak
 
-    def _sound(self, hidden_RD: Tensor, decoded: dict[int, _Decoded], active: list[int], state: State) -> dict[int, Pcm]:
+    def _sound(
+        self, hidden_RD: Tensor, decoded: dict[int, _Decoded], active: list[int], state: State
+    ) -> dict[int, Pcm]:
         """The turn's sound of every active row; speaking rows go through flow head and vocoder."""
         speaking = [index for index in active if decoded[index].speaks]
         if speaking:

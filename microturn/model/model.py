@@ -56,7 +56,8 @@ class Embedder(nn.Module):
         x = put(x, valid & (kind == Kind.OWN), self.ear.own_voice(sequence.own_NFM))
         patch = valid & (kind == Kind.PATCH)
         x = put(x, patch, self.eye(sequence.patch_NPPC, payload[patch]))
-        return x.unflatten(0, sequence.kind_BT.shape)
+        embedded: Tensor = x.view(*sequence.kind_BT.shape, -1)
+        return embedded
 
 
 class LaneHead(nn.Module):

@@ -57,7 +57,8 @@ class MixtureOfExperts(nn.Module):
     def forward(self, x_ND: Tensor) -> Tensor:
         result_ND: Tensor = self.shared(x_ND)
         if self.num_experts == 1:
-            return result_ND + self.experts[0](x_ND)
+            result_ND = result_ND + self.experts[0](x_ND)
+            return result_ND
         chosen_NK, gate_NK = self.choose(x_ND)
         if self.training:
             self.load_X += torch.bincount(chosen_NK.flatten(), minlength=self.num_experts).to(self.load_X.dtype)

@@ -87,7 +87,9 @@ class BackboneState:
 _EMPTY = -(1 << 40)
 
 
-def initial_backbone_state(config: ModelConfig, num_rows: int, device: torch.device, dtype: torch.dtype) -> BackboneState:
+def initial_backbone_state(
+    config: ModelConfig, num_rows: int, device: torch.device, dtype: torch.dtype
+) -> BackboneState:
     """An empty memory for ``num_rows`` sessions."""
     memory, backbone = config.memory, config.backbone
     media = memory.window_turns * (_FIXED_MEDIA_PER_TURN + config.num_patches) + MAX_FORWARD_TOKENS

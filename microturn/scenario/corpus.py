@@ -68,7 +68,8 @@ Make = Callable[[str, int, Split, Path | None], Scenario]
 
 def mel_to_bytes(mel: LogMel) -> bytes:
     scaled = (mel - LOG_FLOOR) * (255.0 / (LOG_CEIL - LOG_FLOOR))
-    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8).tobytes()
+    steps: NDArray[np.uint8] = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    return steps.tobytes()
 
 
 def mel_from_bytes(data: bytes) -> LogMel:
@@ -171,11 +172,3 @@ def shard_paths(folder: Path) -> list[Path]:
         raise CorpusError(f"{folder}: no corpus shards here")
     return paths
 
-
-def num_bytes(paths: Iterable[Path]) -> int:
-    return sum(path.stat().st_size for path in paths)
-
-
-def silence_turn() -> NDArray[np.uint8]:
-    """One silent turn's mel steps, (20, 80)."""
-    return np.zeros((TURN_FRAMES, MEL_BANDS), np.uint8)

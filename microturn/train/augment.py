@@ -53,7 +53,8 @@ def augment_user(mel: LogMel, rng: np.random.Generator, config: AugmentConfig) -
         mel[..., :bottom] = np.maximum(mel[..., :bottom] - 6.0, LOG_FLOOR)
     if rng.random() < config.noise_probability:
         mel = _add_noise(mel, rng)
-    return np.clip(mel, LOG_FLOOR, LOG_CEIL)
+    changed: LogMel = np.clip(mel, LOG_FLOOR, LOG_CEIL)
+    return changed
 
 
 def _add_noise(mel: LogMel, rng: np.random.Generator) -> LogMel:

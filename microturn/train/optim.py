@@ -61,7 +61,8 @@ def orthogonalise(matrix_NRC: Tensor, num_iterations: int = 5) -> Tensor:
     for _ in range(num_iterations):
         gram = x @ x.mT
         x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
-    return (x.mT if tall else x).to(matrix_NRC.dtype)
+    result: Tensor = (x.mT if tall else x).to(matrix_NRC.dtype)
+    return result
 
 
 class Muon(torch.optim.Optimizer):
@@ -86,7 +87,7 @@ class Muon(torch.optim.Optimizer):
             state = self.state[matrix]
             if not state:
                 state["momentum"] = torch.zeros_like(matrix)
-            state["momentum"].lerp_(matrix.grad, 1 - group["momentum"])  # type: ignore[arg-type]
+            state["momentum"].lerp_(matrix.grad, 1 - group["momentum"])
             updates.append(matrix.grad.lerp(state["momentum"], group["momentum"]))  # type: ignore[union-attr]
         update_NRC = orthogonalise(torch.stack(updates)) * max(1.0, shape[0] / shape[1]) ** 0.5
         for matrix, update in zip(matrices, update_NRC, strict=True):

@@ -16,14 +16,15 @@ from microturn.model.tokens import TextTokenizer
 from microturn.scenario.corpus import CorpusConfig, Make, Record, make_corpus, shard_paths
 from microturn.train.augment import AugmentConfig
 from microturn.train.checkpoint import Checkpoint
-from microturn.train.data import Batches, DataConfig, load_batches, load_records
+from microturn.train.data import Batches, DataConfig, load_batches
 from microturn.train.loop import Figures, TrainConfig, Trainer, figures_line
 from microturn.train.pack import Batch
 
 
 def show_corpus(console: Console, folder: Path, config: CorpusConfig, make: Make) -> list[Path]:
     """Make what is missing of a corpus with a progress bar; returns its shards."""
-    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console) as bar:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
         task = bar.add_task(f"corpus {folder.name}", total=None)
         for number, _ in enumerate(make_corpus(folder, config, make), 1):
             bar.update(task, completed=number)
