@@ -90,14 +90,21 @@ class VocoderState:
             mask = rows_B.view(-1, *[1] * (kept.dim() - 1))
             return torch.where(mask, fresh, kept)
 
-        changed = {}
-        for field in fields(self):
-            kept, fresh = getattr(self, field.name), getattr(initial, field.name)
-            if isinstance(kept, tuple):
-                changed[field.name] = tuple(pick(a, b) for a, b in zip(fresh, kept, strict=True))
-            else:
-                changed[field.name] = pick(fresh, kept)
-        return VocoderState(**changed)
+        def pick_all(fresh: tuple[Tensor, ...], kept: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return tuple(pick(one, other) for one, other in zip(fresh, kept, strict=True))
+
+        return VocoderState(
+            mel_BKM=pick(initial.mel_BKM, self.mel_BKM),
+            blocks_NBKC=pick_all(initial.blocks_NBKC, self.blocks_NBKC),
+            pitch_NBKC=pick_all(initial.pitch_NBKC, self.pitch_NBKC),
+            log_pitch_B=pick(initial.log_pitch_B, self.log_pitch_B),
+            voicing_B=pick(initial.voicing_B, self.voicing_B),
+            harmonic_BH=pick(initial.harmonic_BH, self.harmonic_BH),
+            noise_BH=pick(initial.noise_BH, self.noise_BH),
+            phase_B=pick(initial.phase_B, self.phase_B),
+            position_B=pick(initial.position_B, self.position_B),
+            tail_BS=pick(initial.tail_BS, self.tail_BS),
+        )
 
 
 @dataclass(frozen=True)
@@ -306,7 +313,8 @@ class Vocoder(nn.Module):
         earlier = torch.cat([before_BH[:, None], response_BFH[:, :-1]], 1)
         rising = torch.fft.rfft(source_BFS * self.ramp_S, FFT_SAMPLES)
         falling = torch.fft.rfft(source_BFS * (1 - self.ramp_S), FFT_SAMPLES)
-        return response_BFH * rising + earlier * falling
+        filtered: Tensor = response_BFH * rising + earlier * falling
+        return filtered
 
     def _filters(self, mel_BFM: Tensor, state: VocoderState) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
         """Frequency responses of the pulses' and the noise's filter, both complex ``(B, F, FFT_SAMPLES // 2 + 1)``,
@@ -347,7 +355,7 @@ class Vocoder(nn.Module):
         offsets = torch.arange(num_frames * HOP_SAMPLES, device=state.position_B.device)
         index = (state.position_B[:, None] + offsets).remainder(NOISE_SAMPLES)
         position = (state.position_B + num_frames * HOP_SAMPLES).remainder(NOISE_SAMPLES)
-        return self.noise_table_S[index].unflatten(1, (num_frames, HOP_SAMPLES)), position
+        return self.noise_table_S[index].view(-1, num_frames, HOP_SAMPLES), position
 
 
 def _cepstrum_basis(num_cepstra: int) -> Tensor:
@@ -360,7 +368,8 @@ def _cepstrum_basis(num_cepstra: int) -> Tensor:
 
 def minimum_phase(cepstra: Tensor, basis: Tensor | None = None) -> Tensor:
     """Frequency response ``(..., FFT_SAMPLES // 2 + 1)`` of the minimum-phase filter whose complex cepstrum is
-    ``cepstra`` (Oppenheim & Schafer, "Discrete-Time Signal Processing", section 13.5). ``basis`` saves building it anew."""
+    ``cepstra`` (Oppenheim & Schafer, "Discrete-Time Signal Processing", section 13.5). ``basis`` saves
+    building it anew."""
     if basis is None:
         basis = _cepstrum_basis(cepstra.shape[-1])
     log_gain, angle = (cepstra @ basis).chunk(2, -1)

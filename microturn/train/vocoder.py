@@ -9,21 +9,31 @@ nor sharp, so half of the clips are heard through noise, blur and another gain.
 from __future__ import annotations
 
 import math
-import time
+import pickle
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import scipy.fft
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
-from microturn.errors import InputError
+from microturn.errors import InputError, WeightsError
 from microturn.model.mel import (
-    FFT_SIZE, HOP_SAMPLES, LOG_CEIL, LOG_FLOOR, WINDOW_SAMPLES, MEL_SCALE, LogMel, log_mel, mel_filters, normalise_mel,
+    FFT_SIZE,
+    HOP_SAMPLES,
+    LOG_CEIL,
+    LOG_FLOOR,
+    MEL_SCALE,
+    WINDOW_SAMPLES,
+    LogMel,
+    log_mel,
+    mel_filters,
+    normalise_mel,
 )
 from microturn.model.vocoder import DELAY_SAMPLES, FFT_SAMPLES, SILENCE, Vocoder, VocoderConfig, overlap_add
 from microturn.turn import SAMPLE_RATE_HZ, Pcm
@@ -31,22 +41,25 @@ from microturn.turn import SAMPLE_RATE_HZ, Pcm
 PITCH_WINDOW_SAMPLES = 640
 VOICED_CORRELATION = 0.7
 VOICED_POWER = 1e-5
-STFT_SIZES = (128, 256, 512, 1024)
-MAGNITUDE_FLOOR = 1e-3
+STFT_SIZES = (128, 384, 1024)
+MAGNITUDE_FLOOR = 2e-4
 EDGE_FRAMES = 10
 GAIN_RANGE_DB = (-6.0, 2.0)
 
 
 @dataclass(frozen=True)
 class VocoderTraining:
-    """Settings of one training run; ``max_seconds`` ends it early, with the learning rate at zero either way."""
+    """Settings of one training run; a step hears ``num_rows`` clips of ``num_frames`` frames."""
 
-    num_steps: int = 4000
-    max_seconds: float = 1500.0
+    num_steps: int = 10_000
     num_rows: int = 8
-    num_frames: int = 128
+    num_frames: int = 64
     learning_rate: float = 2e-3
     warmup_steps: int = 100
+    constant_share: float = 0.3
+    """Share of the steps before the learning rate goes down, in a line to zero."""
+    checkpoint_steps: int = 500
+    report_steps: int = 50
     seed: int = 0
 
 
@@ -76,7 +89,8 @@ def track_pitch(pcm: Pcm, config: VocoderConfig) -> tuple[NDArray[np.float32], N
     padded = np.pad(pcm.astype(np.float64), size)
     starts = size + np.arange(num_frames) * HOP_SAMPLES - size // 2
     pieces = np.lib.stride_tricks.sliding_window_view(padded, size)[starts]
-    points = 2 * size
+    # Long enough: negative lags wrap to places behind the longest positive one.
+    points = scipy.fft.next_fast_len(size, real=True)
     head = np.fft.rfft(pieces[:, :PITCH_WINDOW_SAMPLES], points)
     product = np.fft.irfft(head.conj() * np.fft.rfft(pieces, points), points)[:, : longest + 1]
     energy = np.cumsum(np.pad(pieces**2, ((0, 0), (1, 0))), 1)
@@ -122,7 +136,6 @@ class VocoderBatch:
 def draw_batch(clips: Sequence[VoiceClip], training: VocoderTraining, rng: np.random.Generator) -> VocoderBatch:
     """Random crops, a few starting before the utterance or ending after it, with a random gain."""
     lengths = np.array([len(clip.voiced) for clip in clips], np.float64)
-    delay_frames = DELAY_SAMPLES // HOP_SAMPLES
     mels, waves, pitches, voicings = [], [], [], []
     for which in rng.choice(len(clips), training.num_rows, p=lengths / lengths.sum()):
         clip = clips[which]
@@ -196,7 +209,8 @@ def mel_loss(wave_BS: Tensor, target_BS: Tensor, filters_HM: Tensor) -> Tensor:
         frames = functional.pad(x_BS.unfold(1, WINDOW_SAMPLES, HOP_SAMPLES) * window, (0, FFT_SIZE - WINDOW_SAMPLES))
         spectrum = torch.fft.rfft(frames)
         power = (spectrum.real**2 + spectrum.imag**2) @ filters_HM
-        return torch.log(power + math.exp(LOG_FLOOR)).clamp(LOG_FLOOR, LOG_CEIL)
+        logs: Tensor = torch.log(power + math.exp(LOG_FLOOR))
+        return logs.clamp(LOG_FLOOR, LOG_CEIL)
 
     return (mel(wave_BS) - mel(target_BS)).abs().mean()
 
@@ -218,15 +232,19 @@ def noise_share(pulses_BS: Tensor, noise_BFH: Tensor, target_BS: Tensor) -> Tens
     power = noise_BFH.real**2 + noise_BFH.imag**2
     num_frames = wanted.shape[1]
     padded = functional.pad(power, (0, 0, 1, 0))
-    noise = sum(weights[k] * padded[:, k : k + num_frames] for k in range(5)) + 3e-9
+    noise = torch.full_like(wanted, 3e-9)
+    for place, weight in enumerate(weights):
+        noise = noise + weight * padded[:, place : place + num_frames]
     crossed = 2 * torch.sqrt((harmonic + 1e-12) * (wanted + 1e-12)) / noise
     likelihood = -torch.log(noise) - (torch.sqrt(harmonic + 1e-12) - torch.sqrt(wanted + 1e-12)) ** 2 / noise
     return -(likelihood + torch.log(torch.special.i0e(crossed))).mean()
 
 
 def _framed_power(wave_BS: Tensor, window: Tensor) -> Tensor:
+    """Power spectra ``(B, frames, FFT_SAMPLES // 2 + 1)`` of windows a hop apart."""
     spectrum = torch.fft.rfft(wave_BS.unfold(1, FFT_SAMPLES, HOP_SAMPLES) * window)
-    return spectrum.real**2 + spectrum.imag**2
+    power: Tensor = spectrum.real**2 + spectrum.imag**2
+    return power
 
 
 def vocoder_loss(model: Vocoder, batch: VocoderBatch, filters_HM: Tensor, seed: int) -> dict[str, Tensor]:
@@ -244,7 +262,7 @@ def vocoder_loss(model: Vocoder, batch: VocoderBatch, filters_HM: Tensor, seed: 
     return {
         "spectrum": 0.5 * spectral_loss(wave, batch.wave_BS),
         "mel": 0.5 * mel_loss(wave, batch.wave_BS, filters_HM),
-        "noise": 0.1 * noise_share(pulses, spectra.noise_BFH, batch.wave_BS),
+        "noise": 0.06 * noise_share(pulses, spectra.noise_BFH, batch.wave_BS),
         "pitch": 5.0 * pitch,
         "voicing": voice,
     }
@@ -255,37 +273,72 @@ def train_vocoder(
     config: VocoderConfig,
     training: VocoderTraining,
     report: Callable[[int, dict[str, float]], None] | None = None,
+    checkpoint: Path | None = None,
 ) -> Vocoder:
-    """A vocoder trained on ``clips``; ``report(step, losses)`` is called every 50 steps with running means.
+    """A vocoder trained on ``clips``, in evaluation mode.
 
-    Raises ``InputError`` without clips.
+    ``report(step, losses)`` gets the running means of the losses. A run that finds ``checkpoint`` goes on from it to
+    the same weights as a run that never stopped, and writes it every ``checkpoint_steps``. Raises ``InputError``
+    without clips, ``WeightsError`` for a checkpoint of another run.
     """
     if not clips:
         raise InputError("no speech to train the vocoder on")
     torch.manual_seed(training.seed)
-    rng = np.random.default_rng(training.seed)
     model = Vocoder(config).train()
-    filters = torch.from_numpy(mel_filters())
     optimiser = torch.optim.AdamW(model.parameters(), training.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
-    started = time.monotonic()
+    first = 0
+    if checkpoint is not None and checkpoint.exists():
+        first = _resume(checkpoint, model, optimiser, config, training)
+    filters = torch.from_numpy(mel_filters())
     means: dict[str, float] = {}
-    for step in range(training.num_steps):
-        progress = max(step / training.num_steps, (time.monotonic() - started) / training.max_seconds)
-        if progress >= 1.0:
-            break
-        rate = training.learning_rate * min((step + 1) / training.warmup_steps, (1 - progress) / 0.7, 1.0)
+    for step in range(first, training.num_steps):
         for group in optimiser.param_groups:
-            group["lr"] = rate
-        parts = vocoder_loss(model, draw_batch(clips, training, rng), filters, step)
+            group["lr"] = learning_rate(step, training)
+        # A generator of its own for each step: a resumed run needs no state but the step.
+        batch = draw_batch(clips, training, np.random.default_rng((training.seed, step)))
+        parts = vocoder_loss(model, batch, filters, step)
         optimiser.zero_grad(set_to_none=True)
-        torch.stack(list(parts.values())).sum().backward()
+        torch.autograd.backward(torch.stack(list(parts.values())).sum())
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         for name, value in parts.items():
             means[name] = 0.98 * means.get(name, value.item()) + 0.02 * value.item()
-        if report is not None and (step + 1) % 50 == 0:
+        if report is not None and (step + 1) % training.report_steps == 0:
             report(step + 1, dict(means))
+        if checkpoint is not None and (step + 1) % training.checkpoint_steps == 0:
+            _save_checkpoint(checkpoint, model, optimiser, config, training, step + 1)
     return model.eval()
+
+
+def learning_rate(step: int, training: VocoderTraining) -> float:
+    """Linear warm-up, a constant stretch, then a line to zero at ``num_steps``."""
+    warm = (step + 1) / training.warmup_steps
+    decay = (1 - step / training.num_steps) / (1 - training.constant_share)
+    return training.learning_rate * min(warm, decay, 1.0)
+
+
+def _save_checkpoint(
+    path: Path, model: Vocoder, optimiser: torch.optim.Optimizer, config: VocoderConfig, training: VocoderTraining,
+    step: int,
+) -> None:
+    partial = path.with_name(path.name + ".partial")
+    run = {"config": asdict(config), "training": asdict(training)}
+    torch.save({"model": model.state_dict(), "optimiser": optimiser.state_dict(), "run": run, "step": step}, partial)
+    partial.replace(path)
+
+
+def _resume(
+    path: Path, model: Vocoder, optimiser: torch.optim.Optimizer, config: VocoderConfig, training: VocoderTraining
+) -> int:
+    try:
+        saved = torch.load(path, weights_only=True)
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        raise WeightsError(f"{path}: not a readable checkpoint: {str(error).splitlines()[0]}") from error
+    if saved["run"] != {"config": asdict(config), "training": asdict(training)}:
+        raise WeightsError(f"{path}: checkpoint of a run with other settings")
+    model.load_state_dict(saved["model"])
+    optimiser.load_state_dict(saved["optimiser"])
+    return int(saved["step"])
 
 
 def save_vocoder(model: Vocoder, path: Path) -> None:
