@@ -1,0 +1,111 @@
+"""A scenario is a function of family, seed and split; strings come whole or in parts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from microturn.errors import InputError
+from microturn.scenario.families import FAMILIES
+from microturn.scenario.generate import STRING, generate, generate_string, string_parts
+from microturn.scenario.lexicon import CONTENT, UNSEEN
+from microturn.scenario.recordings import WAKE_WORDS
+from microturn.scenario.scenario import Scenario
+from microturn.scenario.voices import voices
+from microturn.turn import TURN_MS
+
+DATA = Path(os.environ.get("MICROTURN_DATA", "/nowhere"))
+
+
+def same(one: Scenario, other: Scenario) -> bool:
+    return (
+        np.array_equal(one.user, other.user)
+        and one.heard == other.heard
+        and one.events == other.events
+        and one.gaps == other.gaps
+        and one.texts == other.texts
+        and one.frames.keys() == other.frames.keys()
+        and all(np.array_equal(one.frames[turn], other.frames[turn]) for turn in one.frames)
+        and np.array_equal(one.model_pcm(), other.model_pcm())
+    )
+
+
+@pytest.mark.parametrize("family", [*FAMILIES, STRING])
+def test_the_same_seed_gives_the_same_bits(family: str) -> None:
+    first = generate(family, 5, "train", assistant=False)
+    assert same(first, generate(family, 5, "train", assistant=False))
+    assert not same(first, generate(family, 6, "train", assistant=False))
+    assert not same(first, generate(family, 5, "heldout", assistant=False))
+
+
+def test_the_order_of_making_does_not_matter() -> None:
+    alone = generate("cue", 3, "heldout", assistant=False)
+    generate("free", 1, "train", assistant=False)
+    assert same(alone, generate("cue", 3, "heldout", assistant=False))
+
+
+def test_bad_arguments_are_named() -> None:
+    with pytest.raises(InputError, match="family sing: unknown"):
+        generate("sing", 0, "train")
+    with pytest.raises(InputError, match="split test: unknown"):
+        generate("say", 0, "test")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="seed -1"):
+        generate("say", -1, "train")
+
+
+def test_a_given_voice_speaks_and_given_words_are_asked_for() -> None:
+    plain = generate("say", 2, "heldout", assistant=False)
+    other = generate("say", 2, "heldout", voice=voices("train")[0], assistant=False)
+    assert not np.array_equal(plain.user[: len(other.user)], other.user[: len(plain.user)])
+    spoken = {
+        word
+        for family in ("say", "time", "cue")
+        for seed in range(3)
+        for event in generate(family, seed, "heldout", content=UNSEEN, assistant=False).events
+        for word in event.words.split()
+    }
+    assert len(spoken & set(UNSEEN)) > 2
+    assert not spoken & set(CONTENT)
+
+
+def test_unseen_words_are_not_in_training_sessions() -> None:
+    for family in ("say", "free"):
+        for seed in range(5):
+            assert not {word.text for word in generate(family, seed, "train", assistant=False).heard} & set(UNSEEN)
+
+
+def test_a_string_reaches_its_length_with_at_least_two_scenarios() -> None:
+    made = generate_string(1, "train", 20_000.0, assistant=False)
+    assert made.num_turns * TURN_MS >= 20_000
+    assert made.family == STRING
+
+
+def test_parts_of_a_long_string_follow_one_another() -> None:
+    parts = list(string_parts(4, "heldout", 60_000.0, assistant=False))
+    assert len(parts) >= 2
+    expected_turn = 0
+    for first_turn, part in parts:
+        assert first_turn == expected_turn
+        expected_turn += part.num_turns
+        ends_ms = [event.at_ms for event in part.events]
+        assert all(end_ms < part.num_turns * TURN_MS for end_ms in ends_ms)
+    assert parts[-1][0] * TURN_MS < 60_000.0 <= expected_turn * TURN_MS
+    again = next(string_parts(4, "heldout", 60_000.0, assistant=False))
+    assert same(parts[0][1], again[1])
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="MICROTURN_DATA names no folder with recordings")
+def test_real_recordings_are_mixed_in() -> None:
+    heard: set[str] = set()
+    unlabelled = 0
+    for seed in range(10):
+        scenario = generate("free", seed, "train", data=DATA, assistant=False)
+        heard |= {word.text for word in scenario.heard}
+        unlabelled += len(scenario.unlabelled_ms)
+    assert len(heard & {word for words in WAKE_WORDS.values() for word in words}) > 3
+    assert unlabelled > 0
+    for family in ("idle", "count"):
+        assert generate(family, 0, "train", data=DATA, assistant=False).num_turns > 0
