@@ -80,6 +80,9 @@ class LaneHead(nn.Module):
         return torch.cat([hear, say, self.control(hidden_ND)], -1)
 
 
+NUM_LETTERS = 26
+
+
 class Network(nn.Module):
     """All parameters but the vocoder's."""
 
@@ -91,6 +94,8 @@ class Network(nn.Module):
         self.backbone = Backbone(config)
         self.lanes = LaneHead(config)
         self.flow = FlowHead(config)
+        self.spelling = nn.Linear(config.backbone.width, 1 + NUM_LETTERS)
+        """Only for training: scores of blank and letters at every audio token (``train.loss.spelling_loss``)."""
 
     @property
     def default_window(self) -> Window:

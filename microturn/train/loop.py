@@ -47,6 +47,7 @@ class Figures:
     lanes: float
     flow: float
     guess: float
+    spelling: float
     words: float
     """Share of hear, say and act tokens predicted right (teacher forced)."""
     ends: float
@@ -169,7 +170,7 @@ class Meter:
         self._words = torch.zeros(len(self._families) + 1, 2, dtype=torch.float64)
 
     def add(self, batch: Batch, losses: Losses) -> None:
-        self._parts.append(torch.stack([losses.lanes, losses.flow, losses.guess]).cpu())
+        self._parts.append(torch.stack([losses.lanes, losses.flow, losses.guess, losses.spelling]).cpu())
         right = losses.right_P.double().cpu()
         group = torch.where(batch.predict_P < self._first_control, batch.family_P, len(self._families)).cpu()
         self._words[:, 0].index_add_(0, group, right)
@@ -177,14 +178,14 @@ class Meter:
 
     def read(self, step: int) -> Figures:
         """Means since the last call."""
-        lanes, flow, guess = torch.stack(self._parts).mean(0).tolist()
+        lanes, flow, guess, spelling = torch.stack(self._parts).mean(0).tolist()
         right, count = self._words[:, 0], self._words[:, 1]
         share = (right / count.clamp(min=1)).tolist()
         words = float(right[:-1].sum() / count[:-1].sum().clamp(min=1))
         by_family = {name: share[i] for i, name in enumerate(self._families) if count[i] > 0}
         seconds = time.monotonic() - self._started
         self._clear()
-        return Figures(step, seconds, lanes, flow, guess, words, share[-1], by_family)
+        return Figures(step, seconds, lanes, flow, guess, spelling, words, share[-1], by_family)
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

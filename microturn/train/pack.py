@@ -32,6 +32,8 @@ class Row:
     predict_at: list[int] = field(default_factory=list)
     predict: list[int] = field(default_factory=list)
     hear_unknown: list[bool] = field(default_factory=list)
+    spelling: list[int] = field(default_factory=list)
+    """Letters (1..26) of all words heard, in order; empty when some are not known or nothing is heard."""
     speak_at: list[int] = field(default_factory=list)
     """Positions whose hidden state makes a turn's sound."""
     mel: list[LogMel] = field(default_factory=list)
@@ -47,6 +49,8 @@ class Batch:
     predict_at_P: Tensor
     predict_P: Tensor
     hear_unknown_P: Tensor
+    spelling_BL: Tensor
+    """Letters of each row's words heard, padded with 0."""
     speak_at_S: Tensor
     mel_SFM: Tensor
     last_mel_SFM: Tensor
@@ -64,6 +68,14 @@ def spill(labels: dict[int, list[str]], tokenizer: TextTokenizer, limit: int, nu
         turns.append(waiting[:limit])
         waiting = waiting[limit:]
     return turns
+
+
+def spell(record: Record) -> list[int]:
+    """Letters 1..26 of the words heard, in order; nothing if words are missing."""
+    if record.unlabelled:
+        return []
+    words = [word for turn in sorted(record.hear) for word in record.hear[turn]]
+    return [ord(letter) - ord("a") + 1 for word in words for letter in word if "a" <= letter <= "z"]
 
 
 class Packer:
@@ -85,7 +97,7 @@ class Packer:
         hear = spill(record.hear, self._tokenizer, MAX_HEAR_TOKENS, record.num_turns)
         say = spill(record.say, self._tokenizer, MAX_SAY_TOKENS, record.num_turns)
         gaps, unlabelled = set(record.gaps), set(record.unlabelled)
-        row = Row(SequenceBuilder())
+        row = Row(SequenceBuilder(), spelling=spell(record))
         end, last = layout.END_START, None
         for turn in range(record.num_turns):
             row.tokens.add_inputs(
@@ -155,8 +167,12 @@ def collate(rows: list[Row], families: list[int], device: torch.device) -> Batch
         return torch.from_numpy(array).to(device)
 
     counts = np.repeat(np.asarray(families, np.int64), [len(row.predict) for row in rows])
+    spelling = np.zeros((len(rows), max(1, max(len(row.spelling) for row in rows))), np.int64)
+    for index, row in enumerate(rows):
+        spelling[index, : len(row.spelling)] = row.spelling
     return Batch(
         sequence=sequence,
+        spelling_BL=torch.from_numpy(spelling).to(device),
         predict_at_P=flat("predict_at"),
         predict_P=join("predict", np.int64),
         hear_unknown_P=join("hear_unknown", np.bool_),
