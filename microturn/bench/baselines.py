@@ -7,13 +7,13 @@ to score best on the very sessions that are scored.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from microturn.bench.systems import Stateless
+from microturn.scenario.lexicon import number_words
 from microturn.scenario.scenario import Scenario
-from microturn.scenario.sentences import number_words
 from microturn.turn import TURN_MS, TURN_SAMPLES, TurnOutput
 
 WORD_MS = 400
@@ -38,7 +38,7 @@ def constant_count(scenarios: Sequence[Scenario]) -> Stateless:
     """Says one number over and over: the one that is within one of most true counts in ``scenarios``."""
     counts = [scenario.true_count for scenario in scenarios if scenario.true_count is not None]
     number = max(range(max(counts, default=0) + 1), key=lambda guess: sum(abs(guess - count) <= 1 for count in counts))
-    words = number_words(number)
+    words = " ".join(number_words(number))
     return Stateless(f"always say {words}", lambda scenario: _repeat(words, scenario.num_turns))
 
 
@@ -47,13 +47,19 @@ def labels() -> Stateless:
     return Stateless("labels", _replay)
 
 
+def lane(words: Iterable[str]) -> str:
+    """Words as a lane writes them: each with its leading space."""
+    return "".join(f" {word}" for word in words)
+
+
 def _repeat(words: str, num_turns: int) -> list[TurnOutput]:
     sounding = -(-len(words.split()) * WORD_MS // TURN_MS)
     silence = np.zeros(TURN_SAMPLES, np.float32)
     outputs = []
     for turn in range(num_turns):
         place = turn % (sounding + 1)
-        outputs.append(TurnOutput(turn, "", words if place == 0 else "", None, place < sounding, silence))
+        say = lane(words.split()) if place == 0 else ""
+        outputs.append(TurnOutput(turn, "", say, None, place < sounding, silence))
     return outputs
 
 
@@ -63,8 +69,8 @@ def _replay(scenario: Scenario) -> list[TurnOutput]:
     return [
         TurnOutput(
             turn=turn,
-            hear=" ".join(hear.get(turn, ())),
-            say=" ".join(say.get(turn, ())),
+            hear=lane(hear.get(turn, ())),
+            say=lane(say.get(turn, ())),
             act=None,
             speaking=speaking[turn],
             audio=pcm[turn * TURN_SAMPLES : (turn + 1) * TURN_SAMPLES],

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from functools import cache
 
 from microturn.bench.events import Said
+from microturn.scenario.lexicon import MAX_NUMBER, number_words
 from microturn.scenario.scenario import Scenario
-from microturn.scenario.sentences import number_words
 
-MAX_NUMBER = 99
+_LENGTHS = (4, 3, 2, 1)
+"""Words of a number, longest first: "one hundred twenty" is not the number one."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class CountScore:
 
 @cache
 def _numbers() -> dict[tuple[str, ...], int]:
-    return {tuple(number_words(number).split()): number for number in range(MAX_NUMBER + 1)}
+    return {number_words(number): number for number in range(MAX_NUMBER + 1)}
 
 
 def numbers_said(said: Iterable[Said]) -> list[tuple[float, int]]:
@@ -38,7 +39,7 @@ def numbers_said(said: Iterable[Said]) -> list[tuple[float, int]]:
         texts = [word.text for word in run.words]
         index = 0
         while index < len(texts) and run.num_turns:
-            length = next((k for k in (2, 1) if tuple(texts[index : index + k]) in _numbers()), 0)
+            length = next((k for k in _LENGTHS if tuple(texts[index : index + k]) in _numbers()), 0)
             if length:
                 found.append((run.time_ms(index), _numbers()[tuple(texts[index : index + length])]))
             index += max(1, length)
@@ -55,9 +56,9 @@ def counted(scenario: Scenario, said: Iterable[Said]) -> int | None:
 def score_counts(answers: Sequence[int | None], true_counts: Sequence[int]) -> CountScore:
     """Score one answer a session (at least one session)."""
     pairs = list(zip(answers, true_counts, strict=True))
-    errors = [abs((answer or 0) - count) for answer, count in pairs]
+    errors = [abs((answer or 0) - count) / (count + 0.1) for answer, count in pairs]
     return CountScore(
         off_by_one_accuracy=sum(a is not None and abs(a - count) <= 1 for a, count in pairs) / len(pairs),
         exact_accuracy=sum(answer == count for answer, count in pairs) / len(pairs),
-        normalised_error=sum(error / (count + 0.1) for error, (_, count) in zip(errors, pairs, strict=True)) / len(pairs),
+        normalised_error=sum(errors) / len(pairs),
     )

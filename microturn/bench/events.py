@@ -105,17 +105,30 @@ def said_runs(outputs: Iterable[TurnOutput]) -> list[Said]:
         words, num_turns = [], 0
 
     for output in outputs:
-        new = [SaidWord(text, output.turn) for text in output.say.split()]
         if not output.speaking:
             close()
-            if new:
-                runs.append(Said(output.turn, 0, tuple(new)))
+            unsounded = add_words([], output.turn, output.say)
+            if unsounded:
+                runs.append(Said(output.turn, 0, tuple(unsounded)))
         else:
-            words += new
+            words = add_words(words, output.turn, output.say)
             num_turns += 1
         next_turn = output.turn + 1
     close()
     return runs
+
+
+def add_words(words: list[SaidWord], turn: int, text: str) -> list[SaidWord]:
+    """``words`` and those of a turn's lane text: a word comes with its leading space, what has none goes on with the
+    last word."""
+    parts = text.split()
+    if not parts:
+        return words
+    if words and not text[0].isspace():
+        last = words[-1]
+        words = [*words[:-1], SaidWord(last.text + parts[0], last.turn)]
+        parts = parts[1:]
+    return [*words, *(SaidWord(part, turn) for part in parts)]
 
 
 def score_session(events: Sequence[Event], num_turns: int, said: Sequence[Said]) -> SessionScore:

@@ -8,7 +8,7 @@ about 80 % from a loop of 400 words: its figure on our sound means something onl
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,6 +28,8 @@ PAD_SAMPLES = SAMPLE_RATE_HZ * 3 // 10
 WORD_INSERTION_PENALTY = 1e-4
 """Without it the loop breaks long words into short ones; at 1e-8 nothing survives the beam."""
 SILENCE_PROBABILITY = 0.1
+PRONUNCIATIONS = {"snowboy": "S N OW B OY", "yoghurt": "Y OW G ER T"}
+"""Words that the dictionary does not have."""
 
 
 @dataclass(frozen=True)
@@ -39,19 +41,21 @@ class RecognisedWord:
 
 
 class Recogniser:
-    """Recognises utterances made of ``vocabulary`` (lower-case words).
+    """Recognises utterances: each is made of words of one of ``vocabularies`` (lower case), any number in any order.
 
     Raises ``InputError`` when pocketsphinx is not installed, or when its dictionary does not have a word.
     """
 
-    def __init__(self, vocabulary: Iterable[str]) -> None:
-        words = sorted(set(vocabulary))
-        unknown = [word for word in words if word not in dictionary()]
-        if unknown or not words:
+    def __init__(self, vocabularies: Sequence[Iterable[str]]) -> None:
+        groups = [sorted(set(words)) for words in vocabularies]
+        unknown = [word for words in groups for word in words if word not in dictionary()]
+        if unknown or not groups or not all(groups):
             raise InputError(f"the recogniser cannot pronounce {', '.join(unknown) or 'an empty vocabulary'}")
-        grammar = f"#JSGF V1.0;\ngrammar words;\npublic <words> = ({' | '.join(words)})+;\n"
+        loops = " | ".join(f"({' | '.join(words)})+" for words in groups)
         self._decoder = _open_decoder()
-        self._decoder.add_jsgf_string("words", grammar)
+        for word, phones in PRONUNCIATIONS.items():
+            self._decoder.add_word(word, phones, update=True)
+        self._decoder.add_jsgf_string("words", f"#JSGF V1.0;\ngrammar words;\npublic <words> = {loops};\n")
         self._decoder.activate_search("words")
 
     def recognise(self, pcm: Pcm) -> list[RecognisedWord]:
@@ -67,7 +71,7 @@ class Recogniser:
         return [
             RecognisedWord(segment.word.partition("(")[0], max(0.0, segment.start_frame * FRAME_MS - pad_ms))
             for segment in self._decoder.seg()
-            if segment.word[0] not in "<["
+            if segment.word[0] not in "<[("
         ]
 
     def _decode(self, samples: np.ndarray[tuple[int], np.dtype[np.int16]]) -> None:
@@ -107,4 +111,5 @@ def _open_decoder() -> Decoder:
 def dictionary() -> frozenset[str]:
     """The words that the recogniser can pronounce. Raises ``InputError`` when pocketsphinx is not installed."""
     text = (_model_folder() / "cmudict-en-us.dict").read_text(encoding="utf-8")
-    return frozenset(line.split(maxsplit=1)[0].partition("(")[0] for line in text.splitlines() if line)
+    words = {line.split(maxsplit=1)[0].partition("(")[0] for line in text.splitlines() if line}
+    return frozenset(words | PRONUNCIATIONS.keys())

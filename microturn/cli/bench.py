@@ -1,0 +1,117 @@
+"""``microturn bench open``: score weights on held-out sessions, beside trivial answers, with the bars."""
+
+from __future__ import annotations
+
+import json as json_format
+import multiprocessing
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from microturn.errors import InputError
+
+app = typer.Typer(no_args_is_help=True, help="Score weights.")
+
+QUICK_SESSIONS = 20
+QUICK_MINUTES = 2
+
+
+class Part(StrEnum):
+    """A part of the benchmark that can be run by itself."""
+
+    FAMILIES = "families"
+    HEARD = "heard"
+    COST = "cost"
+    LONG = "long"
+
+
+@app.callback()
+def _benchmarks() -> None:
+    """Score weights."""
+
+
+@app.command("open")
+def bench_open(
+    weights: Annotated[str, typer.Option(help="Packaged name, folder, or Hugging Face repository.")] = "nano",
+    sessions: Annotated[int, typer.Option(min=1, help="Sessions of each family.")] = 200,
+    families: Annotated[
+        str | None, typer.Option(help="Families to score, separated by commas.  [default: all]", show_default=False)
+    ] = None,
+    part: Annotated[list[Part] | None, typer.Option(help="Only this part; may be repeated.")] = None,
+    minutes: Annotated[int, typer.Option(min=2, help="Length of the long sessions.")] = 60,
+    long_sessions: Annotated[int, typer.Option(min=1, help="Number of long sessions.")] = 4,
+    data: Annotated[Path | None, typer.Option(help="Folder with recordings of real people.")] = None,
+    sound: Annotated[bool, typer.Option(help="Have the sound recognised too.")] = True,
+    quick: Annotated[
+        bool, typer.Option("--quick", help=f"{QUICK_SESSIONS} sessions a family, cost of {QUICK_MINUTES} minutes only.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Score held-out sessions: what is said and when, what is heard, what a turn costs, how an hour ends.
+
+    The same weights and options give the same scores on one machine (times aside).
+    """
+    from rich.console import Console
+
+    from microturn.bench.cost import measure_cost
+    from microturn.bench.long import LongConfig, num_parts, score_long
+    from microturn.bench.report import Results, print_tables, to_dict
+    from microturn.bench.suite import FAMILIES, SuiteConfig, score_family, score_listening
+    from microturn.bench.systems import ModelSystem
+    from microturn.model.weights import load
+    from microturn.session.session import Session
+
+    chosen = FAMILIES if families is None else tuple(families.split(","))
+    unknown = [family for family in chosen if family not in FAMILIES]
+    if unknown:
+        raise InputError(f"--families {unknown[0]!r}: expected some of {','.join(FAMILIES)}")
+    if data is not None and not data.is_dir():
+        raise InputError(f"--data {data}: no such folder")
+    if quick:
+        sessions, minutes = min(sessions, QUICK_SESSIONS), min(minutes, QUICK_MINUTES)
+    parts = set(part or Part) - ({Part.LONG} if quick and not part else set())
+    config = SuiteConfig(families=chosen, num_sessions=sessions, data=data, sound=sound)
+    long_config = LongConfig(num_sessions=long_sessions, minutes=minutes) if Part.LONG in parts else None
+    model = load(weights)
+    system = ModelSystem(model, weights)
+    results = Results(weights, sessions)
+    # Workers are spawned: a fork of a process in which torch has started its threads can hang.
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as workers:
+        if Part.FAMILIES in parts:
+            for family in chosen:
+                with _progress(family, sessions) as advance:
+                    results.families += score_family(family, system, config, workers, advance)
+        if Part.HEARD in parts:
+            with _progress("heard", None) as advance:
+                results.heard = score_listening(system, config, advance)
+        if Part.COST in parts:
+            with _progress("cost", minutes) as advance:
+                results.cost = measure_cost(lambda: Session.open(model), minutes, workers, advance)
+    if long_config is not None:
+        with _progress("long sessions", num_parts(long_config)) as advance:
+            results.long = score_long(system, long_config, advance)
+    if json:
+        sys.stdout.write(json_format.dumps(to_dict(results)) + "\n")
+    else:
+        print_tables(results, Console())
+
+
+@contextmanager
+def _progress(title: str, total: int | None) -> Iterator[Callable[[], None]]:
+    """A progress bar on stderr while the block runs, on a terminal only."""
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(title, total=total)
+        yield lambda: progress.advance(task)

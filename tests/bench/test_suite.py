@@ -1,0 +1,92 @@
+"""The whole pipeline with answers that are known: the labels score 100 %, silence scores 0 %."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from microturn.bench.baselines import labels, never_speak
+from microturn.bench.counts import CountScore
+from microturn.bench.suite import FAMILIES, SuiteConfig, make_sessions, score_family
+from microturn.bench.systems import Played, Stateless
+from microturn.scenario.scenario import Scenario
+
+SESSIONS = 5
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Executor]:
+    with ThreadPoolExecutor(1) as pool:
+        yield pool
+
+
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_labels_are_right_and_trivial_answers_are_not(family: str, workers: Executor) -> None:
+    played = []
+    config = SuiteConfig(num_sessions=SESSIONS, sound=False)
+    own, silent, talking, *constant = score_family(family, labels(), config, workers, lambda: played.append(1))
+    assert len(played) == SESSIONS
+    assert own.system == "labels"
+    events = own.by_lane.events
+    assert events.session_accuracy == 1.0
+    assert events.extra_words_per_minute == 0.0
+    assert silent.by_lane.events.words_per_minute == 0.0
+    assert talking.by_lane.events.words_per_minute > 30.0
+    assert talking.by_lane.events.session_accuracy == 0.0
+    if family == "idle":
+        assert (events.num_events, events.event_accuracy, events.words_per_minute) == (0, None, 0.0)
+    else:
+        assert events.num_events >= SESSIONS
+        assert events.event_accuracy == 1.0
+        assert silent.by_lane.events.event_accuracy == 0.0
+        assert talking.by_lane.events.event_accuracy < 0.5
+    if family == "count":
+        assert own.by_lane.counts == CountScore(1.0, 1.0, 0.0)
+        assert silent.by_lane.counts is not None
+        assert silent.by_lane.counts.off_by_one_accuracy == 0.0
+        assert constant[0].by_lane.counts is not None
+        assert 0.0 < constant[0].by_lane.counts.off_by_one_accuracy < 1.0
+    else:
+        assert own.by_lane.counts is None
+        assert not constant
+    if family in ("say", "cue"):
+        assert events.reaction_ms is not None
+        assert 100.0 <= events.reaction_ms <= 400.0, "labels answer within the bar"
+
+
+def test_sessions_are_the_same_every_time(workers: Executor) -> None:
+    first, second = (list(make_sessions("say", 2, workers)) for _ in range(2))
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one.user, other.user)
+        assert one.events == other.events
+    assert not np.array_equal(first[0].user[:16_000], first[1].user[:16_000])
+
+
+def test_order_in_which_sessions_end_does_not_matter(workers: Executor) -> None:
+    class Backwards:
+        name = "backwards"
+
+        def play(self, sessions: Iterable[Iterable[Scenario]]) -> Iterator[Played]:
+            return reversed(list(labels().play(sessions)))
+
+    config = SuiteConfig(num_sessions=3, sound=False)
+    rows = [score_family("time", system, config, workers, lambda: None) for system in (labels(), Backwards())]
+    assert rows[0][0].by_lane == rows[1][0].by_lane
+
+
+def half_deaf(scenario: Scenario) -> Stateless:
+    """Right in sessions with an even number of turns, silent in the others."""
+    return never_speak() if scenario.num_turns % 2 else labels()
+
+
+def test_a_share_of_right_sessions_is_that_share(workers: Executor) -> None:
+    system = Stateless("half", lambda scenario: half_deaf(scenario).answer(scenario))
+    config = SuiteConfig(num_sessions=SESSIONS, sound=False)
+    even = [session.num_turns % 2 == 0 for session in make_sessions("time", SESSIONS, workers)]
+    own = score_family("time", system, config, workers, lambda: None)[0]
+    assert own.by_lane.events.session_accuracy == sum(even) / SESSIONS
