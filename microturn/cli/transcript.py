@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from microturn.session.outputs import TurnRecord
+from microturn.session.timeline import printable
 from microturn.turn import TURN_MS
 
 PAUSE_TURNS = 4
@@ -16,7 +17,7 @@ COLUMN_WIDTH = 38
 class _Phrase:
     start_turn: int
     last_turn: int
-    words: list[str]
+    text: str
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,13 @@ class Transcript:
         if self._heard is not None and record.turn - self._heard.last_turn >= PAUSE_TURNS:
             lines += self._end_heard()
         if record.hear:
-            if self._heard is not None and _width(self._heard, record.hear) > COLUMN_WIDTH:
+            if self._heard is not None and _is_full(self._heard, record.hear):
                 lines += self._end_heard()
             self._heard = _joined(self._heard, record.turn, record.hear)
         if begins:
             lines += self._end_heard()
         if record.say:
-            if self._said is not None and _width(self._said, record.say) > COLUMN_WIDTH:
+            if self._said is not None and _is_full(self._said, record.say):
                 lines += self._end_said()
             self._said = _joined(self._said, record.turn, record.say)
         if record.act is not None:
@@ -68,23 +69,25 @@ class Transcript:
 
     def _end_heard(self) -> list[Line]:
         phrase, self._heard = self._heard, None
-        return [] if phrase is None else [_line(phrase.start_turn, " ".join(phrase.words), "")]
+        return [] if phrase is None else [_line(phrase.start_turn, phrase.text, "")]
 
     def _end_said(self) -> list[Line]:
         phrase, self._said = self._said, None
         # What goes out in a turn is heard one turn later.
-        return [] if phrase is None else [_line(phrase.start_turn + 1, "", " ".join(phrase.words))]
+        return [] if phrase is None else [_line(phrase.start_turn + 1, "", phrase.text)]
 
 
-def _width(phrase: _Phrase, words: str) -> int:
-    return len(" ".join([*phrase.words, words]))
+def _is_full(phrase: _Phrase, text: str) -> bool:
+    """Whether ``text`` begins a new line: a word that is still going on is never broken."""
+    return text.startswith(" ") and len(phrase.text + text) > COLUMN_WIDTH
 
 
-def _joined(phrase: _Phrase | None, turn: int, words: str) -> _Phrase:
+def _joined(phrase: _Phrase | None, turn: int, text: str) -> _Phrase:
     if phrase is None:
-        return _Phrase(turn, turn, [words])
-    return _Phrase(phrase.start_turn, turn, [*phrase.words, words])
+        return _Phrase(turn, turn, text)
+    return _Phrase(phrase.start_turn, turn, phrase.text + text)
 
 
 def _line(turn: int, heard: str, said: str) -> Line:
+    heard, said = (" ".join(printable(text).split()) for text in (heard, said))
     return Line(turn, f"{turn * TURN_MS / 1000:7.1f}s  {heard:<{COLUMN_WIDTH}}  {said}".rstrip())

@@ -52,14 +52,23 @@ class Timeline:
         self.gaps.append(turn_input.audio is None)
         self.speaking.append(output.speaking)
         for labels, text in ((self.heard, output.hear), (self.said, output.say)):
-            if text.strip():
+            text = printable(text)
+            if labels and text and not text.startswith(" "):
+                # A word that goes on stays where it began.
+                labels[-1] = Label(labels[-1].turn, labels[-1].text + text)
+            elif text.strip():
                 labels.append(Label(turn, text.strip()))
-        self.typed.extend(Label(turn, one.text) for one in turn_input.texts)
+        self.typed.extend(Label(turn, printable(one.text)) for one in turn_input.texts)
         if output.act is not None:
             self.acts.append((turn, output.act))
         last = max(self.thumbnails, default=-THUMBNAIL_EVERY_TURNS)
         if turn_input.frame is not None and turn - last >= THUMBNAIL_EVERY_TURNS:
             self.thumbnails[turn] = thumbnail(turn_input.frame)
+
+
+def printable(text: str) -> str:
+    """``text`` without control characters; line breaks become spaces."""
+    return "".join(one if one.isprintable() else " " if one.isspace() else "" for one in text)
 
 
 def envelope(pcm: Pcm) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ What comes in during turn *t* is drawn at that turn; what goes out of it is draw
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,7 +127,9 @@ def place_words(
 
 def draw_timeline(timeline: Timeline, path: Path) -> None:
     """Draw ``timeline`` as a PNG. Raises ``OSError`` if ``path`` cannot be written."""
-    with PngWriter(path, round(WIDTH * DPI), DPI) as png:
+    with warnings.catch_warnings(), PngWriter(path, round(WIDTH * DPI), DPI) as png:
+        # A character that the font does not have is drawn as a box: nothing that anybody could put right.
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
         png.write(_header(timeline))
         for row in rows_of(timeline.num_turns):
             png.write(_RowDrawing(timeline, row).draw())
@@ -152,7 +155,7 @@ def _pixels(canvas: FigureCanvasAgg) -> Pixels:
 
 
 def _text_width(axes: Axes, canvas: FigureCanvasAgg, text: str, **style: object) -> float:
-    probe: Text = axes.text(0.0, 0.0, text, **style)  # type: ignore[arg-type]
+    probe: Text = axes.text(0.0, 0.0, text, parse_math=False, **style)  # type: ignore[arg-type]
     width = probe.get_window_extent(canvas.get_renderer()).width / DPI  # type: ignore[no-untyped-call]
     probe.remove()
     return float(width)
@@ -165,7 +168,7 @@ def _header(timeline: Timeline) -> Pixels:
     axes, canvas = _strip(HEADER_HEIGHT)
     middle = HEADER_HEIGHT / 2 - 0.02
     seconds = timeline.num_turns * TURN_S
-    axes.text(0.3, middle, timeline.title, size=14, weight="bold", color=INK, va="center")
+    axes.text(0.3, middle, timeline.title, parse_math=False, size=14, weight="bold", color=INK, va="center")
     right = 0.3 + _text_width(axes, canvas, timeline.title, size=14, weight="bold")
     detail = f"{seconds:.1f} s, {timeline.num_turns} turns of {TURN_MS} ms"
     axes.text(right + 0.18, middle - 0.015, detail, size=10, color=FAINT, va="center")
@@ -350,6 +353,7 @@ class _RowDrawing:
                 word.left,
                 base + direction * WORD_HEIGHT / 2,
                 word.text,
+                parse_math=False,
                 size=10.5,
                 color=color,
                 va="center",
@@ -363,6 +367,7 @@ class _RowDrawing:
                 word.left + 0.08,
                 y + word.level * TYPED_HEIGHT + TYPED_HEIGHT / 2,
                 word.text,
+                parse_math=False,
                 size=10.5,
                 color=TYPED,
                 va="center",

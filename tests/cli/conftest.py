@@ -19,9 +19,9 @@ class Echo:
 
     def step(self, turn_input: TurnInput) -> TurnOutput:
         loud = turn_input.audio is not None and float(np.abs(turn_input.audio).max()) > 0.1
-        said = " ".join((["loud"] if self._was_loud else []) + (["typed"] if turn_input.texts else []))
+        said = (" loud" if self._was_loud else "") + (" typed" if turn_input.texts else "")
         sound = np.full(TURN_SAMPLES, 0.25 if said else 0.0, np.float32)
-        output = TurnOutput(self.turn, "noise" if loud else "", said, None, bool(said), sound)
+        output = TurnOutput(self.turn, " noise" if loud else "", said, None, bool(said), sound)
         self.inputs.append(turn_input)
         self.turn, self._was_loud = self.turn + 1, loud
         return output

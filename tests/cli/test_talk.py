@@ -141,8 +141,8 @@ def record(turn: int, hear: str = "", say: str = "", act: str | None = None) -> 
 
 def test_a_remark_stands_in_the_middle_of_the_sentence() -> None:
     transcript = Transcript()
-    heard = {0: "the", 2: "red", 4: "window", 5: "is", 7: "open", 20: "bye"}
-    said = {4: "purple", 5: "it is"}
+    heard = {0: " the", 2: " red", 3: " win", 4: "dow", 5: " is", 7: " open", 20: " bye"}
+    said = {4: " purple", 5: " it is"}
     lines = [
         line
         for turn in range(22)
@@ -163,7 +163,7 @@ def test_a_remark_stands_in_the_middle_of_the_sentence() -> None:
 def test_long_phrases_are_wrapped() -> None:
     transcript = Transcript()
     lines = [
-        line for turn in range(50) for line in transcript.add(record(turn, "seventeen", "loud"))
+        line for turn in range(50) for line in transcript.add(record(turn, " seventeen", " loud"))
     ] + transcript.rest()
     assert sum(line.text.count("seventeen") for line in lines) == sum(line.text.count("loud") for line in lines) == 50
     assert max(len(line.text) for line in lines) <= 90

@@ -28,7 +28,7 @@ def known_turns(video: bool = False) -> list[tuple[TurnInput, TurnOutput]]:
         texts = (TextIn(TextSource.TYPED, "hello"),) if turn == 1 else ()
         turn_input = TurnInput(audio=None if turn == 6 else user, frame=frame, texts=texts)
         act = Act.DELEGATE if turn == 5 else None
-        hear, say = "blue é" if turn == 2 else "", "yes" if turn == 4 else ""
+        hear, say = " blue é" if turn == 2 else "", " yes" if turn == 4 else ""
         turns.append((turn_input, TurnOutput(turn, hear, say, act, turn in (4, 8), model)))
     return turns
 
@@ -59,8 +59,8 @@ def test_turns_are_one_object_a_line(tmp_path: Path) -> None:
     assert all(list(one) == ["turn", "t_ms", "hear", "say", "act", "speaking", "compute_ms"] for one in objects)
     records = [msgspec.json.decode(line, type=TurnRecord) for line in lines]
     assert [one.t_ms for one in records] == [turn * TURN_MS for turn in range(NUM_TURNS)]
-    assert records[2] == TurnRecord(2, 400, "blue é", "", None, False, 1.5)
-    assert records[4] == TurnRecord(4, 800, "", "yes", None, True, 1.5)
+    assert records[2] == TurnRecord(2, 400, " blue é", "", None, False, 1.5)
+    assert records[4] == TurnRecord(4, 800, "", " yes", None, True, 1.5)
     assert records[5].act == "delegate"
 
 

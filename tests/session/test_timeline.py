@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from microturn.session import timeline_picture as picture
-from microturn.session.timeline import THUMBNAIL_HEIGHT_PIXELS, Timeline, envelope, thumbnail
+from microturn.session.timeline import THUMBNAIL_HEIGHT_PIXELS, Label, Timeline, envelope, thumbnail
 from microturn.session.timeline_picture import draw_timeline, place_words, rows_of
 from microturn.turn import TURN_SAMPLES, Act, TextIn, TextSource, TurnInput, TurnOutput
 
@@ -32,8 +32,8 @@ def timeline_of(
             TurnInput(audio=None if turn in gaps else silence, frame=frame, texts=texts),
             TurnOutput(
                 turn,
-                "heard" if turn % 3 == 0 else "",
-                "said" if turn in speaks else "",
+                " heard" if turn % 3 == 0 else "",
+                " said" if turn in speaks else "",
                 Act.DELEGATE if turn == 7 else None,
                 turn in speaks,
                 sound if turn in speaks else silence,
@@ -58,6 +58,14 @@ def test_envelope_keeps_the_peaks() -> None:
     pcm[170] = -0.7
     assert np.flatnonzero(envelope(pcm)).tolist() == [1]
     assert envelope(pcm).max() == np.float32(0.7)
+
+
+def test_a_word_that_goes_on_is_one_word() -> None:
+    timeline = Timeline(title="t")
+    for turn, said in enumerate([" red ele", "", "phant", " is\n here"]):
+        silence = np.zeros(TURN_SAMPLES, np.float32)
+        timeline.add(TurnInput(audio=silence), TurnOutput(turn, "", said, None, False, silence))
+    assert timeline.said == [Label(0, "red elephant"), Label(3, "is  here")]
 
 
 @given(st.integers(1, 400), st.integers(1, 400))
@@ -134,6 +142,15 @@ def test_long_sessions_are_wrapped(tmp_path: Path) -> None:
     one, three = pixels_of(tmp_path / "one.png"), pixels_of(tmp_path / "three.png")
     assert one.shape[1] == three.shape[1]
     assert three.shape[0] > 2.3 * one.shape[0]
+
+
+def test_any_text_can_be_drawn(tmp_path: Path) -> None:
+    timeline = timeline_of(20, {2})
+    timeline.title = "50$ and $_{x^"
+    timeline.said = [Label(3, "$\\frac{$"), Label(5, "猫 \ufffd"), Label(6, "$x$")]
+    timeline.typed = [Label(3, "$a_$"), Label(4, "")]
+    draw_timeline(timeline, tmp_path / "a.png")
+    assert pixels_of(tmp_path / "a.png").shape[2] == 3
 
 
 def test_an_empty_session_can_be_drawn(tmp_path: Path) -> None:
