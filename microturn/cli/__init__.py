@@ -19,6 +19,7 @@ from microturn.errors import MicroturnError
 COMMANDS = {
     "talk": "microturn.cli.talk:talk",
     "scenario": "microturn.cli.scenario:scenario",
+    "bench": "microturn.cli.bench:app",
 }
 """Command name -> ``module:attribute`` of its function or ``typer.Typer``, in the order of ``--help``."""
 

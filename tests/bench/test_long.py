@@ -1,0 +1,52 @@
+"""Long sessions: a system that stays good, and one that does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import pytest
+
+from microturn.bench import long
+from microturn.bench.baselines import labels, never_speak
+from microturn.bench.long import LongConfig, num_parts, score_long
+from microturn.bench.systems import Played
+from microturn.errors import InputError
+from microturn.scenario.scenario import Scenario
+
+CONFIG = LongConfig(num_sessions=1, minutes=2.5, edge_minutes=0.6)
+
+
+class Tiring:
+    """Right in the first scenario of a session, silent ever after."""
+
+    name = "tiring"
+
+    def play(self, sessions: Iterable[Iterable[Scenario]]) -> Iterator[Played]:
+        for session, scenarios in enumerate(sessions):
+            for place, scenario in enumerate(scenarios):
+                system = never_speak() if place else labels()
+                yield Played(session, scenario, system.answer(scenario))
+
+
+def test_labels_are_as_good_at_the_end_and_a_tiring_system_is_not() -> None:
+    played: list[int] = []
+    result = score_long(labels(), CONFIG, lambda: played.append(1))
+    assert result.first.event_accuracy == result.last.event_accuracy == 1.0
+    assert result.points_lost == 0.0
+    assert result.first.num_sessions + result.last.num_sessions < len(played), "the middle belongs to neither"
+    tired = score_long(Tiring(), CONFIG, lambda: None)
+    assert (tired.first.num_events, tired.last.num_events) == (result.first.num_events, result.last.num_events)
+    assert tired.last.event_accuracy == 0.0
+    assert tired.points_lost is not None
+    assert tired.points_lost > 50.0
+
+
+def test_number_of_parts_is_for_the_progress_bar() -> None:
+    assert num_parts(LongConfig()) == 288
+    assert long.LongConfig().num_sessions == 4
+
+
+@pytest.mark.parametrize("settings", [{"minutes": 9.0}, {"num_sessions": 0}, {"edge_minutes": 0.0}])
+def test_edges_must_fit(settings: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="edges"):
+        LongConfig(**settings)  # type: ignore[arg-type]

@@ -1,0 +1,100 @@
+"""Bars beside figures, JSON and the tables."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from microturn.bench.cost import CostResult
+from microturn.bench.counts import CountScore
+from microturn.bench.events import EventScore
+from microturn.bench.heard import REAL_DIGITS, SEEN_ENGINE, UNSEEN_WORDS, HeardScore
+from microturn.bench.long import LongConfig, LongResult
+from microturn.bench.report import Results, audible_ratio, bars, print_tables, to_dict
+from microturn.bench.sound import SoundScore
+from microturn.bench.suite import FamilyResult, Figures, HeardResult
+
+
+def events(accuracy: float | None, *, words: float = 0.0, reaction_ms: float | None = None) -> EventScore:
+    return EventScore(10, 100, accuracy, 0.0, words, 1.0, reaction_ms)
+
+
+def results() -> Results:
+    say = Figures(events(0.95, reaction_ms=300.0), None)
+    count = Figures(events(0.5), CountScore(0.92, 0.70, 0.1))
+    return Results(
+        "nano",
+        10,
+        families=[
+            FamilyResult("say", "nano", say, Figures(events(0.6), None), SoundScore(100, 0.72, 0.8)),
+            FamilyResult("say", "never speak", Figures(events(0.0), None)),
+            FamilyResult("count", "nano", count, count, SoundScore(300, 0.45, 0.9)),
+            FamilyResult("idle", "nano", Figures(events(None, words=0.3), None)),
+        ],
+        heard=[
+            HeardResult(SEEN_ENGINE, HeardScore(100, 2, 1, 1)),
+            HeardResult(UNSEEN_WORDS, HeardScore(100, 50, 0, 0)),
+            HeardResult(REAL_DIGITS, HeardScore(100, 21, 0, 0)),
+        ],
+        cost=CostResult(60, 18_000, 12.0, 90.0, 10.0, 10.4, 500.0, 501.0),
+        long=LongResult(LongConfig(), events(0.9), events(0.86)),
+    )
+
+
+def test_every_bar_and_whether_it_holds() -> None:
+    found = {bar.figure: (round(bar.value, 3) if bar.value is not None else None, bar.holds) for bar in bars(results())}
+    assert found == {
+        "say: event accuracy": (95.0, True),
+        "count: off by at most one": (92.0, True),
+        "count: exact": (70.0, False),
+        "idle: words a minute": (0.3, False),
+        "audible: recognised, against synthesis": (0.592, False),
+        "say: reaction, median": (300.0, True),
+        f"heard: {SEEN_ENGINE}": (96.0, True),
+        f"heard: {REAL_DIGITS}": (79.0, False),
+        "compute of a turn, p50": (12.0, True),
+        "compute of a turn, p99": (90.0, False),
+        "compute, minute 60 against minute 1": (1.04, True),
+        "memory, minute 60 against minute 1": (1.002, True),
+        "last 5 of 60 minutes: points lost": (4.0, True),
+    }
+
+
+def test_a_figure_that_could_not_be_measured_does_not_hold() -> None:
+    silent = Results("nano", 1, families=[FamilyResult("say", "nano", Figures(events(0.0), None))])
+    assert {bar.figure: bar.holds for bar in bars(silent)}["say: reaction, median"] is False
+
+
+def test_trivial_answers_have_no_bars() -> None:
+    trivial = Results("nano", 1, families=[FamilyResult("say", "never speak", Figures(events(1.0), None))])
+    assert bars(trivial) == []
+
+
+def test_audible_ratio_weighs_by_what_was_said() -> None:
+    assert audible_ratio([SoundScore(100, 0.72, 0.8), SoundScore(300, 0.45, 0.9)]) == pytest.approx((72 + 135) / (80 + 270))
+    assert audible_ratio([SoundScore(3, 0.0, 0.0)]) is None
+
+
+def test_json_has_everything() -> None:
+    found = json.loads(json.dumps(to_dict(results())))
+    assert found["families"][0]["by_lane"]["events"]["event_accuracy"] == 0.95
+    assert found["families"][0]["audible_ratio"] == pytest.approx(0.9)
+    assert found["families"][1]["sound"] is None
+    assert found["heard"][0]["accuracy"] == pytest.approx(0.96)
+    assert found["cost"]["ratio"] == pytest.approx(1.04)
+    assert found["long"]["points_lost"] == pytest.approx(4.0)
+    assert {"figure", "value", "limit", "unit", "at_least", "holds"} == set(found["bars"][0])
+
+
+def test_tables_name_every_row() -> None:
+    console = Console(file=io.StringIO(), width=220)
+    print_tables(results(), console)
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    text = file.getvalue()
+    for row in ("nano (sound alone)", "never speak", SEEN_ENGINE, "does not hold", "95.0 %", "0.90 x", "18000"):
+        assert row in text
+    print_tables(Results("nano", 1), Console(file=io.StringIO()))
