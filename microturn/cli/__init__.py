@@ -18,7 +18,9 @@ from microturn.errors import MicroturnError
 
 COMMANDS = {
     "talk": "microturn.cli.talk:talk",
+    "info": "microturn.cli.info:info",
     "scenario": "microturn.cli.scenario:scenario",
+    "train": "microturn.cli.train:train",
     "bench": "microturn.cli.bench:app",
 }
 """Command name -> ``module:attribute`` of its function or ``typer.Typer``, in the order of ``--help``."""

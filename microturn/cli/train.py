@@ -35,7 +35,7 @@ def train(
     from microturn.model.weights import save
     from microturn.train.data import load_records
     from microturn.train.run import Run, show_corpus
-    from microturn.train.vocoder import train_default_vocoder
+    from microturn.train.voice import train_voice
 
     if recipe not in recipes.RECIPES:
         raise InputError(f"recipe {recipe}: unknown, expected one of {', '.join(recipes.RECIPES)}")
@@ -49,6 +49,6 @@ def train(
     dev_shards = show_corpus(console, out / "dev", chosen.dev_corpus, recipes.make_scenario)
     run = Run(out, chosen.model, train_config, chosen.data, chosen.augment, tokenizer, torch.device(device))
     run.train(load_records(shards), load_records(dev_shards), console)
-    vocoder = train_default_vocoder(out, console)
+    vocoder = train_voice(out, console)
     save(out / "weights", chosen.model, run.trainer.averaged.values, vocoder, tokenizer)
     console.print(f"weights: {out / 'weights'}")

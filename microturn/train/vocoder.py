@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import scipy.fft
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
@@ -90,7 +89,7 @@ def track_pitch(pcm: Pcm, config: VocoderConfig) -> tuple[NDArray[np.float32], N
     starts = size + np.arange(num_frames) * HOP_SAMPLES - size // 2
     pieces = np.lib.stride_tricks.sliding_window_view(padded, size)[starts]
     # Long enough: negative lags wrap to places behind the longest positive one.
-    points = scipy.fft.next_fast_len(size, real=True)
+    points = 1 << (size - 1).bit_length()
     head = np.fft.rfft(pieces[:, :PITCH_WINDOW_SAMPLES], points)
     product = np.fft.irfft(head.conj() * np.fft.rfft(pieces, points), points)[:, : longest + 1]
     energy = np.cumsum(np.pad(pieces**2, ((0, 0), (1, 0))), 1)
