@@ -187,17 +187,21 @@ class Backbone(nn.Module):
         for block in self.blocks:
             nn.init.zeros_(block.attention.out.weight)  # type: ignore[union-attr, arg-type]
 
-    def forward(self, x_BQD: Tensor, tokens: Tokens, window: Window, state: BackboneState | None = None) -> Tensor:
-        """Hidden states (B, Q, D), normed.
+    def forward(
+        self, x_BQD: Tensor, tokens: Tokens, window: Window, state: BackboneState | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Hidden states after the last layer and after the middle one, both (B, Q, D) and normed.
 
         Without ``state`` the rows are whole sessions from their start. With ``state`` the new tokens of a row must all
         belong to one turn (padding apart), and the state is advanced.
         """
         view = self._whole_view(tokens, window) if state is None else self._turn_view(tokens, window, state)
+        middle = x_BQD
         for layer, block in enumerate(self.blocks):
             x_BQD = block(x_BQD, view, layer)
-        result: Tensor = self.norm(x_BQD)
-        return result
+            if layer + 1 == len(self.blocks) // 2:
+                middle = x_BQD
+        return self.norm(x_BQD), F.rms_norm(middle, middle.shape[-1:])
 
     def _angle(self, turns: Tensor) -> Tensor:
         return turns.float().unsqueeze(-1) * self.time_frequency_F

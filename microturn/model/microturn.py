@@ -254,18 +254,24 @@ class Microturn:
         audio = {index: np.zeros(TURN_SAMPLES, np.float32) for index in active}
         if sounding:
             frames = np.stack([mels.get(index, _SILENT_MEL) for index in range(len(state.rows))])
-            wave, state.vocoder = self.vocoder.step(torch.from_numpy(frames).to(self.device), state.vocoder)
+            before = state.vocoder
+            wave, state.vocoder = self.vocoder.step(torch.from_numpy(frames).to(self.device), before)
             for index in sounding:
                 audio[index] = wave[index].clamp(-1.0, 1.0).cpu().numpy()
-            self._reset_vocoder(state, [index for index in range(len(state.rows)) if index not in mels])
+            self._reset_vocoder(state, [index for index in active if index not in mels])
+            skipped = [index for index in range(len(state.rows)) if index not in active]
+            state.vocoder = state.vocoder.reset(self._row_mask(skipped, state), before)
         return audio
 
     def _reset_vocoder(self, state: State, rows: list[int]) -> None:
         if self._fresh_vocoder is None or self._fresh_vocoder.phase_B.shape[0] != len(state.rows):
             self._fresh_vocoder = self.vocoder.initial_state(len(state.rows))
+        state.vocoder = state.vocoder.reset(self._row_mask(rows, state), self._fresh_vocoder)
+
+    def _row_mask(self, rows: list[int], state: State) -> Tensor:
         mask = torch.zeros(len(state.rows), dtype=torch.bool, device=self.device)
         mask[rows] = True
-        state.vocoder = state.vocoder.reset(mask, self._fresh_vocoder)
+        return mask
 
     def _finish(self, decoded: _Decoded, audio: Pcm, row: RowState) -> TurnOutput:
         output = TurnOutput(

@@ -95,7 +95,8 @@ class Network(nn.Module):
         self.lanes = LaneHead(config)
         self.flow = FlowHead(config)
         self.spelling = nn.Linear(config.backbone.width, 1 + NUM_LETTERS)
-        """Only for training: scores of blank and letters at every audio token (``train.loss.spelling_loss``)."""
+        """Only for training: scores of blank and letters at every audio token, read after the middle layer
+        (``train.loss.spelling_loss``)."""
 
     @property
     def default_window(self) -> Window:
@@ -103,9 +104,15 @@ class Network(nn.Module):
 
     def forward(self, sequence: Sequence, window: Window | None = None, state: BackboneState | None = None) -> Tensor:
         """Hidden states (B, T, D): of whole sessions, or of one turn's tokens on top of ``state``."""
+        return self.hidden_states(sequence, window, state)[0]
+
+    def hidden_states(
+        self, sequence: Sequence, window: Window | None = None, state: BackboneState | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """As ``forward``, after the last layer and after the middle one."""
         tokens = Tokens(sequence.turn_BT, sequence.slot_BT, sequence.is_text_BT, sequence.valid_BT)
-        hidden: Tensor = self.backbone(self.embedder(sequence), tokens, window or self.default_window, state)
-        return hidden
+        last, middle = self.backbone(self.embedder(sequence), tokens, window or self.default_window, state)
+        return last, middle
 
     def lane_scores(self, hidden_ND: Tensor) -> Tensor:
         """Scores (N, O) over what may come next at the positions that predict an output token."""
