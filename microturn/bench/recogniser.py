@@ -24,10 +24,14 @@ if TYPE_CHECKING:
 
 FRAME_MS = 10
 PAD_SAMPLES = SAMPLE_RATE_HZ * 3 // 10
-"""Digital silence before and after an utterance; with less of it (or with noise instead) many words are lost."""
+"""Digital silence before and after an utterance: with less of it, with much more, or with noise instead, words are
+lost."""
 WORD_INSERTION_PENALTY = 1e-4
 """Without it the loop breaks long words into short ones; at 1e-8 nothing survives the beam."""
 SILENCE_PROBABILITY = 0.1
+SILENT_PEAK = 1e-3
+"""What stays below this at either end is cut off. Sound that never reaches it is not given to the decoder, which finds
+a word in digital silence now and then."""
 PRONUNCIATIONS = {"snowboy": "S N OW B OY", "yoghurt": "Y OW G ER T"}
 """Words that the dictionary does not have."""
 
@@ -60,16 +64,19 @@ class Recogniser:
 
     def recognise(self, pcm: Pcm) -> list[RecognisedWord]:
         """Words in ``pcm`` ``(samples,)`` at 16 kHz, in order; none when nothing was understood."""
+        loud = np.flatnonzero(np.abs(pcm) >= SILENT_PEAK)
+        if not len(loud):
+            return []
         # The decoder keeps the last frame's best densities: silence brings it to the same state before every utterance.
         self._decode(np.zeros(PAD_SAMPLES, np.int16))
         pad = np.zeros(PAD_SAMPLES, np.int16)
-        samples = np.clip(np.rint(pcm * 32767.0), -32768, 32767).astype(np.int16)
+        samples = np.clip(np.rint(pcm[loud[0] : loud[-1] + 1] * 32767.0), -32768, 32767).astype(np.int16)
         self._decode(np.concatenate([pad, samples, pad]))
         if self._decoder.hyp() is None:
             return []
-        pad_ms = PAD_SAMPLES * 1000.0 / SAMPLE_RATE_HZ
+        shift_ms = (int(loud[0]) - PAD_SAMPLES) * 1000.0 / SAMPLE_RATE_HZ
         return [
-            RecognisedWord(segment.word.partition("(")[0], max(0.0, segment.start_frame * FRAME_MS - pad_ms))
+            RecognisedWord(segment.word.partition("(")[0], max(0.0, segment.start_frame * FRAME_MS + shift_ms))
             for segment in self._decoder.seg()
             if segment.word[0] not in "<[("
         ]

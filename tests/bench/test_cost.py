@@ -38,7 +38,7 @@ class Worker:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     own = Clock()
-    monkeypatch.setattr(cost.time, "perf_counter", lambda: own.now_s)
+    monkeypatch.setattr("microturn.bench.cost.time.perf_counter", lambda: own.now_s)
     silent = TurnInput(np.zeros(TURN_SAMPLES, np.float32), np.zeros((8, 8, 3), np.uint8))
 
     def turns(workers: object) -> Iterator[TurnInput]:

@@ -120,7 +120,8 @@ EVENTS = st.lists(
     ),
     max_size=8,
 )
-TURNS = st.lists(st.one_of(st.none(), st.just(""), WORDS.map(lambda words: "".join(f" {w}" for w in words))), max_size=30)
+TEXTS = WORDS.map(lambda words: "".join(f" {word}" for word in words))
+TURNS = st.lists(st.one_of(st.none(), st.just(""), TEXTS), max_size=30)
 
 
 @given(EVENTS, TURNS)
