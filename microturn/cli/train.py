@@ -23,8 +23,12 @@ def train(
         int | None, typer.Option(help="Scenarios in the corpus, instead of the recipe's.", min=1)
     ] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads.", min=1)] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Stop after so long; the same command goes on from there.", min=0.1)
+    ] = None,
 ) -> None:
     """Make the corpus, train the network and its voice, and write weights that ``talk --weights`` takes."""
+    import time
     from dataclasses import replace
 
     import torch
@@ -40,6 +44,7 @@ def train(
     if recipe not in recipes.RECIPES:
         raise InputError(f"recipe {recipe}: unknown, expected one of {', '.join(recipes.RECIPES)}")
     chosen = recipes.RECIPES[recipe](data)
+    deadline = None if minutes is None else time.monotonic() + 60 * minutes
     torch.set_num_threads(threads or os.cpu_count() or 1)
     train_config = chosen.train if steps is None else replace(chosen.train, num_steps=steps)
     corpus = chosen.corpus if records is None else replace(chosen.corpus, num_records=records)
@@ -48,7 +53,10 @@ def train(
     shards = show_corpus(console, out / "corpus", corpus, recipes.make_scenario)
     dev_shards = show_corpus(console, out / "dev", chosen.dev_corpus, recipes.make_scenario)
     run = Run(out, chosen.model, train_config, chosen.data, chosen.augment, tokenizer, torch.device(device))
-    run.train(load_records(shards), load_records(dev_shards), console)
+    done = run.train(load_records(shards), load_records(dev_shards), console, deadline)
+    if not done:
+        console.print(f"stopped at step {run.trainer.step} of {train_config.num_steps}; the same command goes on")
+        return
     vocoder = train_voice(out, console)
     save(out / "weights", chosen.model, run.trainer.averaged.values, vocoder, tokenizer)
     console.print(f"weights: {out / 'weights'}")

@@ -1,4 +1,4 @@
-"""Weights as files: a folder with ``config.json``, ``model.safetensors``, ``vocoder.safetensors``, ``tokenizer.json``.
+"""Weights as files: a folder with ``config.json``, ``model-*.safetensors``, ``vocoder.safetensors``, ``tokenizer.json``.
 
 ``load`` takes the name of packaged weights, such a folder, or a repository of the Hugging Face hub. Large tensors are
 stored in half precision and computed in single.
@@ -23,7 +23,10 @@ from microturn.model.tokens import TextTokenizer
 from microturn.model.vocoder import Vocoder, VocoderConfig
 
 PACKAGED = Path(__file__).parent.parent / "weights"
-_FILES = ("config.json", "model.safetensors", "vocoder.safetensors", "tokenizer.json")
+_FILES = ("config.json", "vocoder.safetensors", "tokenizer.json")
+_PARTS = "model-*.safetensors"
+MAX_PART_BYTES = 15 * 2**20
+"""Tensors are spread over files of at most this size (a single larger tensor makes a larger file)."""
 
 
 def load(name: str | Path = "nano", *, device: str = "cpu") -> Microturn:
@@ -43,8 +46,11 @@ def load(name: str | Path = "nano", *, device: str = "cpu") -> Microturn:
             f"{folder}: tokenizer.json has {tokenizer.vocab_size} tokens, the configuration says {config.vocab_size}"
         )
     network, vocoder = Network(config), Vocoder(vocoder_config)
-    _fill(network, folder / "model.safetensors")
-    _fill(vocoder, folder / "vocoder.safetensors")
+    parts = sorted(folder.glob(_PARTS))
+    if not parts:
+        raise WeightsError(f"{folder}: {_PARTS} is missing")
+    _fill(network, parts)
+    _fill(vocoder, [folder / "vocoder.safetensors"])
     return Microturn(network.to(device), vocoder.to(device), tokenizer)
 
 
@@ -53,7 +59,10 @@ def save(
 ) -> None:
     """Write a folder that ``load`` reads."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(_to_half(network), folder / "model.safetensors")
+    for old in folder.glob(_PARTS):
+        old.unlink()
+    for number, part in enumerate(_split(_to_half(network)), 1):
+        save_file(part, folder / f"model-{number:02d}.safetensors")
     save_file(_to_half(vocoder.state_dict()), folder / "vocoder.safetensors")
     (folder / "tokenizer.json").write_text(tokenizer.to_json(), encoding="utf-8")
     described = {"model": config.to_dict(), "vocoder": asdict(vocoder.config)}
@@ -79,7 +88,7 @@ def _download(repository: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
-        return Path(snapshot_download(repository, allow_patterns=list(_FILES)))
+        return Path(snapshot_download(repository, allow_patterns=[*_FILES, _PARTS]))
     except (OSError, HfHubHTTPError, ValueError) as error:
         raise WeightsError(f"{repository}: cannot be had from the hub ({str(error).splitlines()[0]})") from error
 
@@ -92,15 +101,18 @@ def _read_config(path: Path) -> tuple[ModelConfig, VocoderConfig]:
         raise WeightsError(f"{path}: not a model configuration ({error})") from error
 
 
-def _fill(module: nn.Module, path: Path) -> None:
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{path}: damaged ({error})") from error
+def _fill(module: nn.Module, paths: list[Path]) -> None:
+    tensors: dict[str, Tensor] = {}
+    for path in paths:
+        try:
+            tensors.update(load_file(path))
+        except (OSError, SafetensorError) as error:
+            raise WeightsError(f"{path}: damaged ({error})") from error
+    path = paths[0] if len(paths) == 1 else paths[0].parent / _PARTS
     wanted = module.state_dict()
     if tensors.keys() != wanted.keys():
         odd = sorted(tensors.keys() ^ wanted.keys())[0]
-        raise WeightsError(f"{path}: of another model (tensor {odd})")
+        raise WeightsError(f"{path}: of another model, or a part is missing (tensor {odd})")
     for name, tensor in tensors.items():
         if tensor.shape != wanted[name].shape:
             raise WeightsError(
@@ -109,6 +121,20 @@ def _fill(module: nn.Module, path: Path) -> None:
         if not torch.isfinite(tensor).all():
             raise WeightsError(f"{path}: {name} has values that are not numbers")
     module.load_state_dict({name: tensor.to(wanted[name].dtype) for name, tensor in tensors.items()})
+
+
+def _split(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    """Tensors in their order, in parts of at most ``MAX_PART_BYTES``."""
+    parts: list[dict[str, Tensor]] = [{}]
+    size = 0
+    for name, tensor in tensors.items():
+        num_bytes = tensor.numel() * tensor.element_size()
+        if parts[-1] and size + num_bytes > MAX_PART_BYTES:
+            parts.append({})
+            size = 0
+        parts[-1][name] = tensor
+        size += num_bytes
+    return parts
 
 
 def _to_half(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -128,19 +128,28 @@ class Trainer:
         dev: Callable[[Trainer], Figures],
         report: Callable[[str, Figures], None],
         folder: Path,
-    ) -> None:
-        """Train to the last step; ``report(kind, figures)`` is called with kind "train" every 50 steps and "dev"."""
+        deadline: float | None = None,
+    ) -> bool:
+        """Train to the last step, or to the first step after ``deadline`` (``time.monotonic()``); True when done.
+
+        ``report(kind, figures)`` is called with kind "train" every 50 steps and "dev". Either way the checkpoint is
+        written at the end.
+        """
         meter = Meter(self.network.outputs.act, families)
         while self.step < self.config.num_steps:
             batch = to_device(next(batches), self.device)
             meter.add(batch, self.train_step(batch))
-            last = self.step == self.config.num_steps
+            late = deadline is not None and time.monotonic() > deadline
+            last = late or self.step == self.config.num_steps
             if self.step % 50 == 0 or last:
                 report("train", meter.read(self.step))
             if self.step % self.config.evaluate_every == 0 or last:
                 report("dev", dev(self))
             if self.step % self.config.checkpoint_every == 0 or last:
                 self.checkpoint().save(folder / "checkpoint.pt")
+            if late:
+                break
+        return self.step >= self.config.num_steps
 
     def _draw_window(self) -> Window:
         full = self.network.default_window

@@ -57,8 +57,10 @@ class Run:
                 raise InputError(f"{checkpoint}: belongs to a model of another size; choose another folder")
             self.trainer.restore(found)
 
-    def train(self, records: list[Record], dev_records: list[Record], console: Console) -> None:
-        """Train to the recipe's last step, showing and logging the figures."""
+    def train(
+        self, records: list[Record], dev_records: list[Record], console: Console, deadline: float | None = None
+    ) -> bool:
+        """Train to the recipe's last step or the deadline, showing and logging the figures; True when done."""
         threads = torch.get_num_threads()
         batches = Batches(
             records, self._tokenizer, self._model.patch_rows, self._data, self._augment, first_step=self.trainer.step
@@ -74,12 +76,13 @@ class Run:
                 log.flush()
                 self._show(bar, task, kind, figures)
 
-            self.trainer.run(
+            return self.trainer.run(
                 load_batches(batches, self._data),
                 batches.families,
                 lambda trainer: trainer.evaluate(dev_batches, dev_families),
                 report,
                 self.folder,
+                deadline,
             )
 
     def _dev_batches(self, records: list[Record]) -> tuple[list[Batch], list[str]]:

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from microturn.errors import InputError, WeightsError
+from microturn.model import weights
 from microturn.model.config import ModelConfig
 from microturn.model.microturn import Microturn
 from microturn.model.model import Network
@@ -146,16 +147,26 @@ def test_saved_weights_load_and_run(model: Microturn, folder: Path) -> None:
     assert output.turn == 0 and output.audio.shape == (3200,)
 
 
+def test_large_weights_are_split(model: Microturn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "MAX_PART_BYTES", 100_000)
+    save(tmp_path, model.config, model.network.state_dict(), model.vocoder, model.tokenizer)
+    assert len(list(tmp_path.glob("model-*.safetensors"))) > 3
+    load(tmp_path)
+    (tmp_path / "model-02.safetensors").unlink()
+    with pytest.raises(WeightsError, match="a part is missing"):
+        load(tmp_path)
+
+
 def test_damaged_weights_are_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="nowhere: neither"):
         load("nowhere")
-    file = folder / "model.safetensors"
+    file = folder / "model-01.safetensors"
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(WeightsError, match="model.safetensors: damaged"):
+    with pytest.raises(WeightsError, match="model-01.safetensors: damaged"):
         load(folder)
     file.unlink()
-    with pytest.raises(WeightsError, match="model.safetensors is missing"):
+    with pytest.raises(WeightsError, match=r"model-\*.safetensors is missing"):
         load(folder)
 
 
@@ -171,7 +182,7 @@ def test_weights_of_another_size_are_refused(folder: Path) -> None:
 
 
 def test_weights_that_are_not_numbers_are_refused(folder: Path) -> None:
-    file = folder / "model.safetensors"
+    file = folder / "model-01.safetensors"
     tensors = load_file(file)
     tensors["lanes.hear_bias"][3] = float("nan")
     save_file(tensors, file)
