@@ -87,8 +87,8 @@ class TurnOutput:
     """What goes out in one turn.
 
     ``hear`` and ``say`` are what this turn adds to the two transcripts, each word with its leading space
-    (``" red car"``, ``""`` if nothing): the transcript of many turns is their plain concatenation. ``audio`` is ``(TURN_SAMPLES,)``
-    float32: silence unless ``speaking`` (or the last 20 ms of a turn that was).
+    (``" red car"``, ``""`` if nothing): the transcript of many turns is their plain concatenation. ``audio`` is
+    ``(TURN_SAMPLES,)`` float32: silence unless ``speaking``, but for the voice's last 20 ms in the turn after it.
     """
 
     turn: int

@@ -1,4 +1,4 @@
-"""Weights as files: a folder with ``config.json``, ``model-*.safetensors``, ``vocoder.safetensors``, ``tokenizer.json``.
+"""Weights as a folder: ``config.json``, ``model-*.safetensors``, ``vocoder.safetensors``, ``tokenizer.json``.
 
 ``load`` takes the name of packaged weights, such a folder, or a repository of the Hugging Face hub. Large tensors are
 stored in half precision and computed in single.

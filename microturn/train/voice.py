@@ -12,7 +12,7 @@ from microturn.model.vocoder import Vocoder, VocoderConfig
 from microturn.scenario.lexicon import CONTENT, LETTERS
 from microturn.scenario.sentences import plain_sentence
 from microturn.scenario.voices import assistant_voice, synthesise
-from microturn.train.vocoder import VoiceClip, VocoderTraining, train_vocoder, voice_clip
+from microturn.train.vocoder import VocoderTraining, VoiceClip, train_vocoder, voice_clip
 
 NUM_TEXTS = 1200
 PITCH_RANGE = (0.9, 1.12)
