@@ -240,7 +240,9 @@ class Vocoder(nn.Module):
         with torch.no_grad():
             self.head.weight.mul_(0.3)
             self.head.bias.zero_()
-            self.head.bias[[0, config.harmonic_cepstra]] = -1.5
+            # The pulses start loud and the noise soft: a path that starts below the other gets no gradient and dies.
+            self.head.bias[0] = -0.75
+            self.head.bias[config.harmonic_cepstra] = -2.0
 
     def initial_state(self, num_rows: int) -> VocoderState:
         """The state before the first frame of ``num_rows`` streams: silence."""

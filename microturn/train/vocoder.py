@@ -42,6 +42,7 @@ VOICED_CORRELATION = 0.7
 VOICED_POWER = 1e-5
 STFT_SIZES = (128, 384, 1024)
 MAGNITUDE_FLOOR = 2e-4
+MODEL_ERROR = 0.01
 EDGE_FRAMES = 10
 GAIN_RANGE_DB = (-6.0, 2.0)
 
@@ -231,7 +232,8 @@ def noise_share(pulses_BS: Tensor, noise_BFH: Tensor, target_BS: Tensor) -> Tens
     power = noise_BFH.real**2 + noise_BFH.imag**2
     num_frames = wanted.shape[1]
     padded = functional.pad(power, (0, 0, 1, 0))
-    noise = torch.full_like(wanted, 3e-9)
+    # A harmonic that is a tenth off in amplitude is no noise, and no bin may outweigh all others.
+    noise = 3e-9 + MODEL_ERROR * (wanted + harmonic)
     for place, weight in enumerate(weights):
         noise = noise + weight * padded[:, place : place + num_frames]
     crossed = 2 * torch.sqrt((harmonic + 1e-12) * (wanted + 1e-12)) / noise
