@@ -88,7 +88,7 @@ class TurnOutput:
 
     ``hear`` and ``say`` are what this turn adds to the two transcripts, each word with its leading space
     (``" red car"``, ``""`` if nothing): the transcript of many turns is their plain concatenation. ``audio`` is
-    ``(TURN_SAMPLES,)`` float32: silence unless ``speaking``, but for the voice's last 20 ms in the turn after it.
+    ``(TURN_SAMPLES,)`` float32: silence unless ``speaking``, but for the voice's last 50 ms in the turn after it.
     """
 
     turn: int

@@ -19,12 +19,21 @@ from microturn.errors import InputError
 from microturn.model import layout
 from microturn.model.eye import frame_to_patches
 from microturn.model.layout import Kind
-from microturn.model.mel import HISTORY_SAMPLES, MEL_BANDS, TURN_FRAMES, LogMel, denormalise_mel, dmel_levels, log_mel
+from microturn.model.mel import (
+    HISTORY_SAMPLES,
+    HOP_SAMPLES,
+    MEL_BANDS,
+    TURN_FRAMES,
+    LogMel,
+    denormalise_mel,
+    dmel_levels,
+    log_mel,
+)
 from microturn.model.model import Network
 from microturn.model.sequence import SequenceBuilder, stack_rows
 from microturn.model.state import MAX_FORWARD_TOKENS, BackboneState, initial_backbone_state
 from microturn.model.tokens import ACTS, OutputVocabulary, TextTokenizer
-from microturn.model.vocoder import Vocoder, VocoderState
+from microturn.model.vocoder import DELAY_SAMPLES, FFT_SAMPLES, Vocoder, VocoderState
 from microturn.turn import (
     MAX_HEAR_TOKENS,
     MAX_SAY_TOKENS,
@@ -43,6 +52,8 @@ MAX_TEXT_IN_TOKENS = 512
 """Most tokens of typed text that one turn takes."""
 FLUSH_TURNS = 1
 """Turns after speech in which the vocoder still sounds (its delay is shorter than a turn)."""
+FLUSH_SAMPLES = DELAY_SAMPLES + FFT_SAMPLES - HOP_SAMPLES
+"""What is left of speech in the turn after it: the vocoder's delay and its last overlap, 50 ms."""
 
 
 @dataclass
@@ -258,6 +269,8 @@ class Microturn:
             wave, state.vocoder = self.vocoder.step(torch.from_numpy(frames).to(self.device), before)
             for index in sounding:
                 audio[index] = wave[index].clamp(-1.0, 1.0).cpu().numpy()
+                if index not in mels:
+                    audio[index][FLUSH_SAMPLES:] = 0.0
             self._reset_vocoder(state, [index for index in active if index not in mels])
             skipped = [index for index in range(len(state.rows)) if index not in active]
             state.vocoder = state.vocoder.reset(self._row_mask(skipped, state), before)
