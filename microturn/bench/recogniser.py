@@ -45,17 +45,18 @@ class RecognisedWord:
 
 
 class Recogniser:
-    """Recognises utterances: each is made of words of one of ``vocabularies`` (lower case), any number in any order.
+    """Recognises utterances: each is made of words, or fixed phrases, of one of ``vocabularies`` (lower case), any number
+    in any order.
 
     Raises ``InputError`` when pocketsphinx is not installed, or when its dictionary does not have a word.
     """
 
     def __init__(self, vocabularies: Sequence[Iterable[str]]) -> None:
-        groups = [sorted(set(words)) for words in vocabularies]
-        unknown = [word for words in groups for word in words if word not in dictionary()]
+        groups = [sorted(set(entries)) for entries in vocabularies]
+        unknown = [word for group in groups for entry in group for word in entry.split() if word not in dictionary()]
         if unknown or not groups or not all(groups):
             raise InputError(f"the recogniser cannot pronounce {', '.join(unknown) or 'an empty vocabulary'}")
-        loops = " | ".join(f"({' | '.join(words)})+" for words in groups)
+        loops = " | ".join(f"({' | '.join(group)})+" for group in groups)
         self._decoder = _open_decoder()
         for word, phones in PRONUNCIATIONS.items():
             self._decoder.add_word(word, phones, update=True)

@@ -24,7 +24,7 @@ from microturn.turn import TURN_MS, TURN_SAMPLES, Pcm, TurnOutput
 CLIPS_PER_TASK = 24
 
 Vocabularies = tuple[tuple[str, ...], ...]
-"""Each utterance is made of the words of one of them."""
+"""Each utterance is made of the words (or fixed phrases) of one of them."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,12 @@ class Clips:
 
 def vocabularies(family: str, expected: Iterable[str]) -> Vocabularies:
     """What may be said in sessions of ``family``: its kinds of content and the words of ``expected`` texts."""
-    words = {word for text in expected for word in text.split()}
+    greetings = tuple(sorted(GREETINGS))
+    words = {word for text in expected if text not in greetings for word in text.split()}
     if family == "count":
         return (tuple(sorted({*NUMBERS, *words})),)
-    words |= {*CONTENT, *(word for reply in GREETINGS for word in reply.split())}
-    spoken = tuple(sorted(word for word in words if word not in LETTERS))
-    return (spoken, LETTERS) if family == "say" else (spoken,)
+    content = tuple(sorted({*CONTENT, *words} - set(LETTERS)))
+    return (content, LETTERS, greetings) if family == "say" else (content,)
 
 
 def recognise(clips: Sequence[Pcm], vocabulary: Vocabularies, workers: Executor) -> list[list[RecognisedWord]]:

@@ -73,6 +73,12 @@ def test_two_vocabularies_do_not_mix() -> None:
     assert texts(Recogniser(groups).recognise(spoken("seven yellow"))) != "seven yellow"
 
 
+def test_phrases_are_whole() -> None:
+    phrases = Recogniser((("seven monday", "yellow twelve"),))
+    assert texts(phrases.recognise(spoken("seven monday"))) == "seven monday"
+    assert texts(phrases.recognise(spoken("seven twelve"))) != "seven twelve"
+
+
 @pytest.mark.parametrize("words", [["banana", "xyzzyq"], []])
 def test_words_that_cannot_be_pronounced(words: list[str]) -> None:
     with pytest.raises(InputError, match="xyzzyq|empty"):
@@ -82,9 +88,11 @@ def test_words_that_cannot_be_pronounced(words: list[str]) -> None:
 def test_vocabulary_of_a_family() -> None:
     assert vocabularies("count", ["twenty one"]) == (tuple(sorted(NUMBERS)),)
     assert set(vocabularies("time", ["red"])[0]) >= set(CONTENT)
-    content, letters = vocabularies("say", ["red", "c a t"])
+    content, letters, greetings = vocabularies("say", ["red and car", "c a t", "good morning"])
     assert letters == LETTERS
-    assert not set(content) & set(LETTERS)
+    assert "and" in content
+    assert not set(content) & {*LETTERS, "good"}
+    assert "good morning" in greetings
 
 
 def test_letters_are_spelt_and_words_are_not() -> None:
