@@ -45,8 +45,8 @@ class RecognisedWord:
 
 
 class Recogniser:
-    """Recognises utterances: each is made of words, or fixed phrases, of one of ``vocabularies`` (lower case), any number
-    in any order.
+    """Recognises utterances: each is made of words, or fixed phrases, of one of ``vocabularies`` (lower case), any
+    number in any order.
 
     Raises ``InputError`` when pocketsphinx is not installed, or when its dictionary does not have a word.
     """

@@ -166,7 +166,8 @@ class Block(nn.Module):
     def forward(self, x_BQD: Tensor, view: _View, layer: int) -> Tensor:
         x_BQD = x_BQD + self.attention(self.attention_norm(x_BQD), view, layer)
         normed = self.experts_norm(x_BQD)
-        return x_BQD + self.experts(normed.flatten(0, 1)).view_as(x_BQD)
+        mixed: Tensor = self.experts(normed.flatten(0, 1)).view_as(x_BQD)
+        return x_BQD + mixed
 
 
 class Backbone(nn.Module):

@@ -55,7 +55,8 @@ def mel_filters() -> NDArray[np.float32]:
 @lru_cache(maxsize=1)
 def _window() -> NDArray[np.float32]:
     window = np.hanning(WINDOW_SAMPLES + 1)[:-1]
-    return (window * 2.0 / window.sum()).astype(np.float32)
+    scaled: NDArray[np.float32] = (window * 2.0 / window.sum()).astype(np.float32)
+    return scaled
 
 
 def log_mel(pcm: Pcm, history: Pcm | None = None) -> LogMel:

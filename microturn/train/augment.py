@@ -62,4 +62,5 @@ def _add_noise(mel: LogMel, rng: np.random.Generator) -> LogMel:
     axis = np.linspace(0, 1, MEL_BANDS, dtype=np.float32)
     level = rng.uniform(-17.5, -10.5) + rng.uniform(-4, 2) * axis
     noise = level + np.log(rng.gamma(2.0, 0.5, size=mel.shape) + 1e-3)
-    return np.logaddexp(mel, noise).astype(np.float32)
+    noisy: LogMel = np.logaddexp(mel, noise).astype(np.float32)
+    return noisy

@@ -28,8 +28,9 @@ def model() -> Microturn:
     torch.manual_seed(1)
     tokenizer = default_tokenizer()
     network = Network(ModelConfig.of_size(1, vocab_size=tokenizer.vocab_size))
-    for block in network.backbone.blocks:
-        torch.nn.init.normal_(block.attention.out.weight, std=0.3)
+    for name, parameter in network.named_parameters():
+        if name.endswith("attention.out.weight"):
+            torch.nn.init.normal_(parameter, std=0.3)
     torch.nn.init.normal_(network.lanes.control.weight, std=0.4)
     network.lanes.control.bias.data.copy_(torch.tensor([-9.0, -9.0, 1.0, 1.0]))
     return Microturn(network, Vocoder(VocoderConfig(width=32, num_blocks=1)), tokenizer)

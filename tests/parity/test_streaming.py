@@ -64,8 +64,9 @@ def small_network(size: int, window_turns: int, text_tokens: int, num_experts: i
     torch.manual_seed(0)
     memory = MemoryConfig(window_turns=window_turns, text_tokens=text_tokens)
     network = Network(ModelConfig.of_size(size, vocab_size=VOCAB, num_experts=num_experts, memory=memory)).eval()
-    for block in network.backbone.blocks:
-        torch.nn.init.normal_(block.attention.out.weight, std=0.2)  # starts at zero, which would hide attention
+    for name, parameter in network.named_parameters():
+        if name.endswith("attention.out.weight"):
+            torch.nn.init.normal_(parameter, std=0.2)  # starts at zero, which would hide attention
     return network
 
 
