@@ -64,6 +64,7 @@ def bench_open(
     from microturn.bench.report import Results, print_tables, to_dict
     from microturn.bench.suite import FAMILIES, SuiteConfig, score_family, score_listening
     from microturn.bench.systems import ModelSystem
+    from microturn.model.microturn import use_one_thread
     from microturn.model.weights import load
     from microturn.session.session import Session
 
@@ -78,6 +79,7 @@ def bench_open(
     parts = set(part or Part) - ({Part.LONG} if quick and not part else set())
     config = SuiteConfig(families=chosen, num_sessions=sessions, data=data, sound=sound)
     long_config = LongConfig(num_sessions=long_sessions, minutes=minutes) if Part.LONG in parts else None
+    use_one_thread()
     model = load(weights)
     system = ModelSystem(model, weights)
     results = Results(weights, sessions)

@@ -35,9 +35,11 @@ class Talker(Protocol):
 
 def open_talker(weights: str, seed: int) -> Talker:
     """Load ``weights`` and open a session on them. Raises ``WeightsError``."""
+    from microturn.model.microturn import use_one_thread
     from microturn.model.weights import load
     from microturn.session.session import Session
 
+    use_one_thread()
     return Session.open(load(weights), seed=seed)
 
 
