@@ -91,9 +91,9 @@ def test_bad_weights_are_refused(
     elif case != "missing":
         shutil.copytree(weights, folder)
         if case == "no model":
-            (folder / "model.safetensors").unlink()
+            (folder / "model-01.safetensors").unlink()
         else:
-            name = case.removeprefix("cut ")
+            name = case.removeprefix("cut ").replace("model", "model-01")
             cut_file(folder, f"{name}.json" if name in ("config", "tokenizer") else f"{name}.safetensors")
     out = tmp_path / "out"
     assert main(["talk", str(recording), "--weights", str(folder), "--out", str(out)]) == 2

@@ -64,8 +64,8 @@ def test_resume_is_exact(tmp_path: Path) -> None:
 
 def test_words_are_learnt() -> None:
     """On data with a pattern, the share of words predicted right becomes high on fresh sessions."""
-    training = trainer(120)
-    run(training, batches(), 120)
+    training = trainer(250)
+    run(training, batches(), 250)
     fresh = Batches(make_records(32, seed=9), default_tokenizer(), 2, DATA, None)
     stream = iter(fresh)
     figures = training.evaluate([next(stream) for _ in range(fresh.epoch_length())], fresh.families)
