@@ -10,11 +10,13 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from microturn.bench.events import SaidWord, add_words
+from microturn.bench.systems import Recipe
 from microturn.errors import VoiceError
 from microturn.scenario.families import FAMILIES
 from microturn.scenario.lexicon import UNSEEN
@@ -73,6 +75,14 @@ class HeardGroup:
     name: str
     num_sessions: int
     make: Callable[[int], Scenario]
+
+    def sessions(self) -> list[Recipe]:
+        """All sessions of the group."""
+        return [partial(_session, self.make, index) for index in range(self.num_sessions)]
+
+
+def _session(make: Callable[[int], Scenario], index: int) -> list[Scenario]:
+    return [make(index)]
 
 
 def groups(num_sessions: int, data: Path | None) -> list[HeardGroup]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from microturn.bench.events import EventScore, SessionScore, said_runs, score_session, summarise
 from microturn.bench.suite import FIRST_SEED, Advance
@@ -59,7 +60,7 @@ def score_long(system: System, config: LongConfig, advance: Advance) -> LongResu
     first: list[SessionScore] = []
     last: list[SessionScore] = []
     turns = [0] * config.num_sessions
-    for played in system.play(_parts(config, seed) for seed in range(config.num_sessions)):
+    for played in system.play([partial(_parts, config, seed) for seed in range(config.num_sessions)]):
         start = turns[played.session]
         end = turns[played.session] = start + played.scenario.num_turns
         score = score_session(played.scenario.events, played.scenario.num_turns, said_runs(played.outputs))

@@ -1,24 +1,23 @@
 """The open suite: held-out sessions of every family, played by the model and by trivial answers, and their scores.
 
 Sessions are fixed by family and seed; they use voices, wordings, combinations of words and figures that training does
-not. They are made by a pool of workers a few at a time, so memory does not grow with their number.
+not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from microturn.bench.baselines import always_speak, constant_count, never_speak
 from microturn.bench.counts import CountScore, counted, score_counts
 from microturn.bench.events import EventScore, Said, SessionScore, said_runs, score_session, summarise
 from microturn.bench.heard import HeardScore, groups, score_heard
 from microturn.bench.sound import Clips, SoundScore, recognise, recognised_run, score_sound, vocabularies
-from microturn.bench.systems import System
+from microturn.bench.systems import Recipe, System
 from microturn.scenario.generate import generate
 from microturn.scenario.scenario import Scenario
 
@@ -27,7 +26,6 @@ FAMILIES = ("say", "time", "cue", "count", "idle")
 FIRST_SEED = 1_000_000
 """Far from the seeds that figures during training use."""
 NUM_SESSIONS = 200
-SESSIONS_AT_A_TIME = 16
 
 Advance = Callable[[], None]
 """Called when one more session has been played."""
@@ -71,28 +69,25 @@ class HeardResult:
     score: HeardScore
 
 
-def make_sessions(family: str, num_sessions: int, workers: Executor) -> Iterator[Scenario]:
-    """The suite's sessions of a family, in order, made a few at a time by ``workers``."""
-    for start in range(0, num_sessions, SESSIONS_AT_A_TIME):
-        seeds = range(start, min(start + SESSIONS_AT_A_TIME, num_sessions))
-        yield from workers.map(_make, [family] * len(seeds), seeds)
+def sessions_of(family: str, num_sessions: int) -> list[Recipe]:
+    """The suite's sessions of a family, in order."""
+    return [partial(_make, family, index) for index in range(num_sessions)]
 
 
-def _make(family: str, index: int) -> Scenario:
+def _make(family: str, index: int) -> list[Scenario]:
     # What is scored does not depend on the assistant's side, so its voice need not be installed.
-    return generate(family, FIRST_SEED + index, "heldout", assistant=False)
+    return [generate(family, FIRST_SEED + index, "heldout", assistant=False)]
 
 
 def score_family(
     family: str, system: System, config: SuiteConfig, workers: Executor, advance: Advance
 ) -> list[FamilyResult]:
-    """The system's row, then the trivial answers' rows, all on the same sessions."""
+    """The system's row, then the trivial answers' rows, all on the same sessions. ``workers`` recognise the sound."""
     sessions: dict[int, Scenario] = {}
     said: dict[int, list[Said]] = {}
     clips = Clips()
-    makers = ([scenario] for scenario in make_sessions(family, config.num_sessions, workers))
-    for played in system.play(makers):
-        sessions[played.session] = without_media(played.scenario)
+    for played in system.play(sessions_of(family, config.num_sessions)):
+        sessions[played.session] = played.scenario
         said[played.session] = said_runs(played.outputs)
         clips.add(said[played.session], played.outputs)
         advance()
@@ -131,11 +126,6 @@ def figures(sessions: Sequence[Scenario], said: Sequence[Sequence[Said]]) -> Fig
     return Figures(summarise(scores), score_counts(answers, true_counts))
 
 
-def without_media(scenario: Scenario) -> Scenario:
-    """What scoring needs of a scenario: no sound, no pictures."""
-    return replace(scenario, user=np.zeros(0, np.float32), frames={}, said=[])
-
-
 def _with_sound(
     result: FamilyResult,
     sessions: Sequence[Scenario],
@@ -161,8 +151,7 @@ def score_listening(system: System, config: SuiteConfig, advance: Advance) -> li
     results = []
     for group in groups(config.num_sessions, config.data):
         total = HeardScore(0, 0, 0, 0)
-        makers = ([group.make(index)] for index in range(group.num_sessions))
-        for played in system.play(makers):
+        for played in system.play(group.sessions()):
             total += score_heard(played.scenario, played.outputs)
             advance()
         results.append(HeardResult(group.name, total))

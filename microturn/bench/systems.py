@@ -1,19 +1,36 @@
-"""Everything that can be scored is a system: it plays sessions, each of one or more scenarios in a row."""
+"""Everything that can be scored is a system: it plays sessions, each of one or more scenarios in a row.
+
+A session is given as a recipe, a function that makes its scenarios one after the other, so that it can be made and
+played by another process and an hour of it never lies in memory.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from typing import Protocol
 
+import numpy as np
+import torch
+
 from microturn.model.microturn import Microturn
+from microturn.model.weights import load
 from microturn.scenario.scenario import Scenario
+from microturn.session.session import Session
 from microturn.turn import TURN_SAMPLES, TurnInput, TurnOutput
+
+Recipe = Callable[[], Iterable[Scenario]]
+"""Makes the scenarios of one session; a module's function or a ``partial`` of one, so that it can be pickled."""
 
 
 @dataclass(frozen=True)
 class Played:
-    """A scenario of session ``session`` and the system's output of every turn, counted from the scenario's start."""
+    """A scenario of session ``session`` and the system's output of every turn, counted from the scenario's start.
+
+    The scenario comes without its media.
+    """
 
     session: int
     scenario: Scenario
@@ -27,10 +44,10 @@ class System(Protocol):
     def name(self) -> str:
         """The name in the tables."""
 
-    def play(self, sessions: Iterable[Iterable[Scenario]]) -> Iterator[Played]:
+    def play(self, sessions: Sequence[Recipe]) -> Iterator[Played]:
         """Play every session: its scenarios come one after the other, with everything remembered from one to the next.
 
-        Scenarios of one session are yielded in order; sessions may overlap. Scenarios are taken as they are needed.
+        Scenarios of one session are yielded in order; sessions may come in any order.
         """
 
 
@@ -41,84 +58,79 @@ class Stateless:
     name: str
     answer: Callable[[Scenario], list[TurnOutput]]
 
-    def play(self, sessions: Iterable[Iterable[Scenario]]) -> Iterator[Played]:
-        for session, scenarios in enumerate(sessions):
-            for scenario in scenarios:
-                yield Played(session, scenario, self.answer(scenario))
+    def play(self, sessions: Sequence[Recipe]) -> Iterator[Played]:
+        for session, recipe in enumerate(sessions):
+            for scenario in recipe():
+                yield Played(session, without_media(scenario), self.answer(scenario))
 
 
+@dataclass(frozen=True)
 class ModelSystem:
-    """The model, with ``num_rows`` sessions at the same time."""
+    """The model in this process, one session after the other; the session's index is its seed.
 
-    def __init__(self, model: Microturn, name: str, num_rows: int = 8) -> None:
-        self.name = name
-        self._model = model
-        self._num_rows = num_rows
+    Sessions do not share a batch: on a CPU a turn of eight rows takes longer than eight turns of one.
+    """
 
-    def play(self, sessions: Iterable[Iterable[Scenario]]) -> Iterator[Played]:
-        """As ``System.play``. The session's index is its seed; a row that is free takes the next session."""
-        waiting = iter(enumerate(sessions))
-        state = self._model.initial_state(self._num_rows)
-        stretches = [_Row() for _ in range(self._num_rows)]
-        while True:
-            for row, stretch in enumerate(stretches):
-                while not stretch.ready():
-                    session = next(waiting, None)
-                    if session is None:
-                        break
-                    stretch.begin(*session)
-                    self._model.reset_row(state, row, stretch.session)
-            inputs = [stretch.next_input() for stretch in stretches]
-            if all(given is None for given in inputs):
-                return
-            for stretch, output in zip(stretches, self._model.step(inputs, state), strict=True):
-                if output is not None:
-                    played = stretch.take(output)
-                    if played is not None:
-                        yield played
+    name: str
+    model: Microturn
+
+    def play(self, sessions: Sequence[Recipe]) -> Iterator[Played]:
+        for session, recipe in enumerate(sessions):
+            yield from _play(self.model, session, recipe)
 
 
-class _Row:
-    """What one row of the model is playing."""
+@dataclass(frozen=True)
+class ParallelSystem:
+    """The model of ``weights`` (packaged name, folder, repository) in every process of ``workers``: the same answers as
+    ``ModelSystem`` with one thread, sooner."""
 
-    def __init__(self) -> None:
-        self.session = 0
-        self._scenarios: Iterator[Scenario] = iter(())
-        self._scenario: Scenario | None = None
-        self._outputs: list[TurnOutput] = []
+    name: str
+    weights: str
+    workers: Executor
 
-    def begin(self, session: int, scenarios: Iterable[Scenario]) -> None:
-        self.session = session
-        self._scenarios = iter(scenarios)
+    def play(self, sessions: Sequence[Recipe]) -> Iterator[Played]:
+        for played in self.workers.map(partial(_play_in_worker, self.weights), range(len(sessions)), sessions):
+            yield from played
 
-    def ready(self) -> bool:
-        """Whether there is a turn to play; takes the session's next scenario when the last one is over."""
-        if self._scenario is None:
-            self._scenario = next(self._scenarios, None)
-        return self._scenario is not None
 
-    def next_input(self) -> TurnInput | None:
-        return None if self._scenario is None else turn_input(self._scenario, len(self._outputs))
+def _play_in_worker(weights: str, session: int, recipe: Recipe) -> list[Played]:
+    return list(_play(_loaded(weights), session, recipe))
 
-    def take(self, output: TurnOutput) -> Played | None:
-        """Keep a turn's output; returns the scenario when this was its last turn."""
-        assert self._scenario is not None
-        self._outputs.append(from_start(output, len(self._outputs)))
-        if len(self._outputs) < self._scenario.num_turns:
-            return None
-        played = Played(self.session, self._scenario, self._outputs)
-        self._scenario, self._outputs = None, []
-        return played
+
+@lru_cache(maxsize=1)
+def _loaded(weights: str) -> Microturn:
+    # There are as many workers as cores.
+    torch.set_num_threads(1)
+    return load(weights)
+
+
+def _play(model: Microturn, session: int, recipe: Recipe) -> Iterator[Played]:
+    steps = Session.open(model, seed=session)
+    silence = np.zeros(TURN_SAMPLES, np.float32)
+    for scenario in recipe():
+        outputs = []
+        for turn in range(scenario.num_turns):
+            output = steps.step(turn_input(scenario, turn))
+            # One array for all silent turns keeps an hour of them small on its way to another process.
+            audio = output.audio if output.audio.any() else silence
+            outputs.append(replace(output, turn=turn, audio=audio))
+        yield Played(session, without_media(scenario), outputs)
+
+
+def one(scenario: Scenario) -> list[Scenario]:
+    """The session of a single scenario, as ``partial(one, scenario)``."""
+    return [scenario]
 
 
 def run(system: System, scenario: Scenario) -> list[TurnOutput]:
     """The outputs of one scenario in a session of its own."""
-    return next(system.play([[scenario]])).outputs
+    return run_many(system, [scenario])[0]
 
 
 def run_many(system: System, scenarios: Sequence[Scenario]) -> list[list[TurnOutput]]:
     """Every scenario in a session of its own; the outputs in the order of ``scenarios``."""
-    outputs = {played.session: played.outputs for played in system.play([scenario] for scenario in scenarios)}
+    recipes = [partial(one, scenario) for scenario in scenarios]
+    outputs = {played.session: played.outputs for played in system.play(recipes)}
     return [outputs[session] for session in range(len(scenarios))]
 
 
@@ -132,6 +144,6 @@ def turn_input(scenario: Scenario, turn: int) -> TurnInput:
     )
 
 
-def from_start(output: TurnOutput, turn: int) -> TurnOutput:
-    """``output`` with its turn counted from another start."""
-    return TurnOutput(turn, output.hear, output.say, output.act, output.speaking, output.audio)
+def without_media(scenario: Scenario) -> Scenario:
+    """What scoring needs of a scenario: no sound, no pictures."""
+    return replace(scenario, user=np.zeros(0, np.float32), frames={}, said=[])

@@ -63,7 +63,7 @@ def bench_open(
     from microturn.bench.long import LongConfig, num_parts, score_long
     from microturn.bench.report import Results, print_tables, to_dict
     from microturn.bench.suite import FAMILIES, SuiteConfig, score_family, score_listening
-    from microturn.bench.systems import ModelSystem
+    from microturn.bench.systems import ParallelSystem
     from microturn.model.microturn import use_one_thread
     from microturn.model.weights import load
     from microturn.session.session import Session
@@ -81,10 +81,10 @@ def bench_open(
     long_config = LongConfig(num_sessions=long_sessions, minutes=minutes) if Part.LONG in parts else None
     use_one_thread()
     model = load(weights)
-    system = ModelSystem(model, weights)
     results = Results(weights, sessions)
     # Workers are spawned: a fork of a process in which torch has started its threads can hang.
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as workers:
+        system = ParallelSystem(weights, weights, workers)
         if Part.FAMILIES in parts:
             for family in chosen:
                 with _progress(family, sessions) as advance:
@@ -95,9 +95,9 @@ def bench_open(
         if Part.COST in parts:
             with _progress("cost", minutes) as advance:
                 results.cost = measure_cost(lambda: Session.open(model), minutes, workers, advance)
-    if long_config is not None:
-        with _progress("long sessions", num_parts(long_config)) as advance:
-            results.long = score_long(system, long_config, advance)
+        if long_config is not None:
+            with _progress("long sessions", num_parts(long_config)) as advance:
+                results.long = score_long(system, long_config, advance)
     if json:
         sys.stdout.write(json_format.dumps(to_dict(results)) + "\n")
     else:

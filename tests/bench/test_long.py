@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
 from microturn.bench import long
 from microturn.bench.baselines import labels, never_speak
 from microturn.bench.long import LongConfig, num_parts, score_long
-from microturn.bench.systems import Played
+from microturn.bench.systems import Played, Recipe
 from microturn.errors import InputError
-from microturn.scenario.scenario import Scenario
 
 CONFIG = LongConfig(num_sessions=1, minutes=2.5, edge_minutes=0.6)
 
@@ -21,9 +20,9 @@ class Tiring:
 
     name = "tiring"
 
-    def play(self, sessions: Iterable[Iterable[Scenario]]) -> Iterator[Played]:
-        for session, scenarios in enumerate(sessions):
-            for place, scenario in enumerate(scenarios):
+    def play(self, sessions: Sequence[Recipe]) -> Iterator[Played]:
+        for session, recipe in enumerate(sessions):
+            for place, scenario in enumerate(recipe()):
                 system = never_speak() if place else labels()
                 yield Played(session, scenario, system.answer(scenario))
 

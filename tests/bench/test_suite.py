@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 import numpy as np
@@ -10,8 +10,8 @@ import pytest
 
 from microturn.bench.baselines import labels, never_speak
 from microturn.bench.counts import CountScore
-from microturn.bench.suite import FAMILIES, SuiteConfig, make_sessions, score_family
-from microturn.bench.systems import Played, Stateless
+from microturn.bench.suite import FAMILIES, SuiteConfig, score_family, sessions_of
+from microturn.bench.systems import Played, Recipe, Stateless
 from microturn.scenario.scenario import Scenario
 
 SESSIONS = 5
@@ -59,8 +59,8 @@ def test_labels_are_right_and_trivial_answers_are_not(family: str, workers: Exec
         assert 100.0 <= events.reaction_ms <= 400.0, "labels answer within the bar"
 
 
-def test_sessions_are_the_same_every_time(workers: Executor) -> None:
-    first, second = (list(make_sessions("say", 2, workers)) for _ in range(2))
+def test_sessions_are_the_same_every_time() -> None:
+    first, second = ([next(iter(recipe())) for recipe in sessions_of("say", 2)] for _ in range(2))
     for one, other in zip(first, second, strict=True):
         np.testing.assert_array_equal(one.user, other.user)
         assert one.events == other.events
@@ -71,7 +71,7 @@ def test_order_in_which_sessions_end_does_not_matter(workers: Executor) -> None:
     class Backwards:
         name = "backwards"
 
-        def play(self, sessions: Iterable[Iterable[Scenario]]) -> Iterator[Played]:
+        def play(self, sessions: Sequence[Recipe]) -> Iterator[Played]:
             return reversed(list(labels().play(sessions)))
 
     config = SuiteConfig(num_sessions=3, sound=False)
@@ -87,6 +87,7 @@ def half_deaf(scenario: Scenario) -> Stateless:
 def test_a_share_of_right_sessions_is_that_share(workers: Executor) -> None:
     system = Stateless("half", lambda scenario: half_deaf(scenario).answer(scenario))
     config = SuiteConfig(num_sessions=SESSIONS, sound=False)
-    even = [session.num_turns % 2 == 0 for session in make_sessions("time", SESSIONS, workers)]
+    sessions = [session for recipe in sessions_of("time", SESSIONS) for session in recipe()]
+    even = [session.num_turns % 2 == 0 for session in sessions]
     own = score_family("time", system, config, workers, lambda: None)[0]
     assert own.by_lane.events.session_accuracy == sum(even) / SESSIONS

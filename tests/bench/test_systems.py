@@ -1,18 +1,23 @@
-"""The model as a system: every turn of every session, whatever rows they share."""
+"""The model as a system: every turn of every session, in this process or in others."""
 
 from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from microturn.bench.baselines import labels
-from microturn.bench.systems import ModelSystem, run, run_many, turn_input
+from microturn.bench.systems import ModelSystem, ParallelSystem, run, run_many, turn_input
 from microturn.model.config import ModelConfig
 from microturn.model.microturn import Microturn
 from microturn.model.model import Network
 from microturn.model.tokens import default_tokenizer
 from microturn.model.vocoder import Vocoder, VocoderConfig
+from microturn.model.weights import load, save
 from microturn.scenario.scenario import Scenario
 from microturn.session.session import Session
 from microturn.turn import TURN_SAMPLES, TextIn, TextSource
@@ -48,34 +53,50 @@ def test_what_comes_in() -> None:
         given.check(turn)
 
 
-def test_rows_give_every_session_its_own_turns(model: Microturn) -> None:
-    """Five sessions of different lengths on two rows: as many turns as each has, and the words of one alone."""
-    sessions = [noise_session(seed, 3 + 2 * seed) for seed in range(5)]
-    system = ModelSystem(model, "tiny", num_rows=2)
-    outputs = run_many(system, sessions)
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory, model: Microturn) -> Path:
+    folder = tmp_path_factory.mktemp("weights")
+    save(folder, model.config, model.network.state_dict(), model.vocoder, model.tokenizer)
+    return folder
+
+
+def parts(first_seed: int, num_turns: int) -> list[Scenario]:
+    return [noise_session(first_seed, num_turns), noise_session(first_seed + 1, num_turns + 1)]
+
+
+def test_every_session_has_its_own_turns(model: Microturn) -> None:
+    sessions = [noise_session(seed, 3 + seed) for seed in range(3)]
+    outputs = run_many(ModelSystem("tiny", model), sessions)
     assert [len(turns) for turns in outputs] == [session.num_turns for session in sessions]
-    for turns in outputs:
-        assert [output.turn for output in turns] == list(range(len(turns)))
-    alone = Session.open(model, seed=3)
-    for turn, output in enumerate(outputs[3]):
-        single = alone.step(turn_input(sessions[3], turn))
+    alone = Session.open(model, seed=2)
+    for turn, output in enumerate(outputs[2]):
+        single = alone.step(turn_input(sessions[2], turn))
+        assert output.turn == turn
         assert (output.hear, output.say, output.speaking) == (single.hear, single.say, single.speaking)
-        np.testing.assert_allclose(output.audio, single.audio, atol=1e-3)
+        np.testing.assert_array_equal(output.audio, single.audio)
 
 
 def test_a_session_goes_on_from_scenario_to_scenario(model: Microturn) -> None:
-    parts = [noise_session(7, 3), noise_session(8, 4)]
-    system = ModelSystem(model, "tiny", num_rows=2)
-    played = list(system.play([parts, [noise_session(9, 2)]]))
-    first, second = (one for one in played if one.session == 0)
-    assert (first.scenario, second.scenario) == (parts[0], parts[1])
-    assert [output.turn for output in second.outputs] == [0, 1, 2, 3]
+    played = list(ModelSystem("tiny", model).play([partial(parts, 7, 3), partial(parts, 9, 2)]))
+    assert [one.session for one in played] == [0, 0, 1, 1]
+    assert [output.turn for output in played[1].outputs] == [0, 1, 2, 3]
     whole = Session.open(model, seed=0)
-    single = [whole.step(turn_input(part, turn)) for part in parts for turn in range(part.num_turns)]
-    assert [output.say for output in [*first.outputs, *second.outputs]] == [output.say for output in single]
+    single = [whole.step(turn_input(part, turn)) for part in parts(7, 3) for turn in range(part.num_turns)]
+    assert [output.say for one in played[:2] for output in one.outputs] == [output.say for output in single]
+    assert len(played[0].scenario.user) == 0, "media stay where they were made"
+
+
+def test_workers_answer_as_one_process_does(model: Microturn, weights: Path) -> None:
+    recipes = [partial(parts, 3, 2), partial(parts, 5, 3)]
+    with ThreadPoolExecutor(1) as workers:
+        shared = list(ParallelSystem("tiny", str(weights), workers).play(recipes))
+    alone = list(ModelSystem("tiny", load(weights)).play(recipes))
+    assert [one.session for one in shared] == [one.session for one in alone] == [0, 0, 1, 1]
+    for one, other in zip(shared, alone, strict=True):
+        assert [output.say for output in one.outputs] == [output.say for output in other.outputs]
 
 
 def test_one_scenario(model: Microturn) -> None:
     session = noise_session(1, 3)
-    assert len(run(ModelSystem(model, "tiny"), session)) == 3
+    assert len(run(ModelSystem("tiny", model), session)) == 3
     assert len(run(labels(), session)) == 3
