@@ -78,7 +78,7 @@ class ModelConfig:
         cls, size: int, *, vocab_size: int, num_experts: int = 4, memory: MemoryConfig | None = None
     ) -> ModelConfig:
         """Derive everything from ``size``: layers = size + 1, width = 64 * size, heads of 32, one key-value head for
-        four query heads, experts of ``width`` and a shared expert of 1.5 ``width``."""
+        128 of width (at least one), experts of ``width`` and a shared expert of 1.5 ``width``."""
         if size < 1:
             raise InputError(f"size {size} is not a positive number")
         width = 64 * size
