@@ -94,6 +94,7 @@ class Attention(nn.Module):
         self.query_norm = nn.RMSNorm(b.head_dim, eps=1e-6)
         self.key_norm = nn.RMSNorm(b.head_dim, eps=1e-6)
         self.out = nn.Linear(b.num_heads * b.head_dim, b.width, bias=False)
+        nn.init.zeros_(self.out.weight)
 
     def forward(self, x_BQD: Tensor, view: _View, layer: int) -> Tensor:
         rows, num_new, _ = x_BQD.shape
@@ -185,8 +186,6 @@ class Backbone(nn.Module):
         slot = frequencies(b.head_dim - b.time_dim, SLOT_SHORTEST, SLOT_LONGEST)
         self.register_buffer("time_frequency_F", time, persistent=False)
         self.register_buffer("slot_frequency_F", slot, persistent=False)
-        for block in self.blocks:
-            nn.init.zeros_(block.attention.out.weight)  # type: ignore[union-attr, arg-type]
 
     def forward(
         self, x_BQD: Tensor, tokens: Tokens, window: Window, state: BackboneState | None = None

@@ -94,8 +94,8 @@ class _Decoded:
 
 
 def use_one_thread() -> None:
-    """Compute on one core: a turn's operations are small, and threads that wait for each other on a busy machine made
-    it fifty times slower (666 ms against 13 ms a turn beside a training)."""
+    """Compute on one core: a turn's operations are small, and beside busy processes threads wait for each other (p99 of
+    a turn 158 to 212 ms with two, 46 with one; docs/log.md)."""
     torch.set_num_threads(1)
 
 
