@@ -8,7 +8,7 @@ from pathlib import Path
 
 from microturn.model.config import ModelConfig
 from microturn.model.tokens import default_tokenizer
-from microturn.scenario import practice
+from microturn.scenario import listening, practice
 from microturn.scenario.corpus import CorpusConfig
 from microturn.scenario.generate import generate
 from microturn.scenario.scenario import Scenario, Split
@@ -26,8 +26,10 @@ MIXTURE = {
     "idle": 0.05,
     "string": 0.08,
     practice.FAMILY: 0.16,
+    listening.FAMILY: 1.0,
 }
-"""Shares of the families in the default corpus. Speaking is the slower learner, so it gets sessions of its own."""
+"""Shares of the families in the default corpus. Hearing and speaking are the slow learners, so they get sessions of
+their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +46,11 @@ class Recipe:
 
 
 def make_scenario(family: str, seed: int, split: Split, data: Path | None) -> Scenario:
-    """A scenario of any family of a mixture, speech practice among them."""
+    """A scenario of any family of a mixture, speaking and listening practice among them."""
     if family == practice.FAMILY:
         return practice.practice(seed, split)
+    if family == listening.FAMILY:
+        return listening.listening(seed, split, data)
     return generate(family, seed, split, data=data)
 
 

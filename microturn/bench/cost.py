@@ -62,9 +62,7 @@ class CostResult:
         return self.last_minute_ms / self.first_minute_ms
 
 
-def measure_cost(
-    open_session: Callable[[], Steps], minutes: int, workers: Executor, advance: Advance
-) -> CostResult:
+def measure_cost(open_session: Callable[[], Steps], minutes: int, workers: Executor, advance: Advance) -> CostResult:
     """Hold one session of ``minutes``, then compare its last minute with a first minute.
 
     ``workers`` make what comes in, so that this process holds nothing but the session; ``advance`` is called once a

@@ -156,4 +156,3 @@ def score_listening(system: System, config: SuiteConfig, advance: Advance) -> li
             advance()
         results.append(HeardResult(group.name, total))
     return results
-

@@ -33,6 +33,8 @@ class Tokens:
     """Where each new token stands. ``valid`` marks padding (False)."""
 
     turn_BQ: Tensor
+    offset_BQ: Tensor
+    """Time since the turn's start, in turns: 0, 0.25, 0.5, 0.75 for the four AUDIO tokens, 0 for all others."""
     slot_BQ: Tensor
     is_text_BQ: Tensor
     valid_BQ: Tensor
@@ -49,11 +51,11 @@ class Window:
 @dataclass(frozen=True)
 class _Far:
     """Text tokens (X of them, padded) once more as keys, for the queries that are more than the window away from them:
-    there, both are rotated as if they were exactly the window apart."""
+    there, both are rotated as if their turns were exactly the window apart."""
 
     index_BX: Tensor
     mask_BQX: Tensor
-    query_angle_11F: Tensor
+    query_angle_BQF: Tensor
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,7 @@ class _View:
 
     mask_BQK: Tensor
     slot_angle_BQF: Tensor
-    query_angle_BQF: Tensor | None
-    """None when all queries of a row belong to one turn: the keys' angles are then relative to it."""
+    query_angle_BQF: Tensor
     key_angle_BKF: Tensor
     far: _Far | None
     """None when nothing is further apart than the window, or when ``key_angle_BKF`` already is clamped."""
@@ -109,8 +110,7 @@ class Attention(nn.Module):
         if view.far is not None:
             attended = self._attend_far(query, key, value, view, view.far)
         else:
-            if view.query_angle_BQF is not None:
-                query = self._rotate_time(query, view.query_angle_BQF)
+            query = self._rotate_time(query, view.query_angle_BQF)
             attended = self._attend(query, self._rotate_time(key, view.key_angle_BKF), value, view.mask_BQK)
         result: Tensor = self.out(attended.reshape(rows, num_new, -1))
         return result
@@ -135,11 +135,10 @@ class Attention(nn.Module):
 
         Queries carry both rotations side by side; a near key has zeros where the far rotation is, and vice versa.
         """
-        assert view.query_angle_BQF is not None
         index = far.index_BX[:, :, None, None].expand(-1, -1, self.num_kv_heads, self.head_dim)
         far_key, far_value = key.gather(1, index), value.gather(1, index)
         near_query = self._rotate_time(query, view.query_angle_BQF)
-        far_query = rotate(query[..., : self.time_dim], far.query_angle_11F)
+        far_query = rotate(query[..., : self.time_dim], far.query_angle_BQF)
         near_key = self._rotate_time(key, view.key_angle_BKF)
         query = torch.cat([far_query, near_query], -1)
         key = torch.cat([F.pad(near_key, (self.time_dim, 0)), _insert_zeros(far_key, self.time_dim)], 1)
@@ -163,6 +162,9 @@ class Block(nn.Module):
         self.attention = Attention(config)
         self.experts_norm = nn.RMSNorm(width, eps=1e-6)
         self.experts = MixtureOfExperts(config.backbone)
+        for expert in (self.experts.shared, *self.experts.experts):
+            # As in attention: a block starts as the identity, so the layers above pass on what is heard below.
+            nn.init.zeros_(expert.out.weight)
 
     def forward(self, x_BQD: Tensor, view: _View, layer: int) -> Tensor:
         x_BQD = x_BQD + self.attention(self.attention_norm(x_BQD), view, layer)
@@ -181,27 +183,32 @@ class Backbone(nn.Module):
         super().__init__()
         b = config.backbone
         self.blocks = nn.ModuleList(Block(config) for _ in range(b.num_layers))
+        self.listening_layers = b.listening_layers
         self.norm = nn.RMSNorm(b.width, eps=1e-6)
         time = frequencies(b.time_dim, TIME_SHORTEST_TURNS, TIME_LONGEST_TURNS)
         slot = frequencies(b.head_dim - b.time_dim, SLOT_SHORTEST, SLOT_LONGEST)
         self.register_buffer("time_frequency_F", time, persistent=False)
         self.register_buffer("slot_frequency_F", slot, persistent=False)
 
-    def forward(
-        self, x_BQD: Tensor, tokens: Tokens, window: Window, state: BackboneState | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Hidden states after the last layer and after the middle one, both (B, Q, D) and normed.
+    def forward(self, x_BQD: Tensor, tokens: Tokens, window: Window, state: BackboneState | None = None) -> Tensor:
+        """Hidden states after the last layer, (B, Q, D), normed.
 
         Without ``state`` the rows are whole sessions from their start. With ``state`` the new tokens of a row must all
         belong to one turn (padding apart), and the state is advanced.
         """
         view = self._whole_view(tokens, window) if state is None else self._turn_view(tokens, window, state)
-        middle = x_BQD
         for layer, block in enumerate(self.blocks):
             x_BQD = block(x_BQD, view, layer)
-            if layer + 1 == len(self.blocks) // 2:
-                middle = x_BQD
-        return self.norm(x_BQD), F.rms_norm(middle, middle.shape[-1:])
+        normed: Tensor = self.norm(x_BQD)
+        return normed
+
+    def listen(self, x_BQD: Tensor, tokens: Tokens, window: Window) -> Tensor:
+        """Hidden states of whole rows after the lower ``listening_layers``, (B, Q, D), normed."""
+        view = self._whole_view(tokens, window)
+        for layer in range(self.listening_layers):
+            x_BQD = self.blocks[layer](x_BQD, view, layer)
+        normed: Tensor = self.norm(x_BQD)
+        return normed
 
     def _angle(self, turns: Tensor) -> Tensor:
         return turns.float().unsqueeze(-1) * self.time_frequency_F
@@ -219,8 +226,8 @@ class Backbone(nn.Module):
         return _View(
             mask_BQK=mask | torch.eye(length, dtype=torch.bool, device=turn.device),  # padding must see something
             slot_angle_BQF=tokens.slot_BQ.float().unsqueeze(-1) * self.slot_frequency_F,
-            query_angle_BQF=self._angle(turn),
-            key_angle_BKF=self._angle(turn),
+            query_angle_BQF=self._angle(turn + tokens.offset_BQ),
+            key_angle_BKF=self._angle(turn + tokens.offset_BQ),
             far=far,
             place_BQ=None,
             state=None,
@@ -235,11 +242,11 @@ class Backbone(nn.Module):
         far_BQX = turn[:, :, None] - turn.gather(1, index_BX)[:, None, :] > window.window_turns
         chosen = index_BX[:, None, :].expand(-1, turn.shape[1], -1)
         text_BQX = is_text.gather(1, index_BX)[:, None, :]
-        angle = self._angle(torch.full((1, 1), window.window_turns, device=turn.device))
+        angle = self._angle(window.window_turns + tokens.offset_BQ)
         return _Far(index_BX, far_BQX & text_BQX & mask_BQK.gather(2, chosen), angle)
 
     def _turn_view(self, tokens: Tokens, window: Window, state: BackboneState) -> _View:
-        place, ordinal = state.reserve(tokens.turn_BQ, tokens.is_text_BQ, tokens.valid_BQ)
+        place, ordinal = state.reserve(tokens.turn_BQ, tokens.offset_BQ, tokens.is_text_BQ, tokens.valid_BQ)
         now_B1 = tokens.turn_BQ.masked_fill(~tokens.valid_BQ, -1).amax(1, keepdim=True)
         key_turn, key_ordinal = state.turn_RC[:, :-1], state.ordinal_RC[:, :-1]
         mask = _visible(now_B1.expand_as(place), ordinal, key_turn, key_ordinal, window)
@@ -250,8 +257,8 @@ class Backbone(nn.Module):
         return _View(
             mask_BQK=mask,
             slot_angle_BQF=tokens.slot_BQ.float().unsqueeze(-1) * self.slot_frequency_F,
-            query_angle_BQF=None,
-            key_angle_BKF=self._angle(-age),
+            query_angle_BQF=self._angle(tokens.offset_BQ),
+            key_angle_BKF=self._angle(state.offset_RC[:, :-1] - age),
             far=None,
             place_BQ=place,
             state=state,

@@ -17,6 +17,8 @@ class BackboneConfig:
 
     width: int
     num_layers: int
+    listening_layers: int
+    """The lowest layers, which learn to spell sound on their own first (``train.listen``)."""
     num_heads: int
     num_kv_heads: int
     head_dim: int
@@ -31,6 +33,8 @@ class BackboneConfig:
     def __post_init__(self) -> None:
         if self.num_heads % self.num_kv_heads:
             raise InputError(f"{self.num_heads} heads cannot share {self.num_kv_heads} key-value heads")
+        if not 1 <= self.listening_layers <= self.num_layers:
+            raise InputError(f"listening_layers {self.listening_layers} is not between 1 and {self.num_layers}")
         if self.time_dim % 2 or (self.head_dim - self.time_dim) % 2:
             raise InputError(f"head_dim {self.head_dim} and time_dim {self.time_dim} must differ by an even number")
         if not 1 <= self.top_k <= self.num_experts:
@@ -77,14 +81,16 @@ class ModelConfig:
     def of_size(
         cls, size: int, *, vocab_size: int, num_experts: int = 4, memory: MemoryConfig | None = None
     ) -> ModelConfig:
-        """Derive everything from ``size``: layers = size + 1, width = 64 * size, heads of 32, one key-value head for
-        128 of width (at least one), experts of ``width`` and a shared expert of 1.5 ``width``."""
+        """Derive everything from ``size``: layers = size + 2 (the lower half, rounded up, listens), width = 64 * size,
+        heads of 32, one key-value head for 128 of width (at least one), experts of ``width`` and a shared expert of
+        1.5 ``width``."""
         if size < 1:
             raise InputError(f"size {size} is not a positive number")
         width = 64 * size
         backbone = BackboneConfig(
             width=width,
-            num_layers=size + 1,
+            num_layers=size + 2,
+            listening_layers=(size + 3) // 2,
             num_heads=width // 32,
             num_kv_heads=max(1, width // 128),
             head_dim=32,
@@ -128,7 +134,7 @@ class ModelConfig:
         b, f, m = self.backbone, self.flow, self.memory
         return [
             ("size", f"{self.size} (the dial)"),
-            ("backbone layers", f"{b.num_layers} = size + 1"),
+            ("backbone layers", f"{b.num_layers} = size + 2, {b.listening_layers} of them learn to listen first"),
             ("backbone width", f"{b.width} = 64 x size"),
             ("attention heads", f"{b.num_heads} of {b.head_dim} = width / 32, {b.num_kv_heads} for keys and values"),
             ("rotary dimensions", f"{b.time_dim} for the turn, {b.head_dim - b.time_dim} for the slot in the turn"),

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from microturn.errors import InputError
 from microturn.model import layout
+from microturn.model.ear import with_context
 from microturn.model.eye import frame_to_patches
 from microturn.model.layout import Kind
 from microturn.model.mel import (
@@ -65,6 +66,8 @@ class RowState:
     turn: int = 0
     end: int = layout.END_START
     history: Pcm = field(default_factory=lambda: np.zeros(HISTORY_SAMPLES, np.float32))
+    last_levels: NDArray[np.uint8] | None = None
+    """Levels (20, 80) of the user's sound in the previous turn; None at the start and after a gap."""
     last_mel: LogMel | None = None
     """Normalised frames (20, 80) of the previous turn, if it spoke."""
     quiet_turns: int = FLUSH_TURNS + 1
@@ -166,15 +169,11 @@ class Microturn:
     def _take_in(self, inputs: Rows[TurnInput | None], state: State) -> Tensor:
         """Run all rows' input tokens; returns each row's hidden state at its last one, (R, D)."""
         builders = [self._input_tokens(given, row) for given, row in zip(inputs, state.rows, strict=True)]
-        hidden_RD: Tensor | None = None
-        for part in _parts(builders):
+        parts = _parts(builders)
+        for part in parts:
             hidden_RTD = self._forward(part, state)
-            last = torch.tensor([max(0, len(builder) - 1) for builder in part], device=self.device)
-            newest_RD = hidden_RTD[torch.arange(len(part), device=self.device), last]
-            ran = torch.tensor([len(builder) > 0 for builder in part], device=self.device).unsqueeze(1)
-            hidden_RD = newest_RD if hidden_RD is None else torch.where(ran, newest_RD, hidden_RD)
-        assert hidden_RD is not None
-        return hidden_RD
+        last = torch.tensor([max(0, len(builder) - 1) for builder in parts[-1]], device=self.device)
+        return hidden_RTD[torch.arange(len(builders), device=self.device), last]
 
     def _input_tokens(self, given: TurnInput | None, row: RowState) -> SequenceBuilder:
         builder = SequenceBuilder()
@@ -183,9 +182,12 @@ class Microturn:
         audio: NDArray[np.uint8] | None = None
         if given.audio is None:
             row.history = np.zeros(HISTORY_SAMPLES, np.float32)
+            row.last_levels = None
         else:
-            audio = dmel_levels(log_mel(given.audio, row.history))
+            levels = dmel_levels(log_mel(given.audio, row.history))
+            audio = with_context(row.last_levels, levels)
             row.history = given.audio[-HISTORY_SAMPLES:].copy()
+            row.last_levels = levels
         own = None if row.last_mel is None else dmel_levels(denormalise_mel(row.last_mel))
         patches = None if given.frame is None else frame_to_patches(given.frame, self.config.patch_rows)
         builder.add_inputs(row.turn, row.end, own, self._text_ids(given.texts, row.turn), patches, audio)
@@ -310,9 +312,16 @@ _SILENT_MEL = np.full((TURN_FRAMES, MEL_BANDS), -2.0, np.float32)
 
 
 def _parts(builders: list[SequenceBuilder]) -> list[list[SequenceBuilder]]:
-    """Cut rows that are longer than one forward pass may be; short rows are empty in the later parts."""
+    """Cut rows that are longer than one forward pass may be, counted from their ends, so that the newest sound is whole
+    and in the last part; short rows are empty in the earlier parts."""
+    num_parts = max(1, -(-max(len(builder) for builder in builders) // MAX_FORWARD_TOKENS))
     parts: list[list[SequenceBuilder]] = []
-    longest = max(len(builder) for builder in builders)
-    for start in range(0, longest, MAX_FORWARD_TOKENS):
-        parts.append([builder.part(start, start + MAX_FORWARD_TOKENS) for builder in builders])
+    for after in range(num_parts - 1, -1, -1):
+        stops = [max(0, len(builder) - after * MAX_FORWARD_TOKENS) for builder in builders]
+        parts.append(
+            [
+                builder.part(max(0, stop - MAX_FORWARD_TOKENS), stop)
+                for builder, stop in zip(builders, stops, strict=True)
+            ]
+        )
     return parts

@@ -52,7 +52,7 @@ class Embedder(nn.Module):
         x = put(x, end, self.end(payload[end]))
         act = valid & (kind == Kind.ACT)
         x = put(x, act, self.act(payload[act]))
-        x = put(x, valid & (kind == Kind.AUDIO), self.ear(sequence.audio_NFM))
+        x = put(x, valid & (kind == Kind.AUDIO), self.ear(sequence.audio_NFM).flatten(0, 1))
         x = put(x, valid & (kind == Kind.OWN), self.ear.own_voice(sequence.own_NFM))
         patch = valid & (kind == Kind.PATCH)
         x = put(x, patch, self.eye(sequence.patch_NPPC, payload[patch]))
@@ -80,6 +80,10 @@ class LaneHead(nn.Module):
         return torch.cat([hear, say, self.control(hidden_ND)], -1)
 
 
+def _tokens(sequence: Sequence) -> Tokens:
+    return Tokens(sequence.turn_BT, sequence.offset_BT, sequence.slot_BT, sequence.is_text_BT, sequence.valid_BT)
+
+
 NUM_LETTERS = 26
 
 
@@ -95,8 +99,8 @@ class Network(nn.Module):
         self.lanes = LaneHead(config)
         self.flow = FlowHead(config)
         self.spelling = nn.Linear(config.backbone.width, 1 + NUM_LETTERS)
-        """Only for training: scores of blank and letters at every audio token, read after the middle layer
-        (``train.loss.spelling_loss``)."""
+        """Only for training: scores of blank and letters at every audio token, read after the listening layers
+        (``train.listen``)."""
 
     @property
     def default_window(self) -> Window:
@@ -104,15 +108,16 @@ class Network(nn.Module):
 
     def forward(self, sequence: Sequence, window: Window | None = None, state: BackboneState | None = None) -> Tensor:
         """Hidden states (B, T, D): of whole sessions, or of one turn's tokens on top of ``state``."""
-        return self.hidden_states(sequence, window, state)[0]
+        window = window or self.default_window
+        hidden: Tensor = self.backbone(self.embedder(sequence), _tokens(sequence), window, state)
+        return hidden
 
-    def hidden_states(
-        self, sequence: Sequence, window: Window | None = None, state: BackboneState | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """As ``forward``, after the last layer and after the middle one."""
-        tokens = Tokens(sequence.turn_BT, sequence.slot_BT, sequence.is_text_BT, sequence.valid_BT)
-        last, middle = self.backbone(self.embedder(sequence), tokens, window or self.default_window, state)
-        return last, middle
+    def listen(self, sequence: Sequence, window: Window | None = None) -> Tensor:
+        """Hidden states (B, T, D) of whole rows after the listening layers alone."""
+        listened: Tensor = self.backbone.listen(
+            self.embedder(sequence), _tokens(sequence), window or self.default_window
+        )
+        return listened
 
     def lane_scores(self, hidden_ND: Tensor) -> Tensor:
         """Scores (N, O) over what may come next at the positions that predict an output token."""

@@ -1,8 +1,9 @@
-"""Rotary positions on two axes: the turn index (elapsed time) and the slot within the turn.
+"""Rotary positions on two axes: elapsed time in turns and the slot within the turn.
 
 Su et al. 2021, "RoFormer", applied to two disjoint parts of each head: the first ``time_dim`` dimensions rotate with
-the turn, the others with the slot. Distances on the time axis are clamped at the memory's window: text that is older
-than the window looks as if it were exactly that old, so a session of hours stays inside what training has met.
+time (turns; sound to a quarter of a turn), the others with the slot. Distances on the time axis are clamped at the
+memory's window: text that is older than the window looks as if it were exactly that old, so a session of hours stays
+inside what training has met.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import Tensor
 
 # Shapes: B rows, T tokens, H heads, E dimensions that rotate (even).
 
-TIME_SHORTEST_TURNS = 4.0
+TIME_SHORTEST_TURNS = 1.0
 TIME_LONGEST_TURNS = 1600.0
 SLOT_SHORTEST = 4.0
 SLOT_LONGEST = 256.0

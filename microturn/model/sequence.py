@@ -10,10 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from microturn.model import layout
+from microturn.model.ear import HEARD_FRAMES
 from microturn.model.layout import Kind
+from microturn.model.mel import MEL_BANDS, TURN_FRAMES
 
 # Shapes: B rows, T tokens; N tokens of one kind in reading order (row by row, left to right).
 
+_MEDIA = ((Kind.AUDIO, "audio", layout.AUDIO_TOKENS), (Kind.OWN, "own", 1), (Kind.PATCH, "patches", 1))
+"""Kinds with media, where a builder keeps them, and how many tokens share an item."""
 _TEXT_KIND_MASK = torch.tensor([kind in layout.TEXT_KINDS for kind in Kind])
 
 
@@ -21,7 +25,7 @@ _TEXT_KIND_MASK = torch.tensor([kind in layout.TEXT_KINDS for kind in Kind])
 class Sequence:
     """A batch of token rows. ``payload`` is a text id (TEXT_IN: id + vocabulary size x source), what an END carries,
     an act's index or a patch's place; 0 for the other kinds. The media of AUDIO, OWN and PATCH tokens follow in
-    reading order."""
+    reading order; the four AUDIO tokens of a turn share one item."""
 
     kind_BT: Tensor
     turn_BT: Tensor
@@ -29,7 +33,7 @@ class Sequence:
     payload_BT: Tensor
     valid_BT: Tensor
     audio_NFM: Tensor
-    """uint8 dMel levels (N, 5, 80)."""
+    """uint8 dMel levels (N, 30, 80) of turns with sound, see ``ear.with_context``."""
     own_NFM: Tensor
     """uint8 dMel levels (N, 20, 80)."""
     patch_NPPC: Tensor
@@ -38,6 +42,12 @@ class Sequence:
     @property
     def is_text_BT(self) -> Tensor:
         return _TEXT_KIND_MASK.to(self.kind_BT.device)[self.kind_BT] & self.valid_BT
+
+    @property
+    def offset_BT(self) -> Tensor:
+        """Time of each token since its turn's start, in turns: sound comes in during the turn."""
+        offset = (self.slot_BT - layout.SLOT_AUDIO) / layout.AUDIO_TOKENS
+        return offset * (self.kind_BT == Kind.AUDIO)
 
 
 class SequenceBuilder:
@@ -62,14 +72,14 @@ class SequenceBuilder:
         self.payloads.append(payload)
 
     def part(self, start: int, stop: int) -> SequenceBuilder:
-        """Tokens ``start`` to ``stop`` with their media."""
+        """Tokens ``start`` to ``stop`` with their media; must not come between the AUDIO tokens of a turn."""
         if start == 0 and len(self) <= stop:
             return self
         part = SequenceBuilder()
         for name in ("kinds", "turns", "slots", "payloads"):
             setattr(part, name, getattr(self, name)[start:stop])
-        for kind, name in ((Kind.AUDIO, "audio"), (Kind.OWN, "own"), (Kind.PATCH, "patches")):
-            before, inside = self.kinds[:start].count(kind), part.kinds.count(kind)
+        for kind, name, per_item in _MEDIA:
+            before, inside = self.kinds[:start].count(kind) // per_item, part.kinds.count(kind) // per_item
             setattr(part, name, getattr(self, name)[before : before + inside])
         return part
 
@@ -84,7 +94,8 @@ class SequenceBuilder:
     ) -> None:
         """One turn's input tokens in their order (see ``layout``).
 
-        ``own_levels`` and ``audio_levels`` are (20, 80); ``audio_levels`` None is a gap; ``patches`` is (P, 40, 40, 3).
+        ``own_levels`` is (20, 80), ``audio_levels`` (30, 80) with context or None for a gap, ``patches``
+        (P, 40, 40, 3).
         """
         self.add(Kind.END, turn, layout.SLOT_END, end)
         if own_levels is not None:
@@ -99,9 +110,13 @@ class SequenceBuilder:
         if audio_levels is None:
             self.add(Kind.GAP, turn, layout.SLOT_AUDIO)
         else:
-            for index, levels in enumerate(audio_levels.reshape(layout.AUDIO_TOKENS, -1, audio_levels.shape[1])):
-                self.add(Kind.AUDIO, turn, layout.SLOT_AUDIO + index)
-                self.audio.append(levels)
+            self.add_audio(turn, audio_levels)
+
+    def add_audio(self, turn: int, levels: NDArray[np.uint8]) -> None:
+        """The four AUDIO tokens of a turn; ``levels`` is (30, 80), see ``ear.with_context``."""
+        for index in range(layout.AUDIO_TOKENS):
+            self.add(Kind.AUDIO, turn, layout.SLOT_AUDIO + index)
+        self.audio.append(levels)
 
 
 def stack_rows(rows: list[SequenceBuilder], device: torch.device) -> Sequence:
@@ -127,7 +142,7 @@ def stack_rows(rows: list[SequenceBuilder], device: torch.device) -> Sequence:
         slot_BT=pad([row.slots for row in rows]),
         payload_BT=pad([row.payloads for row in rows]),
         valid_BT=torch.from_numpy(valid).to(device),
-        audio_NFM=media([part for row in rows for part in row.audio], (5, 80)),
-        own_NFM=media([part for row in rows for part in row.own], (20, 80)),
+        audio_NFM=media([part for row in rows for part in row.audio], (HEARD_FRAMES, MEL_BANDS)),
+        own_NFM=media([part for row in rows for part in row.own], (TURN_FRAMES, MEL_BANDS)),
         patch_NPPC=media([part for row in rows for part in row.patches], (40, 40, 3)),
     )

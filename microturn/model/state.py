@@ -33,6 +33,8 @@ class BackboneState:
     values: list[Tensor]
     turn_RC: Tensor
     """Turn of each cached token, int64; a huge negative number where there is none."""
+    offset_RC: Tensor
+    """Time of each cached token since its turn's start, in turns."""
     ordinal_RC: Tensor
     """Text tokens: how many text tokens the row had up to and including this one. Media tokens: -1."""
     num_text_R: Tensor
@@ -52,7 +54,9 @@ class BackboneState:
         self.num_text_R[rows] = 0
         self.num_media_R[rows] = 0
 
-    def reserve(self, turn_RN: Tensor, is_text_RN: Tensor, valid_RN: Tensor) -> tuple[Tensor, Tensor]:
+    def reserve(
+        self, turn_RN: Tensor, offset_RN: Tensor, is_text_RN: Tensor, valid_RN: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Take places for N new tokens a row; returns (place_RN, ordinal_RN).
 
         Places of invalid (padding) tokens are the trash position C. The layers then write their keys and values with
@@ -67,6 +71,7 @@ class BackboneState:
         place_RN = torch.where(media_RN, media_index_RN % self.media_capacity, place_RN)
         place_RN = torch.where(text_RN, self.media_capacity + (ordinal_RN - 1) % self.text_capacity, place_RN)
         self.turn_RC.scatter_(1, place_RN, turn_RN)
+        self.offset_RC.scatter_(1, place_RN, offset_RN)
         self.ordinal_RC.scatter_(1, place_RN, torch.where(text_RN, ordinal_RN, -1))
         self.turn_RC[:, trash] = _EMPTY
         self.num_text_R += text_RN.sum(1)
@@ -80,7 +85,8 @@ class BackboneState:
         self.values[layer][rows, place_RN] = value_RNGE
 
     def num_bytes(self) -> int:
-        tensors = [*self.keys, *self.values, self.turn_RC, self.ordinal_RC, self.num_text_R, self.num_media_R]
+        tensors = [*self.keys, *self.values, self.turn_RC, self.offset_RC, self.ordinal_RC]
+        tensors += [self.num_text_R, self.num_media_R]
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
@@ -99,6 +105,7 @@ def initial_backbone_state(
         keys=[torch.zeros(shape, device=device, dtype=dtype) for _ in range(backbone.num_layers)],
         values=[torch.zeros(shape, device=device, dtype=dtype) for _ in range(backbone.num_layers)],
         turn_RC=torch.full(shape[:2], _EMPTY, device=device),
+        offset_RC=torch.zeros(shape[:2], device=device),
         ordinal_RC=torch.full(shape[:2], -1, device=device),
         num_text_R=torch.zeros(num_rows, dtype=torch.int64, device=device),
         num_media_R=torch.zeros(num_rows, dtype=torch.int64, device=device),

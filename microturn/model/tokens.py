@@ -73,3 +73,15 @@ class TextTokenizer:
 def default_tokenizer() -> TextTokenizer:
     """The tokenizer of the packaged weights."""
     return TextTokenizer.from_file(TOKENIZER_FILE)
+
+
+def spill(labels: dict[int, list[str]], tokenizer: TextTokenizer, limit: int, num_turns: int) -> list[list[int]]:
+    """Token ids by turn, at most ``limit`` a turn: what does not fit goes on in the next turn."""
+    turns: list[list[int]] = []
+    waiting: list[int] = []
+    for turn in range(num_turns):
+        for word in labels.get(turn, ()):
+            waiting.extend(tokenizer.encode_word(word))
+        turns.append(waiting[:limit])
+        waiting = waiting[limit:]
+    return turns

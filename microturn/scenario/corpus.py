@@ -171,4 +171,3 @@ def shard_paths(folder: Path) -> list[Path]:
     if not paths:
         raise CorpusError(f"{folder}: no corpus shards here")
     return paths
-

@@ -96,7 +96,7 @@ class _Festival:
         spans = []
         with self._lock:
             if speaker not in self._loaded:
-                self._write(f"(voice_{speaker})\n(lex.add.entry '(\"{_LETTER_A}\" nn (((ey) 1))))\n")
+                self._write(f'(voice_{speaker})\n(lex.add.entry \'("{_LETTER_A}" nn (((ey) 1))))\n')
                 self._loaded.add(speaker)
             self._write(f'(voice_{speaker})\n(microturn_say "{text}" {1 / rate:.4f} {rate:.4f} "{path}")\n')
             assert self._process.stdout is not None

@@ -10,11 +10,11 @@ import zlib
 
 import numpy as np
 
-from microturn.scenario.families.say import draw_request
+from microturn.scenario.families.say import draw_request, letter_names
 from microturn.scenario.lexicon import LETTERS, NUMBERS
 from microturn.scenario.scenario import Scenario, Split
 from microturn.scenario.sentences import combination, plain_sentence
-from microturn.scenario.timeline import Timeline
+from microturn.scenario.timeline import Timeline, plain_words
 from microturn.scenario.wordings import SAY
 from microturn.turn import TURN_MS
 
@@ -44,11 +44,11 @@ def _request(rng: np.random.Generator, split: Split) -> tuple[str, str]:
     if kind < 0.35:
         return draw_request(rng, split)
     if kind < 0.45:
-        reply = " ".join(str(letter) + "." for letter in rng.choice(LETTERS, int(rng.integers(1, 6))))
+        reply = letter_names(rng.choice(LETTERS, int(rng.integers(1, 6))))
     elif kind < 0.65:
         reply = " ".join(str(number) for number in rng.choice(NUMBERS, int(rng.integers(1, 4))))
     elif kind < 0.75:
         reply = plain_sentence(rng, split)
     else:
         reply = " ".join(combination(rng, split, int(rng.choice([1, 1, 2, 3, 4]))))
-    return SAY.draw(rng, split, x=reply.replace(".", "")), reply
+    return SAY.draw(rng, split, x=plain_words(reply)), reply

@@ -1,18 +1,26 @@
-"""Batches from a corpus: length-bucketed, shuffled by seed, packed in worker processes, the same after a resume."""
+"""Batches from a corpus: length-bucketed, shuffled by seed, packed in worker processes, the same after a resume.
+
+There are two kinds: whole sessions, and speech to spell (``train.listen``). Which kind a step gets is a matter of its
+number alone.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from microturn.model.layout import AUDIO_TOKENS
 from microturn.model.tokens import TextTokenizer
 from microturn.scenario.corpus import Record, read_shards
+from microturn.scenario.listening import FAMILY as LISTENING
 from microturn.train.augment import AugmentConfig
+from microturn.train.listen import ListeningBatch, can_be_spelt, collate_listening, listening_row
 from microturn.train.pack import Batch, Packer, collate
 
 
@@ -28,6 +36,18 @@ class DataConfig:
     num_workers: int = 1
     family_shares: dict[str, float] = field(default_factory=dict)
     """How often a record of a family is drawn in an epoch, relative to once (families not named: 1)."""
+    deaf_share: float = 0.0
+    """Share of the sessions that are told the words heard in place of the sound (``Packer.row``)."""
+    listening_steps: int = 0
+    """The first steps, which only listen."""
+    listening_every: int = 0
+    """After them, one step of so many listens (0: none)."""
+
+    def listens(self, step: int) -> bool:
+        """Whether this step's batch is speech to spell."""
+        if step < self.listening_steps:
+            return True
+        return self.listening_every > 0 and step % self.listening_every == 0
 
 
 def estimate_tokens(record: Record, num_patches: int) -> int:
@@ -38,7 +58,18 @@ def estimate_tokens(record: Record, num_patches: int) -> int:
     return record.num_turns + audio + len(record.speaking) + num_patches * len(record.frames) + words + texts
 
 
-class Batches(IterableDataset[Batch]):
+@dataclass(frozen=True)
+class Drawn:
+    """One record of a batch to be."""
+
+    index: int
+    deaf: bool
+
+
+AnyBatch = Batch | ListeningBatch
+
+
+class Batches(IterableDataset[AnyBatch]):
     """An endless stream of batches from step ``first_step`` on; step *n*'s batch depends only on seed and *n*."""
 
     def __init__(
@@ -52,55 +83,75 @@ class Batches(IterableDataset[Batch]):
     ) -> None:
         super().__init__()
         self._records = records
-        self._tokenizer_json = tokenizer.to_json()
         self._packer = Packer(tokenizer, patch_rows, augment)
+        self._tokenizer = tokenizer
+        self._augment = augment
         self._config = config
         self._first_step = first_step
         self._sizes = np.array([estimate_tokens(record, patch_rows**2) for record in records])
-        self.families = sorted({record.family for record in records})
+        self._sound = np.array([AUDIO_TOKENS * record.num_turns for record in records])
+        self._sessions = [index for index, record in enumerate(records) if record.family != LISTENING]
+        self._speech = [index for index, record in enumerate(records) if can_be_spelt(record)]
+        self.families = sorted({records[index].family for index in self._sessions})
 
-    def _epoch(self, epoch: int) -> Iterator[list[int]]:
-        """Record indices of each batch of an epoch."""
-        rng = np.random.default_rng((self._config.seed, epoch))
-        shares = np.array([self._config.family_shares.get(record.family, 1.0) for record in self._records])
+    def _session_epoch(self, epoch: int) -> Iterator[list[Drawn]]:
+        """Records of each batch of an epoch of sessions."""
+        rng = np.random.default_rng((self._config.seed, 2, epoch))
+        shares = np.array([self._config.family_shares.get(self._records[i].family, 1.0) for i in self._sessions])
         copies = np.floor(shares + rng.random(len(shares))).astype(int)
-        order = rng.permutation(np.repeat(np.arange(len(shares)), copies))
-        for start in range(0, len(order), self._config.pool_records):
-            pool = order[start : start + self._config.pool_records]
-            pool = pool[np.argsort(self._sizes[pool], kind="stable")]
-            batches: list[list[int]] = [[]]
-            for index in pool:
-                if batches[-1] and (len(batches[-1]) + 1) * self._sizes[index] > self._config.batch_tokens:
+        order = rng.permutation(np.repeat(self._sessions, copies))
+        deaf = rng.random(len(order)) < self._config.deaf_share
+        drawn = [Drawn(int(index), bool(is_deaf)) for index, is_deaf in zip(order, deaf, strict=True)]
+        # A gap is one token where sound is four.
+        sizes = [int(self._sizes[d.index] - (self._sound[d.index] * 3 // 4 if d.deaf else 0)) for d in drawn]
+        return self._cut(drawn, sizes, rng)
+
+    def _listening_epoch(self, epoch: int) -> Iterator[list[Drawn]]:
+        rng = np.random.default_rng((self._config.seed, 3, epoch))
+        drawn = [Drawn(int(index), deaf=False) for index in rng.permutation(self._speech)]
+        return self._cut(drawn, [int(self._sound[d.index]) for d in drawn], rng)
+
+    def _cut(self, drawn: list[Drawn], sizes: list[int], rng: np.random.Generator) -> Iterator[list[Drawn]]:
+        """Batches of records of about one size."""
+        for start in range(0, len(drawn), self._config.pool_records):
+            pool = range(start, min(start + self._config.pool_records, len(drawn)))
+            batches: list[list[Drawn]] = [[]]
+            for place in sorted(pool, key=lambda place: sizes[place]):
+                if batches[-1] and (len(batches[-1]) + 1) * sizes[place] > self._config.batch_tokens:
                     batches.append([])
-                batches[-1].append(int(index))
+                batches[-1].append(drawn[place])
             for number in rng.permutation(len(batches)):
                 yield batches[number]
 
     def epoch_length(self) -> int:
-        """Batches of the first epoch."""
-        return sum(1 for _ in self._epoch(0))
+        """Batches of sessions in the first epoch."""
+        return sum(1 for _ in self._session_epoch(0))
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[AnyBatch]:
         torch.set_num_threads(1)
         info = get_worker_info()
         worker, num_workers = (info.id, info.num_workers) if info else (0, 1)
-        step, epoch = 0, 0
-        while True:
-            for indices in self._epoch(epoch):
-                if step >= self._first_step and (step - self._first_step) % num_workers == worker:
-                    yield self._batch(indices, step)
-                step += 1
-            epoch += 1
+        sessions = chain.from_iterable(map(self._session_epoch, count()))
+        speech = chain.from_iterable(map(self._listening_epoch, count()))
+        for step in count():
+            listens = self._config.listens(step)
+            batch = next(speech if listens else sessions)
+            if step >= self._first_step and (step - self._first_step) % num_workers == worker:
+                yield self._listening_batch(batch, step) if listens else self._batch(batch, step)
 
-    def _batch(self, indices: list[int], step: int) -> Batch:
+    def _batch(self, drawn: list[Drawn], step: int) -> Batch:
         rng = np.random.default_rng((self._config.seed, 1, step))
-        records = [self._records[index] for index in indices]
-        rows = [self._packer.row(record, rng) for record in records]
-        families = [self.families.index(record.family) for record in records]
+        rows = [self._packer.row(self._records[d.index], rng, deaf=d.deaf) for d in drawn]
+        families = [self.families.index(self._records[d.index].family) for d in drawn]
         return collate(rows, families, torch.device("cpu"))
 
+    def _listening_batch(self, drawn: list[Drawn], step: int) -> ListeningBatch:
+        rng = np.random.default_rng((self._config.seed, 1, step))
+        rows = [listening_row(self._records[d.index], self._tokenizer, self._augment, rng) for d in drawn]
+        return collate_listening(rows, torch.device("cpu"))
 
-def load_batches(batches: Batches, config: DataConfig) -> Iterator[Batch]:
+
+def load_batches(batches: Batches, config: DataConfig) -> Iterator[AnyBatch]:
     """Batches made ahead of time in ``num_workers`` processes (0: in this one)."""
     if config.num_workers == 0:
         return iter(batches)

@@ -16,7 +16,10 @@ from microturn.model.backbone import Window
 from microturn.model.config import ModelConfig
 from microturn.model.model import Network
 from microturn.model.moe import MixtureOfExperts
+from microturn.scenario.listening import FAMILY as LISTENING
 from microturn.train.checkpoint import Checkpoint
+from microturn.train.data import AnyBatch
+from microturn.train.listen import ListeningBatch, ListeningLosses, listening_losses
 from microturn.train.loss import LossConfig, Losses, compute_losses
 from microturn.train.optim import AveragedWeights, OptimConfig, Optimiser, rate_factor
 from microturn.train.pack import Batch
@@ -48,6 +51,7 @@ class Figures:
     flow: float
     guess: float
     spelling: float
+    """Of the listening steps."""
     words: float
     """Share of hear, say and act tokens predicted right (teacher forced)."""
     ends: float
@@ -90,12 +94,11 @@ class Trainer:
             generator=self.generator.get_state(),
         )
 
-    def train_step(self, batch: Batch) -> Losses:
+    def train_step(self, batch: AnyBatch) -> Losses | ListeningLosses:
         """One optimiser step."""
         self.network.train()
-        window = self._draw_window()
         with self._precision():
-            losses = compute_losses(self.network, batch, window, self.config.loss, self.generator)
+            losses = self._losses(batch, self._draw_window(), self.generator)
         losses.total.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step(rate_factor(self.step, self.config.num_steps, self.config.optim))
         for module in self.network.modules():
@@ -105,8 +108,13 @@ class Trainer:
         self.averaged.update(self.network, self.step)
         return losses
 
+    def _losses(self, batch: AnyBatch, window: Window, generator: torch.Generator) -> Losses | ListeningLosses:
+        if isinstance(batch, ListeningBatch):
+            return listening_losses(self.network, batch, self.config.loss.spelling)
+        return compute_losses(self.network, batch, window, self.config.loss, generator)
+
     @torch.no_grad()
-    def evaluate(self, batches: list[Batch], families: list[str]) -> Figures:
+    def evaluate(self, batches: list[AnyBatch], families: list[str]) -> Figures:
         """Figures of the averaged weights on ``batches`` (teacher forced, full window)."""
         kept = {name: value.clone() for name, value in self.network.state_dict().items()}
         self.network.load_state_dict(self.averaged.values)
@@ -117,13 +125,13 @@ class Trainer:
             batch = to_device(batch, self.device)
             with self._precision():
                 window = self.network.default_window
-                meter.add(batch, compute_losses(self.network, batch, window, self.config.loss, generator))
+                meter.add(batch, self._losses(batch, window, generator))
         self.network.load_state_dict(kept)
         return meter.read(self.step)
 
     def run(
         self,
-        batches: Iterator[Batch],
+        batches: Iterator[AnyBatch],
         families: list[str],
         dev: Callable[[Trainer], Figures],
         report: Callable[[str, Figures], None],
@@ -170,24 +178,32 @@ class Meter:
 
     def __init__(self, first_control: int, families: list[str]) -> None:
         self._first_control = first_control
-        self._families = families
+        self._families = [*families, LISTENING]
         self._clear()
 
     def _clear(self) -> None:
         self._started = time.monotonic()
         self._parts: list[Tensor] = []
+        self._spelling: list[Tensor] = []
         self._words = torch.zeros(len(self._families) + 1, 2, dtype=torch.float64)
 
-    def add(self, batch: Batch, losses: Losses) -> None:
-        self._parts.append(torch.stack([losses.lanes, losses.flow, losses.guess, losses.spelling]).cpu())
+    def add(self, batch: AnyBatch, losses: Losses | ListeningLosses) -> None:
+        is_word = batch.predict_P < self._first_control
+        if isinstance(losses, ListeningLosses):
+            self._spelling.append(losses.spelling.cpu())
+            group = torch.where(is_word, len(self._families) - 1, len(self._families)).cpu()
+        else:
+            assert isinstance(batch, Batch)
+            self._parts.append(torch.stack([losses.lanes, losses.flow, losses.guess]).cpu())
+            group = torch.where(is_word, batch.family_P, len(self._families)).cpu()
         right = losses.right_P.double().cpu()
-        group = torch.where(batch.predict_P < self._first_control, batch.family_P, len(self._families)).cpu()
         self._words[:, 0].index_add_(0, group, right)
         self._words[:, 1].index_add_(0, group, torch.ones_like(right))
 
     def read(self, step: int) -> Figures:
-        """Means since the last call."""
-        lanes, flow, guess, spelling = torch.stack(self._parts).mean(0).tolist()
+        """Means since the last call (0 where there was nothing)."""
+        lanes, flow, guess = torch.stack(self._parts).mean(0).tolist() if self._parts else (0.0, 0.0, 0.0)
+        spelling = float(torch.stack(self._spelling).mean()) if self._spelling else 0.0
         right, count = self._words[:, 0], self._words[:, 1]
         share = (right / count.clamp(min=1)).tolist()
         words = float(right[:-1].sum() / count[:-1].sum().clamp(min=1))
@@ -197,13 +213,13 @@ class Meter:
         return Figures(step, seconds, lanes, flow, guess, spelling, words, share[-1], by_family)
 
 
-def to_device(batch: Batch, device: torch.device) -> Batch:
+def to_device(batch: AnyBatch, device: torch.device) -> AnyBatch:
     """The batch with all its tensors on ``device``."""
     if device.type == "cpu":
         return batch
     move = {name: value.to(device, non_blocking=True) for name, value in vars(batch).items() if name != "sequence"}
     sequence = type(batch.sequence)(**{k: v.to(device, non_blocking=True) for k, v in vars(batch.sequence).items()})
-    return Batch(sequence=sequence, **move)
+    return type(batch)(sequence=sequence, **move)
 
 
 def figures_line(kind: str, figures: Figures) -> str:

@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from microturn.model.backbone import Window
-from microturn.model.layout import Kind
 from microturn.model.model import Network
 from microturn.train.pack import Batch
 
@@ -22,7 +21,7 @@ class LossConfig:
 
     flow: float = 0.2
     guess: float = 1.0
-    spelling: float = 0.3
+    spelling: float = 0.5
     max_flow_turns: int = 192
     """At most so many speaking turns of a batch train the flow head (drawn at random): it costs as much as the
     backbone."""
@@ -38,7 +37,6 @@ class Losses:
     lanes: Tensor
     flow: Tensor
     guess: Tensor
-    spelling: Tensor
     right_P: Tensor
 
 
@@ -50,33 +48,11 @@ def lane_loss(scores_PO: Tensor, batch: Batch, vocab_size: int) -> tuple[Tensor,
     return F.cross_entropy(scores, batch.predict_P), scores.argmax(-1) == batch.predict_P
 
 
-def spelling_loss(network: Network, middle_BTD: Tensor, batch: Batch) -> Tensor:
-    """Connectionist temporal classification of the letters heard, over the audio tokens; mean over rows and letters.
-
-    A second task at every audio token, with gradients long before whole words are told apart (Watanabe et al. 2017,
-    "Hybrid CTC/Attention Architecture for End-to-End Speech Recognition", section II-C), read after the middle layer
-    (Lee & Watanabe 2021, "Intermediate Loss Regularization for CTC-based Speech Recognition") so that the layers above
-    can put letters together. Not used when running.
-    """
-    length_B = (batch.spelling_BL > 0).sum(1)
-    is_audio_BT = (batch.sequence.kind_BT == Kind.AUDIO) & batch.sequence.valid_BT
-    rows = ((length_B > 0) & (is_audio_BT.sum(1) > length_B)).nonzero().squeeze(1).tolist()
-    if not rows:
-        return torch.zeros((), device=middle_BTD.device)
-    audio = [middle_BTD[row][is_audio_BT[row]] for row in rows]
-    scores = network.spelling(torch.nn.utils.rnn.pad_sequence(audio)).float().log_softmax(-1)
-    lengths = torch.tensor([len(part) for part in audio])
-    loss: Tensor = F.ctc_loss(scores, batch.spelling_BL[rows], lengths, length_B[rows].cpu(), zero_infinity=True)
-    return loss
-
-
 def compute_losses(
     network: Network, batch: Batch, window: Window, config: LossConfig, generator: torch.Generator
 ) -> Losses:
     """All parts for one batch; ``generator`` (CPU) draws flow times, noise and which turns train the flow head."""
-    hidden_BTD, middle_BTD = network.hidden_states(batch.sequence, window)
-    hidden_ND = hidden_BTD.flatten(0, 1)
-    spelling = spelling_loss(network, middle_BTD, batch)
+    hidden_ND = network(batch.sequence, window).flatten(0, 1)
     scores = network.lane_scores(hidden_ND[batch.predict_at_P])
     lanes, right = lane_loss(scores, batch, network.config.vocab_size)
     flow = guess = torch.zeros((), device=hidden_ND.device)
@@ -92,5 +68,5 @@ def compute_losses(
         flow, guess = network.flow.losses(
             hidden_ND[batch.speak_at_S[chosen]], last + blur, target, noise.to(last.device), time.to(last.device)
         )
-    total = lanes + config.flow * flow + config.guess * guess + config.spelling * spelling
-    return Losses(total, lanes.detach(), flow.detach(), guess.detach(), spelling.detach(), right)
+    total = lanes + config.flow * flow + config.guess * guess
+    return Losses(total, lanes.detach(), flow.detach(), guess.detach(), right)

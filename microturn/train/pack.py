@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from microturn.model import layout
+from microturn.model.ear import with_context
 from microturn.model.eye import frame_to_patches
 from microturn.model.layout import Kind
 from microturn.model.mel import LEVELS, MEL_BANDS, TURN_FRAMES, LogMel, dmel_levels, normalise_mel
 from microturn.model.sequence import Sequence, SequenceBuilder, stack_rows
-from microturn.model.tokens import OutputVocabulary, TextTokenizer
+from microturn.model.tokens import OutputVocabulary, TextTokenizer, spill
 from microturn.scenario.corpus import Record, decode_frame, mel_from_bytes
 from microturn.train.augment import AugmentConfig, augment_user
 from microturn.turn import MAX_HEAR_TOKENS, MAX_SAY_TOKENS, TextSource
@@ -32,8 +33,6 @@ class Row:
     predict_at: list[int] = field(default_factory=list)
     predict: list[int] = field(default_factory=list)
     hear_unknown: list[bool] = field(default_factory=list)
-    spelling: list[int] = field(default_factory=list)
-    """Letters (1..26) of all words heard, in order; empty when some are not known or nothing is heard."""
     speak_at: list[int] = field(default_factory=list)
     """Positions whose hidden state makes a turn's sound."""
     mel: list[LogMel] = field(default_factory=list)
@@ -49,33 +48,11 @@ class Batch:
     predict_at_P: Tensor
     predict_P: Tensor
     hear_unknown_P: Tensor
-    spelling_BL: Tensor
-    """Letters of each row's words heard, padded with 0."""
     speak_at_S: Tensor
     mel_SFM: Tensor
     last_mel_SFM: Tensor
     family_P: Tensor
     """Index into the sorted family names, for the figures of the progress bar."""
-
-
-def spill(labels: dict[int, list[str]], tokenizer: TextTokenizer, limit: int, num_turns: int) -> list[list[int]]:
-    """Token ids by turn, at most ``limit`` a turn: what does not fit goes on in the next turn."""
-    turns: list[list[int]] = []
-    waiting: list[int] = []
-    for turn in range(num_turns):
-        for word in labels.get(turn, ()):
-            waiting.extend(tokenizer.encode_word(word))
-        turns.append(waiting[:limit])
-        waiting = waiting[limit:]
-    return turns
-
-
-def spell(record: Record) -> list[int]:
-    """Letters 1..26 of the words heard, in order; nothing if words are missing."""
-    if record.unlabelled:
-        return []
-    words = [word for turn in sorted(record.hear) for word in record.hear[turn]]
-    return [ord(letter) - ord("a") + 1 for word in words for letter in word if "a" <= letter <= "z"]
 
 
 class Packer:
@@ -88,7 +65,9 @@ class Packer:
         self._augment = augment
         self._sources = {source.value: index for index, source in enumerate(TextSource)}
 
-    def row(self, record: Record, rng: np.random.Generator) -> Row:
+    def row(self, record: Record, rng: np.random.Generator, *, deaf: bool = False) -> Row:
+        """One record as tokens. A ``deaf`` row has gaps for sound and is told the words that it should have heard: what
+        follows from words is learnt at a third of the cost."""
         user = mel_from_bytes(record.user_mel)
         if self._augment is not None:
             user = augment_user(user, rng, self._augment)
@@ -96,8 +75,9 @@ class Packer:
         spoken = dict(zip(record.speaking, mel_from_bytes(record.model_mel), strict=True))
         hear = spill(record.hear, self._tokenizer, MAX_HEAR_TOKENS, record.num_turns)
         say = spill(record.say, self._tokenizer, MAX_SAY_TOKENS, record.num_turns)
-        gaps, unlabelled = set(record.gaps), set(record.unlabelled)
-        row = Row(SequenceBuilder(), spelling=spell(record))
+        gaps = set(range(record.num_turns)) if deaf else set(record.gaps)
+        unlabelled = set(record.unlabelled)
+        row = Row(SequenceBuilder())
         end, last = layout.END_START, None
         for turn in range(record.num_turns):
             row.tokens.add_inputs(
@@ -106,9 +86,11 @@ class Packer:
                 None if last is None else self._own_levels(last, rng),
                 [index for source, text in record.texts.get(turn, ()) for index in self._text_ids(source, text)],
                 self._patches(record.frames.get(turn)),
-                None if turn in gaps else user_levels[turn],
+                None
+                if turn in gaps
+                else with_context(None if turn - 1 in gaps | {-1} else user_levels[turn - 1], user_levels[turn]),
             )
-            self._add_outputs(row, turn, hear[turn], say[turn], turn in spoken, turn in unlabelled)
+            self._add_outputs(row, turn, hear[turn], say[turn], turn in spoken, turn in unlabelled, deaf)
             if turn in spoken:
                 row.speak_at.append(len(row.tokens) - 1)
                 row.mel.append(normalise_mel(spoken[turn]))
@@ -117,15 +99,18 @@ class Packer:
             last = spoken.get(turn)
         return row
 
-    def _add_outputs(self, row: Row, turn: int, hear: list[int], say: list[int], speaks: bool, unknown: bool) -> None:
-        """Output tokens of a turn; every one is predicted at the token before it."""
+    def _add_outputs(
+        self, row: Row, turn: int, hear: list[int], say: list[int], speaks: bool, unknown: bool, deaf: bool
+    ) -> None:
+        """Output tokens of a turn; every one is predicted at the token before it (words heard not by a deaf row)."""
         outputs = self._outputs
         wanted = [(Kind.HEAR, layout.SLOT_HEAR + i, token, token) for i, token in enumerate(hear)]
         wanted += [(Kind.SAY, layout.SLOT_SAY + i, token, outputs.say + token) for i, token in enumerate(say)]
         for kind, slot, payload, output in wanted:
-            self._predict(row, output, unknown)
+            if not (deaf and kind == Kind.HEAR):
+                self._predict(row, output, unknown or deaf)
             row.tokens.add(kind, turn, slot, payload)
-        self._predict(row, outputs.speak if speaks else outputs.listen, unknown)
+        self._predict(row, outputs.speak if speaks else outputs.listen, unknown or deaf)
 
     def _predict(self, row: Row, output: int, unknown: bool) -> None:
         row.predict_at.append(len(row.tokens) - 1)
@@ -167,12 +152,8 @@ def collate(rows: list[Row], families: list[int], device: torch.device) -> Batch
         return torch.from_numpy(array).to(device)
 
     counts = np.repeat(np.asarray(families, np.int64), [len(row.predict) for row in rows])
-    spelling = np.zeros((len(rows), max(1, max(len(row.spelling) for row in rows))), np.int64)
-    for index, row in enumerate(rows):
-        spelling[index, : len(row.spelling)] = row.spelling
     return Batch(
         sequence=sequence,
-        spelling_BL=torch.from_numpy(spelling).to(device),
         predict_at_P=flat("predict_at"),
         predict_P=join("predict", np.int64),
         hear_unknown_P=join("hear_unknown", np.bool_),

@@ -16,9 +16,8 @@ from microturn.model.tokens import TextTokenizer
 from microturn.scenario.corpus import CorpusConfig, Make, Record, make_corpus, shard_paths
 from microturn.train.augment import AugmentConfig
 from microturn.train.checkpoint import Checkpoint
-from microturn.train.data import Batches, DataConfig, load_batches
+from microturn.train.data import AnyBatch, Batches, DataConfig, load_batches
 from microturn.train.loop import Figures, TrainConfig, Trainer, figures_line
-from microturn.train.pack import Batch
 
 
 def show_corpus(console: Console, folder: Path, config: CorpusConfig, make: Make) -> list[Path]:
@@ -85,15 +84,17 @@ class Run:
                 deadline,
             )
 
-    def _dev_batches(self, records: list[Record]) -> tuple[list[Batch], list[str]]:
-        config = replace(self._data, num_workers=0, family_shares={})
+    def _dev_batches(self, records: list[Record]) -> tuple[list[AnyBatch], list[str]]:
+        config = replace(self._data, num_workers=0, family_shares={}, deaf_share=0.0, listening_steps=0)
         batches = Batches(records, self._tokenizer, self._model.patch_rows, config, augment=None)
-        stream: Iterator[Batch] = iter(batches)
+        stream: Iterator[AnyBatch] = iter(batches)
         return [next(stream) for _ in range(batches.epoch_length())], batches.families
 
     @staticmethod
     def _show(bar: Progress, task: TaskID, kind: str, figures: Figures) -> None:
-        line = f"loss {figures.lanes:.3f} flow {figures.flow:.3f} words {figures.words:.1%}"
+        line = f"spelling {figures.spelling:.3f}" if figures.spelling else ""
+        if figures.lanes:
+            line += f" loss {figures.lanes:.3f} flow {figures.flow:.3f} words {figures.words:.1%}"
         if kind == "dev":
             bar.console.print(f"step {figures.step}: development set, {line}, speak/listen {figures.ends:.1%}")
         else:

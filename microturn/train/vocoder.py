@@ -319,7 +319,11 @@ def learning_rate(step: int, training: VocoderTraining) -> float:
 
 
 def _save_checkpoint(
-    path: Path, model: Vocoder, optimiser: torch.optim.Optimizer, config: VocoderConfig, training: VocoderTraining,
+    path: Path,
+    model: Vocoder,
+    optimiser: torch.optim.Optimizer,
+    config: VocoderConfig,
+    training: VocoderTraining,
     step: int,
 ) -> None:
     partial = path.with_name(path.name + ".partial")

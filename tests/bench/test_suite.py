@@ -23,8 +23,6 @@ def workers() -> Iterator[Executor]:
         yield pool
 
 
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 def test_labels_are_right_and_trivial_answers_are_not(family: str, workers: Executor) -> None:
     played = []

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from microturn.model.config import ModelConfig
-from microturn.model.ear import Ear
+from microturn.model.ear import Ear, with_context
 from microturn.model.eye import PATCH_PIXELS, Eye, frame_to_patches
 from microturn.model.flow import FlowHead
 from microturn.model.mel import (
@@ -79,20 +79,39 @@ def test_normalised_mel_and_back() -> None:
 
 
 def test_ear_is_a_bag_of_embeddings() -> None:
-    """The matrix product equals a sum of one looked-up embedding for every (frame, band, level)."""
+    """Before it is mixed with its neighbours, a token is a sum of one embedding for every (frame, band, level)."""
     torch.manual_seed(0)
     ear = Ear(CONFIG)
-    levels = torch.randint(0, 16, (3, 5, MEL_BANDS), dtype=torch.uint8)
+    levels = torch.randint(0, 16, (3, 30, MEL_BANDS), dtype=torch.uint8)
     weight = ear.bag.weight.view(CONFIG.backbone.width, 5, MEL_BANDS, -1)
     table = torch.einsum("dfmr,lr->fmld", weight, ear.level_LR)
     slow = torch.stack(
         [
-            ear.bag.bias + sum(table[f, m, int(levels[n, f, m])] for f in range(5) for m in range(MEL_BANDS))
+            ear.bag.bias + sum(table[f, m, int(levels[n, 10 + f, m])] for f in range(5) for m in range(MEL_BANDS))
             for n in range(3)
         ]
     )
-    torch.testing.assert_close(ear(levels), slow, atol=1e-4, rtol=1e-4)
-    assert ear.own_voice(levels.repeat(1, 4, 1)).shape == (3, CONFIG.backbone.width)
+    torch.testing.assert_close(ear(levels)[:, 0], slow, atol=1e-4, rtol=1e-4)
+    assert ear.own_voice(levels[:, :20]).shape == (3, CONFIG.backbone.width)
+
+
+def test_ear_mixes_a_token_with_the_two_before_it() -> None:
+    """A changed frame changes its own token and the next two, across the turn's edge, and nothing else."""
+    torch.manual_seed(0)
+    ear = Ear(CONFIG)
+    torch.nn.init.normal_(ear.mixed.weight)
+    levels = torch.randint(0, 8, (2, 2 * 20, MEL_BANDS), dtype=torch.uint8)
+    levels[1] = levels[0]
+    levels[1, 17] += 5  # the last token of the first turn
+
+    def tokens(row: int) -> Tensor:
+        first, second = levels[row, :20].numpy(), levels[row, 20:].numpy()
+        turns = np.stack([with_context(None, first), with_context(first, second)])
+        embedded: Tensor = ear(torch.from_numpy(turns))
+        return embedded.flatten(0, 1)
+
+    changed = (tokens(0) - tokens(1)).abs().amax(1) > 1e-6
+    assert changed.tolist() == [False, False, False, True, True, True, False, False]
 
 
 def test_patches_are_read_row_by_row() -> None:
@@ -173,9 +192,7 @@ class _KnownField(FlowHead):
         super().__init__(CONFIG)
         self.target = target
 
-    def velocity(
-        self, noisy_SFM: Tensor, time_S: Tensor, hidden_SD: Tensor, guess: object, last_SFM: Tensor
-    ) -> Tensor:
+    def velocity(self, noisy_SFM: Tensor, time_S: Tensor, hidden_SD: Tensor, guess: object, last_SFM: Tensor) -> Tensor:
         return (self.target - noisy_SFM) / (1 - time_S[:, None, None])
 
 

@@ -30,12 +30,17 @@ def build(timeline: Timeline) -> None:
 def _place_real_speech(timeline: Timeline, data: Path) -> None:
     """Digits of one person, a few wake words, or a stretch of read speech whose words are not known."""
     rng = timeline.rng
-    kind = rng.random()
-    if kind < 0.2:
+    if rng.random() < 0.2:
         timeline.place_unlabelled(clips.draw_read_speech(rng, data, timeline.split, float(rng.uniform(1500.0, 4000.0))))
         return
+    place_recorded_words(timeline, data)
+
+
+def place_recorded_words(timeline: Timeline, data: Path) -> None:
+    """One to five digits of one person, or as many wake words."""
+    rng = timeline.rng
     count = int(rng.integers(1, 6))
-    if kind < 0.6:
+    if rng.random() < 0.5:
         speeches = clips.draw_digits(rng, data, timeline.split, count)
     else:
         speeches = [clips.draw_wake_word(rng, data, timeline.split) for _ in range(count)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -45,12 +45,17 @@ def draw_request(rng: np.random.Generator, split: Split, content: Sequence[str] 
     if kind < 0.30:
         words = [word for word in content if len(word) in SPELLED_LETTERS and combination_split("spell", word) == split]
         word = words[int(rng.integers(len(words)))]
-        return SPELL.draw(rng, split, x=word), " ".join(f"{letter}." for letter in word)
+        return SPELL.draw(rng, split, x=word), letter_names(word)
     words_said = combination(rng, split, int(rng.choice([1, 1, 2, 2, 3, 4])), content)
     text = " ".join(words_said)
     if len(words_said) == 2 and rng.random() < 0.4:
         text = " and ".join(words_said)
     return SAY.draw(rng, split, x=text), text
+
+
+def letter_names(letters: Iterable[str]) -> str:
+    """The text that names ``letters`` one by one; with pauses between them, or nobody could tell them apart."""
+    return ", ".join(f"{letter}." for letter in letters)
 
 
 def _answer_typed(timeline: Timeline, request: str, reply: str) -> float:
