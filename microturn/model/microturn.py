@@ -31,7 +31,7 @@ from microturn.model.mel import (
     log_mel,
 )
 from microturn.model.model import Network
-from microturn.model.sequence import SequenceBuilder, stack_rows
+from microturn.model.sequence import LastWords, SequenceBuilder, stack_rows
 from microturn.model.state import MAX_FORWARD_TOKENS, BackboneState, initial_backbone_state
 from microturn.model.tokens import ACTS, OutputVocabulary, TextTokenizer
 from microturn.model.vocoder import DELAY_SAMPLES, FFT_SAMPLES, Vocoder, VocoderState
@@ -65,6 +65,7 @@ class RowState:
     """Draws the flow head's noise: the same seed gives the same bits."""
     turn: int = 0
     end: int = layout.END_START
+    last: LastWords = field(default_factory=LastWords)
     history: Pcm = field(default_factory=lambda: np.zeros(HISTORY_SAMPLES, np.float32))
     last_levels: NDArray[np.uint8] | None = None
     """Levels (20, 80) of the user's sound in the previous turn; None at the start and after a gap."""
@@ -176,7 +177,7 @@ class Microturn:
         return hidden_RTD[torch.arange(len(builders), device=self.device), last]
 
     def _input_tokens(self, given: TurnInput | None, row: RowState) -> SequenceBuilder:
-        builder = SequenceBuilder()
+        builder = SequenceBuilder(row.last)
         if given is None:
             return builder
         audio: NDArray[np.uint8] | None = None
@@ -191,6 +192,7 @@ class Microturn:
         own = None if row.last_mel is None else dmel_levels(denormalise_mel(row.last_mel))
         patches = None if given.frame is None else frame_to_patches(given.frame, self.config.patch_rows)
         builder.add_inputs(row.turn, row.end, own, self._text_ids(given.texts, row.turn), patches, audio)
+        row.last = builder.last
         return builder
 
     def _forward(self, builders: list[SequenceBuilder], state: State) -> Tensor:
@@ -207,9 +209,10 @@ class Microturn:
             scores_WO = self.network.lane_scores(hidden_RD[waiting])
             stages = torch.tensor([self._stage(decoded[index]) for index in waiting], device=self.device)
             scores_WO = scores_WO.masked_fill(~self._allowed_SO[stages], float("-inf"))
-            builders = [SequenceBuilder() for _ in state.rows]
+            builders = [SequenceBuilder(row.last) for row in state.rows]
             for index, output in zip(waiting, scores_WO.argmax(-1).tolist(), strict=True):
                 self._take_output(decoded[index], output, builders[index], state.rows[index].turn)
+                state.rows[index].last = builders[index].last
             if any(len(builder) for builder in builders):
                 ran = torch.tensor([len(builder) > 0 for builder in builders], device=self.device).unsqueeze(1)
                 hidden_RD = torch.where(ran, self._forward(builders, state)[:, 0], hidden_RD)

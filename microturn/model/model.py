@@ -11,7 +11,7 @@ from microturn.model.ear import Ear
 from microturn.model.eye import Eye
 from microturn.model.flow import FlowHead
 from microturn.model.layout import NUM_ENDS, NUM_KINDS, Kind
-from microturn.model.sequence import Sequence
+from microturn.model.sequence import NONE, Sequence
 from microturn.model.state import BackboneState
 from microturn.model.tokens import ACTS, OutputVocabulary
 from microturn.turn import TextSource
@@ -20,7 +20,12 @@ from microturn.turn import TextSource
 
 
 class Embedder(nn.Module):
-    """Tokens of all kinds to vectors."""
+    """Tokens of all kinds to vectors.
+
+    Every token also carries the last word heard and the last word said before it. To repeat or to follow a rule, the
+    network looks for what came after a word; with this it takes one layer of attention in place of two (a text token
+    knows its predecessor, which induction heads otherwise have to find: Olsson et al. 2022).
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -31,15 +36,22 @@ class Embedder(nn.Module):
         self.end = nn.Embedding(NUM_ENDS, width)
         self.act = nn.Embedding(len(ACTS), width)
         self.source = nn.Embedding(len(TextSource), width)
+        self.heard = nn.Linear(width, width, bias=False)
+        self.said = nn.Linear(width, width, bias=False)
         self.ear = Ear(config)
         self.eye = Eye(config)
         for table in (self.text, self.kind, self.end, self.act, self.source):
             nn.init.normal_(table.weight, std=0.5 if table is self.text else 0.1)
+        for before in (self.heard, self.said):
+            nn.init.zeros_(before.weight)
 
     def forward(self, sequence: Sequence) -> Tensor:
         kind, payload = sequence.kind_BT.flatten(), sequence.payload_BT.flatten()
         valid = sequence.valid_BT.flatten()
         x = self.kind(kind)
+        for project, before in ((self.heard, sequence.heard_BT), (self.said, sequence.said_BT)):
+            is_there = (before.flatten() != NONE).unsqueeze(1)
+            x = x + project(self.text(before.flatten().clamp(min=0) % self.vocab_size) * is_there)
 
         def put(x: Tensor, where: Tensor, values: Tensor) -> Tensor:
             return x.index_add(0, where.nonzero().squeeze(1), values.to(x.dtype))

@@ -31,6 +31,10 @@ class Sequence:
     turn_BT: Tensor
     slot_BT: Tensor
     payload_BT: Tensor
+    heard_BT: Tensor
+    """Payload of the last HEAR or TEXT_IN token before each token; ``NONE`` if there was none."""
+    said_BT: Tensor
+    """Payload of the last SAY token before each token; ``NONE`` if there was none."""
     valid_BT: Tensor
     audio_NFM: Tensor
     """uint8 dMel levels (N, 30, 80) of turns with sound, see ``ear.with_context``."""
@@ -50,10 +54,24 @@ class Sequence:
         return offset * (self.kind_BT == Kind.AUDIO)
 
 
-class SequenceBuilder:
-    """Collects the tokens of one row."""
+NONE = -1
 
-    def __init__(self) -> None:
+
+@dataclass(frozen=True)
+class LastWords:
+    """Payloads of the newest words of either side."""
+
+    heard: int = NONE
+    said: int = NONE
+
+
+class SequenceBuilder:
+    """Collects the tokens of one row, from a session's start or after the words ``last``."""
+
+    def __init__(self, last: LastWords | None = None) -> None:
+        self.last = last or LastWords()
+        self.heard: list[int] = []
+        self.said: list[int] = []
         self.kinds: list[int] = []
         self.turns: list[int] = []
         self.slots: list[int] = []
@@ -66,6 +84,12 @@ class SequenceBuilder:
         return len(self.kinds)
 
     def add(self, kind: Kind, turn: int, slot: int, payload: int = 0) -> None:
+        self.heard.append(self.last.heard)
+        self.said.append(self.last.said)
+        if kind in (Kind.HEAR, Kind.TEXT_IN):
+            self.last = LastWords(payload, self.last.said)
+        elif kind == Kind.SAY:
+            self.last = LastWords(self.last.heard, payload)
         self.kinds.append(kind)
         self.turns.append(turn)
         self.slots.append(slot)
@@ -76,7 +100,7 @@ class SequenceBuilder:
         if start == 0 and len(self) <= stop:
             return self
         part = SequenceBuilder()
-        for name in ("kinds", "turns", "slots", "payloads"):
+        for name in ("kinds", "turns", "slots", "payloads", "heard", "said"):
             setattr(part, name, getattr(self, name)[start:stop])
         for kind, name, per_item in _MEDIA:
             before, inside = self.kinds[:start].count(kind) // per_item, part.kinds.count(kind) // per_item
@@ -141,6 +165,8 @@ def stack_rows(rows: list[SequenceBuilder], device: torch.device) -> Sequence:
         turn_BT=pad([row.turns for row in rows]),
         slot_BT=pad([row.slots for row in rows]),
         payload_BT=pad([row.payloads for row in rows]),
+        heard_BT=pad([row.heard for row in rows]),
+        said_BT=pad([row.said for row in rows]),
         valid_BT=torch.from_numpy(valid).to(device),
         audio_NFM=media([part for row in rows for part in row.audio], (HEARD_FRAMES, MEL_BANDS)),
         own_NFM=media([part for row in rows for part in row.own], (TURN_FRAMES, MEL_BANDS)),

@@ -27,6 +27,13 @@ class AugmentConfig:
     noise_probability: float = 0.5
     ripple_nats: float = 0.5
     """Smooth random equaliser."""
+    contrast: tuple[float, float] = (0.85, 1.15)
+    """Factor of the differences from a session's mean."""
+    blur_probability: float = 0.3
+    """Neighbouring bands mixed, so that harmonics of the pitch fade and formants stay."""
+    mask_probability: float = 0.5
+    """One or two stripes of bands go down to the floor for the whole session (Park et al. 2019, "SpecAugment")."""
+    mask_bands: int = 10
 
 
 def _warp_matrix(factor: float) -> NDArray[np.float32]:
@@ -43,6 +50,12 @@ def _warp_matrix(factor: float) -> NDArray[np.float32]:
 def augment_user(mel: LogMel, rng: np.random.Generator, config: AugmentConfig) -> LogMel:
     """A changed copy of log-mel frames (..., 80)."""
     mel = mel @ _warp_matrix(float(rng.uniform(config.formant_low, config.formant_high)))
+    if rng.random() < config.blur_probability:
+        share = np.float32(rng.uniform(0.2, 0.66))
+        padded = np.concatenate([mel[..., :1], mel, mel[..., -1:]], axis=-1)
+        mel = (1 - share) * mel + share / 2 * (padded[..., :-2] + padded[..., 2:])
+    middle = mel.mean()
+    mel = middle + (mel - middle) * np.float32(rng.uniform(*config.contrast))
     axis = np.linspace(0, 1, MEL_BANDS, dtype=np.float32)
     curve = rng.uniform(-1, 1) * config.tilt_nats * axis + rng.uniform(*config.gain_nats)
     for order in (1, 2, 3):
@@ -52,6 +65,10 @@ def augment_user(mel: LogMel, rng: np.random.Generator, config: AugmentConfig) -
         top, bottom = rng.integers(52, 80), rng.integers(0, 8)
         mel[..., top:] = LOG_FLOOR
         mel[..., :bottom] = np.maximum(mel[..., :bottom] - 6.0, LOG_FLOOR)
+    if rng.random() < config.mask_probability:
+        for _ in range(int(rng.integers(1, 3))):
+            first = int(rng.integers(0, MEL_BANDS))
+            mel[..., first : first + int(rng.integers(1, config.mask_bands + 1))] = LOG_FLOOR
     if rng.random() < config.noise_probability:
         mel = _add_noise(mel, rng)
     changed: LogMel = np.clip(mel, LOG_FLOOR, LOG_CEIL)

@@ -100,7 +100,9 @@ class Trainer:
         with self._precision():
             losses = self._losses(batch, self._draw_window(), self.generator)
         losses.total.backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step(rate_factor(self.step, self.config.num_steps, self.config.optim))
+        optim = self.config.optim
+        listening = 1.0 if self.step < optim.listening_steps else optim.listening_share
+        self.optimiser.step(rate_factor(self.step, self.config.num_steps, optim), listening)
         for module in self.network.modules():
             if isinstance(module, MixtureOfExperts):
                 module.balance(self.config.optim.balance_speed)

@@ -21,6 +21,9 @@ class LossConfig:
 
     flow: float = 0.2
     guess: float = 1.0
+    say: float = 3.0
+    """Of a word to be said, relative to other predictions: there are ten times as many words to be heard, and a hundred
+    times as many turns in which nothing is to be said."""
     spelling: float = 0.5
     max_flow_turns: int = 192
     """At most so many speaking turns of a batch train the flow head (drawn at random): it costs as much as the
@@ -40,12 +43,15 @@ class Losses:
     right_P: Tensor
 
 
-def lane_loss(scores_PO: Tensor, batch: Batch, vocab_size: int) -> tuple[Tensor, Tensor]:
+def lane_loss(scores_PO: Tensor, batch: Batch, vocab_size: int, say_weight: float) -> tuple[Tensor, Tensor]:
     """(mean cross-entropy, right_P). Where the user's words are unknown the hear lane takes no part."""
     scores = scores_PO.float()
     hear_ids = torch.arange(scores.shape[1], device=scores.device) < vocab_size
     scores = scores.masked_fill(batch.hear_unknown_P[:, None] & hear_ids, float("-inf"))
-    return F.cross_entropy(scores, batch.predict_P), scores.argmax(-1) == batch.predict_P
+    is_say_P = (batch.predict_P >= vocab_size) & (batch.predict_P < 2 * vocab_size)
+    weight_P = torch.where(is_say_P, say_weight, 1.0)
+    loss_P = F.cross_entropy(scores, batch.predict_P, reduction="none")
+    return (weight_P * loss_P).sum() / weight_P.sum(), scores.argmax(-1) == batch.predict_P
 
 
 def compute_losses(
@@ -54,7 +60,7 @@ def compute_losses(
     """All parts for one batch; ``generator`` (CPU) draws flow times, noise and which turns train the flow head."""
     hidden_ND = network(batch.sequence, window).flatten(0, 1)
     scores = network.lane_scores(hidden_ND[batch.predict_at_P])
-    lanes, right = lane_loss(scores, batch, network.config.vocab_size)
+    lanes, right = lane_loss(scores, batch, network.config.vocab_size, config.say)
     flow = guess = torch.zeros((), device=hidden_ND.device)
     num = batch.speak_at_S.shape[0]
     if num:

@@ -26,6 +26,11 @@ class OptimConfig:
     """Share of all steps, at the end, in which the rate falls linearly to zero."""
     clip_norm: float = 1.0
     ema_decay: float = 0.998
+    listening_share: float = 0.25
+    """Rates of ear and listening layers, relative to all others, after the steps that only listen: they have learnt
+    first, and would forget."""
+    listening_steps: int = 0
+    """The first steps, in which they learn at the full rate."""
     balance_speed: float = 1e-3
     """Step of the experts' balancing bias."""
 
@@ -37,15 +42,29 @@ def rate_factor(step: int, num_steps: int, config: OptimConfig) -> float:
     return warm * min(1.0, max(0.0, (num_steps - step) / decay_steps))
 
 
-def split_parameters(network: Network) -> tuple[list[Tensor], list[Tensor]]:
-    """(matrices for Muon, the rest): Muon takes the 2-D weights of backbone blocks and flow blocks."""
-    matrices: list[Tensor] = []
-    rest: list[Tensor] = []
+@dataclass(frozen=True)
+class Split:
+    """Parameters by who updates them, and whether they learn to listen."""
+
+    matrices: list[Tensor]
+    listening_matrices: list[Tensor]
+    rest: list[Tensor]
+    listening_rest: list[Tensor]
+
+
+def split_parameters(network: Network) -> Split:
+    """Muon takes the 2-D weights of backbone blocks and flow blocks; what ``Network.listen`` uses listens."""
+    split = Split([], [], [], [])
+    lower = tuple(f"backbone.blocks.{layer}." for layer in range(network.config.backbone.listening_layers))
+    listening = (*lower, "embedder.ear.", "embedder.text.", "lanes.hear", "spelling.")
     for name, parameter in network.named_parameters():
         inside = name.startswith(("backbone.blocks.", "flow.blocks."))
         is_matrix = parameter.ndim == 2 and inside and "router" not in name and "modulate" not in name
-        (matrices if is_matrix else rest).append(parameter)
-    return matrices, rest
+        if name.startswith(listening):
+            (split.listening_matrices if is_matrix else split.listening_rest).append(parameter)
+        else:
+            (split.matrices if is_matrix else split.rest).append(parameter)
+    return split
 
 
 def orthogonalise(matrix_NRC: Tensor, num_iterations: int = 5) -> Tensor:
@@ -65,11 +84,15 @@ def orthogonalise(matrix_NRC: Tensor, num_iterations: int = 5) -> Tensor:
     return result
 
 
+Group = dict[str, list[Tensor] | bool]
+"""A parameter group with its ``listens``."""
+
+
 class Muon(torch.optim.Optimizer):
     """Nesterov momentum, orthogonalised; matrices of one shape are handled as one batch."""
 
-    def __init__(self, matrices: list[Tensor], rate: float, weight_decay: float, momentum: float = 0.95) -> None:
-        super().__init__(matrices, {"lr": rate, "weight_decay": weight_decay, "momentum": momentum})
+    def __init__(self, groups: list[Group], rate: float, weight_decay: float, momentum: float = 0.95) -> None:
+        super().__init__(groups, {"lr": rate, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -99,20 +122,25 @@ class Optimiser:
 
     def __init__(self, network: Network, config: OptimConfig) -> None:
         self._config = config
-        matrices, rest = split_parameters(network)
-        self._parameters = [*matrices, *rest]
-        self._muon = Muon(matrices, config.matrix_rate, config.weight_decay)
-        fused = rest[0].is_cuda
+        split = split_parameters(network)
+        self._parameters = list(network.parameters())
+        self._muon = Muon(_groups(split.matrices, split.listening_matrices), config.matrix_rate, config.weight_decay)
         self._adamw = torch.optim.AdamW(
-            rest, lr=config.rate, betas=(0.9, 0.98), eps=1e-8, weight_decay=config.weight_decay, fused=fused
+            _groups(split.rest, split.listening_rest),
+            lr=config.rate,
+            betas=(0.9, 0.98),
+            eps=1e-8,
+            weight_decay=config.weight_decay,
+            fused=split.rest[0].is_cuda,
         )
 
-    def step(self, factor: float) -> float:
-        """Apply the gradients with the rates times ``factor``, clear them, and return their norm before clipping."""
+    def step(self, factor: float, listening_factor: float = 1.0) -> float:
+        """Apply the gradients with the rates times ``factor`` (what listens: also times ``listening_factor``), clear
+        them, and return their norm before clipping."""
         norm = float(nn.utils.clip_grad_norm_(self._parameters, self._config.clip_norm))
         for optimiser, rate in ((self._muon, self._config.matrix_rate), (self._adamw, self._config.rate)):
             for group in optimiser.param_groups:
-                group["lr"] = rate * factor
+                group["lr"] = rate * factor * (listening_factor if group["listens"] else 1.0)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
         return norm
@@ -123,6 +151,10 @@ class Optimiser:
     def load_state_dict(self, state: dict[str, dict[str, object]]) -> None:
         self._muon.load_state_dict(state["muon"])
         self._adamw.load_state_dict(state["adamw"])
+
+
+def _groups(parameters: list[Tensor], listening: list[Tensor]) -> list[Group]:
+    return [{"params": parameters, "listens": False}, {"params": listening, "listens": True}]
 
 
 class AveragedWeights:

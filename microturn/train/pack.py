@@ -68,14 +68,11 @@ class Packer:
     def row(self, record: Record, rng: np.random.Generator, *, deaf: bool = False) -> Row:
         """One record as tokens. A ``deaf`` row has gaps for sound and is told the words that it should have heard: what
         follows from words is learnt at a third of the cost."""
-        user = mel_from_bytes(record.user_mel)
-        if self._augment is not None:
-            user = augment_user(user, rng, self._augment)
-        user_levels = dmel_levels(user)
         spoken = dict(zip(record.speaking, mel_from_bytes(record.model_mel), strict=True))
         hear = spill(record.hear, self._tokenizer, MAX_HEAR_TOKENS, record.num_turns)
         say = spill(record.say, self._tokenizer, MAX_SAY_TOKENS, record.num_turns)
         gaps = set(range(record.num_turns)) if deaf else set(record.gaps)
+        user_levels = self._user_levels(record, rng) if len(gaps) < record.num_turns else {}
         unlabelled = set(record.unlabelled)
         row = Row(SequenceBuilder())
         end, last = layout.END_START, None
@@ -98,6 +95,13 @@ class Packer:
             end = layout.END_SPEAK if turn in spoken else layout.END_LISTEN
             last = spoken.get(turn)
         return row
+
+    def _user_levels(self, record: Record, rng: np.random.Generator) -> dict[int, NDArray[np.uint8]]:
+        """Levels (20, 80) of the user's sound by turn."""
+        user = mel_from_bytes(record.user_mel)
+        if self._augment is not None:
+            user = augment_user(user, rng, self._augment)
+        return dict(enumerate(dmel_levels(user)))
 
     def _add_outputs(
         self, row: Row, turn: int, hear: list[int], say: list[int], speaks: bool, unknown: bool, deaf: bool

@@ -13,7 +13,7 @@ from microturn.model import layout
 from microturn.model.config import MemoryConfig, ModelConfig
 from microturn.model.layout import Kind
 from microturn.model.model import Network
-from microturn.model.sequence import SequenceBuilder, stack_rows
+from microturn.model.sequence import LastWords, SequenceBuilder, stack_rows
 from microturn.model.state import BackboneState, initial_backbone_state
 
 CPU = torch.device("cpu")
@@ -32,8 +32,9 @@ def random_turns(rng: np.random.Generator, num_turns: int) -> list[Turn]:
     """Turns with gaps, own voice, typed text, pictures and words at random."""
     turns = []
     end = layout.END_START
+    last = LastWords()
     for turn in range(num_turns):
-        builder = SequenceBuilder()
+        builder = SequenceBuilder(last)
         builder.add_inputs(
             turn,
             end,
@@ -46,6 +47,9 @@ def random_turns(rng: np.random.Generator, num_turns: int) -> list[Turn]:
         outputs = [(Kind.HEAR, layout.SLOT_HEAR + i, int(rng.integers(VOCAB))) for i in range(heard)]
         outputs += [(Kind.SAY, layout.SLOT_SAY + i, int(rng.integers(VOCAB))) for i in range(said)]
         turns.append(Turn(builder, outputs))
+        last = builder.last
+        for kind, _, payload in outputs:
+            last = LastWords(payload, last.said) if kind == Kind.HEAR else LastWords(last.heard, payload)
         end = int(rng.integers(0, 2))
     return turns
 
@@ -53,8 +57,9 @@ def random_turns(rng: np.random.Generator, num_turns: int) -> list[Turn]:
 def whole_row(turns: list[Turn]) -> SequenceBuilder:
     row = SequenceBuilder()
     for number, turn in enumerate(turns):
-        for name in ("kinds", "turns", "slots", "payloads", "audio", "own", "patches"):
+        for name in ("kinds", "turns", "slots", "payloads", "heard", "said", "audio", "own", "patches"):
             getattr(row, name).extend(getattr(turn.inputs, name))
+        row.last = turn.inputs.last
         for kind, slot, payload in turn.outputs:
             row.add(kind, number, slot, payload)
     return row
@@ -64,9 +69,9 @@ def small_network(size: int, window_turns: int, text_tokens: int, num_experts: i
     torch.manual_seed(0)
     memory = MemoryConfig(window_turns=window_turns, text_tokens=text_tokens)
     network = Network(ModelConfig.of_size(size, vocab_size=VOCAB, num_experts=num_experts, memory=memory)).eval()
-    for name, parameter in network.named_parameters():
-        if name.endswith("attention.out.weight"):
-            torch.nn.init.normal_(parameter, std=0.2)  # starts at zero, which would hide attention
+    for parameter in network.parameters():
+        if not parameter.any() and parameter.ndim == 2:
+            torch.nn.init.normal_(parameter, std=0.2)  # starts at zero, which would hide what it reads
     return network
 
 
@@ -77,14 +82,15 @@ class Streamer:
         self.network = network
         self.state: BackboneState = initial_backbone_state(network.config, num_rows, CPU, torch.float32)
         self.hidden: list[list[Tensor]] = [[] for _ in range(num_rows)]
+        self.last = [LastWords() for _ in range(num_rows)]
 
     def step(self, turns: list[Turn | None], numbers: list[int]) -> None:
         """One turn of each row; rows with ``None`` skip."""
         self._forward([SequenceBuilder() if turn is None else turn.inputs for turn in turns])
         for index in range(max(len(turn.outputs) if turn else 0 for turn in turns)):
             builders = []
-            for turn, number in zip(turns, numbers, strict=True):
-                builder = SequenceBuilder()
+            for row, (turn, number) in enumerate(zip(turns, numbers, strict=True)):
+                builder = SequenceBuilder(self.last[row])
                 if turn is not None and index < len(turn.outputs):
                     kind, slot, payload = turn.outputs[index]
                     builder.add(kind, number, slot, payload)
@@ -98,6 +104,7 @@ class Streamer:
             hidden = self.network(stack_rows(builders, CPU), None, self.state)
         for row, builder in enumerate(builders):
             self.hidden[row].extend(hidden[row, : len(builder)])
+            self.last[row] = builder.last if len(builder) else self.last[row]
 
 
 def whole_hidden(network: Network, rows: list[list[Turn]]) -> Tensor:
@@ -136,6 +143,7 @@ def test_reset_row_is_a_fresh_session() -> None:
         streamer.step([before[number], neighbour[number]], [number, number])
     streamer.state.reset([0])
     streamer.hidden[0].clear()
+    streamer.last[0] = LastWords()
     for number in range(12):
         streamer.step([fresh[number], neighbour[12 + number]], [number, 12 + number])
     whole = whole_hidden(network, [fresh, neighbour])
@@ -184,7 +192,7 @@ def test_hour_old_text_is_text_of_the_window_age() -> None:
         streamer = Streamer(network, 1)
         streamer.step([first], [0])
         shifted = SequenceBuilder()
-        for name in ("kinds", "slots", "payloads", "audio", "own", "patches"):
+        for name in ("kinds", "slots", "payloads", "heard", "said", "audio", "own", "patches"):
             setattr(shifted, name, getattr(later.inputs, name))
         shifted.turns = [number] * len(later.inputs)
         streamer.step([Turn(shifted, [])], [number])
