@@ -16,6 +16,7 @@ from microturn.train.augment import AugmentConfig
 from microturn.train.data import DataConfig
 from microturn.train.loop import TrainConfig
 from microturn.train.loss import LossConfig
+from microturn.train.optim import OptimConfig
 
 MIXTURE = {
     "say": 0.20,
@@ -54,20 +55,29 @@ def make_scenario(family: str, seed: int, split: Split, data: Path | None) -> Sc
     return generate(family, seed, split, data=data)
 
 
-SHARES = {"string": 0.35, "free": 1.6, "cue": 1.5, "count": 0.5}
-"""How often records are drawn in an epoch: many words for few tokens first, long sessions and pictures less often."""
+SHARES = {"string": 0.4, "free": 0.3, "cue": 1.2, "count": 0.5, "time": 1.2, "say": 1.8, practice.FAMILY: 2.0}
+"""How often records are drawn in an epoch: many words to be said for few tokens first. ``free`` is mostly heard, which
+listening practice teaches for less; long sessions and pictures come less often."""
+LISTENING_STEPS = 6_000
+OPTIM = OptimConfig(matrix_rate=0.008, rate=8e-4, decay_share=0.6, listening_steps=LISTENING_STEPS)
 
 
 def nano(data: Path | None = None) -> Recipe:
-    """The default weights: size 3, about four hours on two CPU cores."""
+    """The default weights: size 3, about five hours on two CPU cores, one of them listening."""
     folder = None if data is None else str(data)
     return Recipe(
         name="nano",
         model=ModelConfig.of_size(3, vocab_size=default_tokenizer().vocab_size),
-        corpus=CorpusConfig(weights=MIXTURE, num_records=12_000, data=folder),
+        corpus=CorpusConfig(weights=MIXTURE, num_records=24_000, data=folder),
         dev_corpus=CorpusConfig(weights=MIXTURE, num_records=256, split="heldout", first_seed=500_000, data=folder),
-        train=TrainConfig(num_steps=12_000, loss=LossConfig(max_flow_turns=128)),
-        data=DataConfig(batch_tokens=3_600, family_shares=SHARES),
+        train=TrainConfig(num_steps=16_000, optim=OPTIM, loss=LossConfig(max_flow_turns=96)),
+        data=DataConfig(
+            batch_tokens=3_600,
+            family_shares=SHARES,
+            deaf_share=0.6,
+            listening_steps=LISTENING_STEPS,
+            listening_every=5,
+        ),
     )
 
 
@@ -78,8 +88,8 @@ def nano_gpu(data: Path | None = None) -> Recipe:
         base,
         name="nano_gpu",
         model=ModelConfig.of_size(4, vocab_size=base.model.vocab_size),
-        corpus=replace(base.corpus, num_records=60_000),
-        train=replace(base.train, num_steps=15_000, loss=LossConfig(max_flow_turns=1_024)),
+        corpus=replace(base.corpus, num_records=120_000),
+        train=replace(base.train, loss=LossConfig(max_flow_turns=1_024)),
         data=replace(base.data, batch_tokens=36_000, pool_records=4_096, num_workers=12),
     )
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from microturn.errors import CorpusError
 from microturn.model.layout import AUDIO_TOKENS
 from microturn.model.tokens import TextTokenizer
 from microturn.scenario.corpus import Record, read_shards
@@ -70,7 +71,10 @@ AnyBatch = Batch | ListeningBatch
 
 
 class Batches(IterableDataset[AnyBatch]):
-    """An endless stream of batches from step ``first_step`` on; step *n*'s batch depends only on seed and *n*."""
+    """An endless stream of batches from step ``first_step`` on; step *n*'s batch depends only on seed and *n*.
+
+    Raises ``CorpusError`` when there is no record for one of the two kinds of step that ``config`` asks for.
+    """
 
     def __init__(
         self,
@@ -92,6 +96,10 @@ class Batches(IterableDataset[AnyBatch]):
         self._sound = np.array([AUDIO_TOKENS * record.num_turns for record in records])
         self._sessions = [index for index, record in enumerate(records) if record.family != LISTENING]
         self._speech = [index for index, record in enumerate(records) if can_be_spelt(record)]
+        if not self._sessions:
+            raise CorpusError(f"{len(records)} records: none of them is a session to train on")
+        if (config.listening_steps or config.listening_every) and not self._speech:
+            raise CorpusError(f"{len(records)} records: none of them has speech whose words are known, to listen to")
         self.families = sorted({records[index].family for index in self._sessions})
 
     def _session_epoch(self, epoch: int) -> Iterator[list[Drawn]]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from itertools import islice
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 
+from microturn.errors import CorpusError
 from microturn.model.config import ModelConfig
 from microturn.model.layout import AUDIO_TOKENS, Kind
 from microturn.model.model import Network
@@ -85,3 +87,12 @@ def test_a_deaf_row_is_told_the_words(deaf: bool) -> None:
     assert any(output < outputs.say for output in row.predict) != deaf
     assert all(unknown == deaf for unknown in row.hear_unknown)
     assert row.predict[-1] == outputs.listen
+
+
+def test_a_corpus_without_speech_is_named() -> None:
+    config = DataConfig(num_workers=0, listening_steps=1)
+    silent = [msgspec.structs.replace(record, hear={}) for record in make_records(4)]
+    with pytest.raises(CorpusError, match="none of them has speech"):
+        Batches(silent, default_tokenizer(), 2, config, None)
+    with pytest.raises(CorpusError, match="none of them is a session"):
+        Batches([], default_tokenizer(), 2, config, None)
