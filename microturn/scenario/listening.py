@@ -1,8 +1,8 @@
-"""Listening practice: speech without a break, of which only the letters are learnt.
+"""Listening practice: speech without a break, which is only written down.
 
 Telling words apart takes far more speech than learning when to answer. A session of this family is dense (about two
-words a second, a new voice every few utterances) and has no answers: ``train.listen`` teaches the lower half of the
-network to spell it, at a fraction of a whole turn's cost.
+words a second, a new voice every few utterances) and has no answers: ``train.listen`` teaches the lower layers its
+words and letters, at a fraction of a whole turn's cost.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from microturn.scenario.timeline import Timeline
 
 FAMILY = "listening"
 REQUESTS = (wordings.ONCE, wordings.TWO_TIMERS, wordings.EVERY, wordings.CUE, wordings.COUNT, wordings.STOP)
+RECORDED_SHARE = 0.12
+"""Share of utterances that are recordings of real people, if there are any."""
 SPEAKER_CHANGE = 0.4
 """Probability that another voice says the next utterance."""
 
@@ -34,7 +36,7 @@ def listening(seed: int, split: Split, data: Path | None) -> Scenario:
     timeline.kind = FAMILY
     end_ms = float(rng.uniform(12_000.0, 20_000.0))
     while timeline.now_ms < end_ms:
-        if data is not None and rng.random() < 0.12:
+        if data is not None and rng.random() < RECORDED_SHARE:
             free.place_recorded_words(timeline, data)
         else:
             timeline.speak(_text(timeline), matters=False)
@@ -45,6 +47,7 @@ def listening(seed: int, split: Split, data: Path | None) -> Scenario:
 
 
 def _text(timeline: Timeline) -> str:
+    """One utterance: anything that the families let a user say."""
     rng, split = timeline.rng, timeline.split
     kinds: tuple[tuple[float, Callable[[], str]], ...] = (
         (0.40, lambda: " ".join(loose_words(rng, int(rng.integers(3, 12))))),

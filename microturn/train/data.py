@@ -51,11 +51,12 @@ class DataConfig:
         return self.listening_every > 0 and step % self.listening_every == 0
 
 
-def estimate_tokens(record: Record, num_patches: int) -> int:
+def estimate_tokens(record: Record, num_patches: int, *, deaf: bool) -> int:
     """About how many tokens a record's row has (exact but for words of several tokens)."""
     words = sum(len(words) for labels in (record.hear, record.say) for words in labels.values())
     texts = sum(len(text.split()) for turn in record.texts.values() for _, text in turn)
-    audio = 4 * record.num_turns - 3 * len(record.gaps)
+    gaps = record.num_turns if deaf else len(record.gaps)
+    audio = AUDIO_TOKENS * (record.num_turns - gaps) + gaps
     return record.num_turns + audio + len(record.speaking) + num_patches * len(record.frames) + words + texts
 
 
@@ -92,8 +93,9 @@ class Batches(IterableDataset[AnyBatch]):
         self._augment = augment
         self._config = config
         self._first_step = first_step
-        self._sizes = np.array([estimate_tokens(record, patch_rows**2) for record in records])
-        self._sound = np.array([AUDIO_TOKENS * record.num_turns for record in records])
+        self._sizes = {
+            deaf: [estimate_tokens(record, patch_rows**2, deaf=deaf) for record in records] for deaf in (False, True)
+        }
         self._sessions = [index for index, record in enumerate(records) if record.family != LISTENING]
         self._speech = [index for index, record in enumerate(records) if can_be_spelt(record)]
         if not self._sessions:
@@ -110,14 +112,13 @@ class Batches(IterableDataset[AnyBatch]):
         order = rng.permutation(np.repeat(self._sessions, copies))
         deaf = rng.random(len(order)) < self._config.deaf_share
         drawn = [Drawn(int(index), bool(is_deaf)) for index, is_deaf in zip(order, deaf, strict=True)]
-        # A gap is one token where sound is four.
-        sizes = [int(self._sizes[d.index] - (self._sound[d.index] * 3 // 4 if d.deaf else 0)) for d in drawn]
-        return self._cut(drawn, sizes, rng)
+        return self._cut(drawn, [self._sizes[d.deaf][d.index] for d in drawn], rng)
 
     def _listening_epoch(self, epoch: int) -> Iterator[list[Drawn]]:
+        """Records of each batch of an epoch of speech."""
         rng = np.random.default_rng((self._config.seed, 3, epoch))
         drawn = [Drawn(int(index), deaf=False) for index in rng.permutation(self._speech)]
-        return self._cut(drawn, [int(self._sound[d.index]) for d in drawn], rng)
+        return self._cut(drawn, [AUDIO_TOKENS * self._records[d.index].num_turns for d in drawn], rng)
 
     def _cut(self, drawn: list[Drawn], sizes: list[int], rng: np.random.Generator) -> Iterator[list[Drawn]]:
         """Batches of records of about one size."""

@@ -76,6 +76,7 @@ def listening_row(
 
 
 def collate_listening(rows: list[ListeningRow], device: torch.device) -> ListeningBatch:
+    """Rows to one batch on ``device``."""
     letters = np.zeros((len(rows), max(len(row.letters) for row in rows)), np.int64)
     for index, row in enumerate(rows):
         letters[index, : len(row.letters)] = row.letters
@@ -95,7 +96,6 @@ class ListeningLosses:
     """Parts of a listening batch's loss; ``right_P`` tells which predictions were right."""
 
     total: Tensor
-    words: Tensor
     spelling: Tensor
     right_P: Tensor
 
@@ -112,4 +112,4 @@ def listening_losses(network: Network, batch: ListeningBatch, spelling_weight: f
         letter_scores_BTS.transpose(0, 1), batch.letters_BL, num_tokens_B, num_letters_B, zero_infinity=True
     )
     right = scores_PO.argmax(-1) == batch.predict_P
-    return ListeningLosses(words + spelling_weight * spelling, words.detach(), spelling.detach(), right)
+    return ListeningLosses(words + spelling_weight * spelling, spelling.detach(), right)

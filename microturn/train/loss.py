@@ -25,6 +25,7 @@ class LossConfig:
     """Of a word to be said, relative to other predictions: there are ten times as many words to be heard, and a hundred
     times as many turns in which nothing is to be said."""
     spelling: float = 0.5
+    """Of the letters in listening steps, relative to their words."""
     max_flow_turns: int = 192
     """At most so many speaking turns of a batch train the flow head (drawn at random): it costs as much as the
     backbone."""

@@ -96,3 +96,13 @@ def test_a_corpus_without_speech_is_named() -> None:
         Batches(silent, default_tokenizer(), 2, config, None)
     with pytest.raises(CorpusError, match="none of them is a session"):
         Batches([], default_tokenizer(), 2, config, None)
+
+
+@pytest.mark.parametrize("deaf_share", [0.0, 0.5, 1.0])
+def test_batches_keep_to_their_tokens(deaf_share: float) -> None:
+    """Also where records hold nothing but gaps, which a deaf row cannot make shorter."""
+    records = make_records(32)
+    records += [msgspec.structs.replace(record, gaps=list(range(record.num_turns))) for record in records]
+    config = DataConfig(batch_tokens=600, pool_records=64, num_workers=0, deaf_share=deaf_share)
+    for batch in islice(iter(Batches(records, default_tokenizer(), 2, config, None)), 12):
+        assert batch.sequence.kind_BT.numel() <= 600
