@@ -5,10 +5,21 @@ Each part's own settings are a frozen dataclass; ``ModelConfig.of_size`` is the 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+
+import msgspec
 
 from microturn.errors import InputError
 from microturn.turn import TURN_MS
+
+
+def _names(values: Mapping[str, object], prefix: str = "") -> set[str]:
+    """Names of all fields, those of parts with a dot; ``msgspec.convert`` would ignore unknown ones."""
+    names: set[str] = set()
+    for name, value in values.items():
+        names |= _names(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name}
+    return names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,15 +130,13 @@ class ModelConfig:
     def from_dict(cls, values: dict[str, object]) -> ModelConfig:
         """Inverse of ``to_dict``; raises ``InputError`` when a field is missing, unknown or not acceptable."""
         try:
-            parts = dict(values)
-            return cls(
-                backbone=BackboneConfig(**parts.pop("backbone")),  # type: ignore[arg-type]
-                flow=FlowConfig(**parts.pop("flow")),  # type: ignore[arg-type]
-                memory=MemoryConfig(**parts.pop("memory")),  # type: ignore[arg-type]
-                **parts,  # type: ignore[arg-type]
-            )
-        except (KeyError, TypeError) as error:
+            config = msgspec.convert(values, cls)
+        except msgspec.ValidationError as error:
             raise InputError(f"model configuration: {error}") from error
+        unknown = _names(values) - _names(config.to_dict())
+        if unknown:
+            raise InputError(f"model configuration: unknown {', '.join(sorted(unknown))}")
+        return config
 
     def describe(self) -> list[tuple[str, str]]:
         """(quantity, value with its derivation) rows for ``microturn info``."""
