@@ -8,7 +8,7 @@ from pathlib import Path
 
 from microturn.model.config import ModelConfig
 from microturn.model.tokens import default_tokenizer
-from microturn.scenario import listening, practice
+from microturn.scenario import listening, practice, rehearsal
 from microturn.scenario.corpus import CorpusConfig
 from microturn.scenario.generate import generate
 from microturn.scenario.scenario import Scenario, Split
@@ -50,6 +50,8 @@ def make_scenario(family: str, seed: int, split: Split, data: Path | None) -> Sc
     """A scenario of any family of a mixture, speaking and listening practice among them."""
     if family == practice.FAMILY:
         return practice.practice(seed, split)
+    if family.startswith(rehearsal.PREFIX):
+        return rehearsal.rehearsal(family, seed, split)
     if family == listening.FAMILY:
         return listening.listening(seed, split, data)
     return generate(family, seed, split, data=data)
@@ -74,7 +76,6 @@ def nano(data: Path | None = None) -> Recipe:
         data=DataConfig(
             batch_tokens=3_600,
             family_shares=SHARES,
-            deaf_share=0.6,
             listening_steps=LISTENING_STEPS,
             listening_every=5,
         ),

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import msgspec
@@ -35,7 +36,7 @@ class Record(msgspec.Struct, frozen=True):
     family: str
     num_turns: int
     user_mel: bytes
-    """(num_turns, 20, 80)."""
+    """(num_turns, 20, 80); empty when every turn is a gap."""
     speaking: list[int]
     """Output turns that speak, in order."""
     model_mel: bytes
@@ -93,8 +94,8 @@ def to_record(scenario: Scenario) -> Record:
     user = scenario.user.copy()
     for turn in scenario.gaps:
         user[turn * TURN_SAMPLES : (turn + 1) * TURN_SAMPLES] = 0.0
+    silent = len(scenario.gaps) == scenario.num_turns
     speaking = [turn for turn, speaks in enumerate(scenario.speaking()) if speaks]
-    model = log_mel(scenario.model_pcm()).reshape(-1, TURN_FRAMES, MEL_BANDS)
     unlabelled = {
         turn
         for start_ms, end_ms in scenario.unlabelled_ms
@@ -103,9 +104,9 @@ def to_record(scenario: Scenario) -> Record:
     return Record(
         family=scenario.family,
         num_turns=scenario.num_turns,
-        user_mel=mel_to_bytes(log_mel(user)),
+        user_mel=b"" if silent else mel_to_bytes(log_mel(user)),
         speaking=speaking,
-        model_mel=mel_to_bytes(model[speaking]),
+        model_mel=mel_to_bytes(_model_mel(scenario)),
         hear=scenario.hear_labels(),
         say=scenario.say_labels(),
         texts={turn: [(text.source.value, text.text) for text in texts] for turn, texts in scenario.texts.items()},
@@ -113,6 +114,20 @@ def to_record(scenario: Scenario) -> Record:
         gaps=sorted(scenario.gaps),
         unlabelled=sorted(unlabelled),
     )
+
+
+def _model_mel(scenario: Scenario) -> LogMel:
+    """Frames (n, 20, 80) of the n turns that speak. Most of a session is silence, which is not worth a transform."""
+    pcm = np.concatenate([np.zeros(TURN_SAMPLES, np.float32), scenario.model_pcm()])
+    stretches: list[LogMel] = [np.zeros((0, TURN_FRAMES, MEL_BANDS), np.float32)]
+    start = 0
+    for speaks, turns in groupby(scenario.speaking()):
+        end = start + len(list(turns))
+        if speaks:  # with the turn before it (one further on in pcm), which the first frame's window reaches into
+            stretch = pcm[start * TURN_SAMPLES : (end + 1) * TURN_SAMPLES]
+            stretches.append(log_mel(stretch).reshape(-1, TURN_FRAMES, MEL_BANDS)[1:])
+        start = end
+    return np.concatenate(stretches)
 
 
 def family_of_seed(config: CorpusConfig, seed: int) -> str:

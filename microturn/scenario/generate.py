@@ -32,21 +32,31 @@ def generate(
     content: tuple[str, ...] = CONTENT,
     data: Path | None = None,
     assistant: bool = True,
+    sound: bool = True,
 ) -> Scenario:
     """One scenario of ``family`` (a key of ``FAMILIES``, or ``string``).
 
     ``data`` is a folder with real recordings (``speech/``, ``sounds/``, ``video/``) to mix in; ``voice`` speaks in
     place of voices of the split, and requests are about words of ``content``. Without ``assistant`` the model's side is
-    silent (words are evenly spaced and its voice need not be installed); the user's side stays the same. Raises
+    silent (words are evenly spaced and its voice need not be installed); the user's side stays the same. Without
+    ``sound`` nothing of the user is heard, only the times of the words are made (``timeline.timed_words``). Raises
     ``InputError`` for an unknown family or split and ``VoiceError`` if a voice is missing.
     """
     if family == STRING:
         target_ms = float(_generator(STRING, seed, split, 1).uniform(15_000.0, 35_000.0))
-        return generate_string(seed, split, target_ms, voice=voice, content=content, data=data, assistant=assistant)
+        return generate_string(
+            seed, split, target_ms, voice=voice, content=content, data=data, assistant=assistant, sound=sound
+        )
     if family not in FAMILIES:
         raise InputError(f"family {family}: unknown, expected one of {', '.join([*FAMILIES, STRING])}")
     timeline = Timeline(
-        _generator(family, seed, split), split, voice=voice, content=content, data=data, assistant=assistant
+        _generator(family, seed, split),
+        split,
+        voice=voice,
+        content=content,
+        data=data,
+        assistant=assistant,
+        sound=sound,
     )
     timeline.kind = family
     FAMILIES[family](timeline)
@@ -62,6 +72,7 @@ def generate_string(
     content: tuple[str, ...] = CONTENT,
     data: Path | None = None,
     assistant: bool = True,
+    sound: bool = True,
 ) -> Scenario:
     """Two or more scenarios of any family on one clock, 0.5 to 2 s apart, until ``target_ms`` is reached.
 
@@ -69,7 +80,7 @@ def generate_string(
     is its own family. Raises as ``generate``.
     """
     rng = _generator(STRING, seed, split)
-    timeline = Timeline(rng, split, voice=voice, content=content, data=data, assistant=assistant)
+    timeline = Timeline(rng, split, voice=voice, content=content, data=data, assistant=assistant, sound=sound)
     timeline.strung = True
     scenarios = 0
     while scenarios < 2 or timeline.now_ms < target_ms:

@@ -6,6 +6,7 @@ on the user's side and returns the ``Scenario``. Everything is drawn from ``rng`
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -42,14 +43,17 @@ REPLY_LATE_MS = 1200.0
 
 @dataclass(frozen=True)
 class Speaker:
-    """One person of a session: a voice at one speed and pitch."""
+    """One person of a session: a voice at one speed and pitch. Without ``sound``, only the words' times are made."""
 
     voice: Voice
     rate: float
     pitch: float
+    sound: bool = True
 
     def speak(self, text: str) -> Speech:
         """``text`` at the level ``noise.SPEECH_RMS``, from its first word's start to 30 ms after the last one's end."""
+        if not self.sound:
+            return timed_words(text, self.rate)
         speech = trimmed(synthesise(self.voice, text, rate=self.rate, pitch=self.pitch), tail_ms=30.0)
         return Speech(noise.levelled(speech.pcm), speech.words)
 
@@ -78,6 +82,23 @@ def silent_speech(text: str) -> Speech:
     return Speech(np.zeros(int(len(texts) * WORD_ESTIMATE_MS) * SAMPLES_PER_MS, np.float32), words)
 
 
+def timed_words(text: str, rate: float) -> Speech:
+    """Stand-in for a user's speech: no samples, words of plausible lengths (the same for the same arguments).
+
+    The lengths are about those of espeak-ng: 80 ms and 50 ms a letter, each word 25 % more or less.
+    """
+    rng = np.random.default_rng((zlib.crc32(text.encode()), int(rate * 1e6)))
+    words: list[Word] = []
+    now_ms = 0.0
+    for token in text.split():
+        word = plain_words(token)
+        letters = 3 if token.rstrip(",").endswith(".") else len(word)  # the name of a letter is no shorter than "bee"
+        end_ms = now_ms + (80.0 + 50.0 * letters) * float(rng.uniform(0.75, 1.25)) / rate
+        words.append(Word(word, now_ms, end_ms))
+        now_ms = end_ms + (float(rng.uniform(100.0, 300.0)) if token.endswith(",") else 0.0)
+    return Speech(np.zeros(0, np.float32), tuple(words))
+
+
 def plain_words(text: str) -> str:
     """The words of a text to be spoken, without its commas and the full stops of letter names."""
     return text.replace(",", "").replace(".", "")
@@ -95,12 +116,12 @@ def repetition_timings(data: Path, split: Split) -> tuple[RepTiming, ...]:
     return tuple(video.timing for video in load_timings(data / "video" / "repcount" / f"{name}_with_fps.csv"))
 
 
-def draw_speaker(rng: np.random.Generator, split: Split, voice: Voice | None = None) -> Speaker:
+def draw_speaker(rng: np.random.Generator, split: Split, voice: Voice | None = None, *, sound: bool = True) -> Speaker:
     """``voice``, or a voice of the split, at rate and pitch 0.8 to 1.25."""
     low, high = np.log(0.8), np.log(1.25)
     rate, pitch = (float(factor) for factor in np.exp(rng.uniform(low, high, 2)))
     drawn = draw_voice(rng, split)
-    return Speaker(voice or drawn, rate, pitch)
+    return Speaker(voice or drawn, rate, pitch, sound)
 
 
 class Timeline:
@@ -115,6 +136,7 @@ class Timeline:
         content: tuple[str, ...] = CONTENT,
         data: Path | None = None,
         assistant: bool = True,
+        sound: bool = True,
     ) -> None:
         self.rng = rng
         self.split = split
@@ -122,11 +144,13 @@ class Timeline:
         """Words that requests are about."""
         self.data = data
         self.assistant = assistant
+        self.sound = sound
+        """Without it the user's words have times but no sound, and every turn's sound is a gap."""
         self.kind = ""
         self.strung = False
         """Other scenarios follow in the same session, so rules have to be ended."""
         self._voice = voice
-        self.speaker = draw_speaker(rng, split, voice)
+        self.speaker = draw_speaker(rng, split, voice, sound=sound)
         self.now_ms = 0.0
         self.noise_gain_db = 0.0
         """Raises or lowers the session's noise (``idle`` makes it audible on its own)."""
@@ -147,7 +171,7 @@ class Timeline:
 
     def change_speaker(self) -> None:
         """Another person goes on."""
-        self.speaker = draw_speaker(self.rng, self.split, self._voice)
+        self.speaker = draw_speaker(self.rng, self.split, self._voice, sound=self.sound)
 
     def pause(self, low_ms: float, high_ms: float) -> None:
         """The user is silent for ``low_ms`` to ``high_ms``."""
@@ -240,15 +264,20 @@ class Timeline:
         num_turns = int(-(-(end_ms + tail_ms) // TURN_MS))
         num_turns = max([num_turns, *(item.turn + item.num_turns + 1 for item in self._said)])
         heard = sorted(self._heard, key=lambda word: word.end_ms)
-        gaps = self._draw_gaps(num_turns) if self.rng.random() < gap_probability else frozenset[int]()
+        drawn = self.rng.random() < gap_probability
+        gaps = self._draw_gaps(num_turns) if drawn and self.sound else frozenset[int]()
         unlabelled_ms = list(self._unlabelled_ms)
         for word in [word for word in heard if _lost(word, gaps)]:
             heard.remove(word)
             unlabelled_ms.append((word.start_ms, word.end_ms))
+        if self.sound:
+            user = self._mix(num_turns * TURN_SAMPLES, gaps)
+        else:
+            user, gaps = np.zeros(num_turns * TURN_SAMPLES, np.float32), frozenset(range(num_turns))
         return Scenario(
             family=family,
             num_turns=num_turns,
-            user=self._mix(num_turns * TURN_SAMPLES, gaps),
+            user=user,
             heard=heard,
             unlabelled_ms=sorted(unlabelled_ms),
             said=self._said,

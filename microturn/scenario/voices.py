@@ -64,12 +64,16 @@ def voices(split: Split) -> tuple[Voice, ...]:
     return tuple(found)
 
 
-def draw_voice(rng: np.random.Generator, split: Split, other_engine_share: float = 0.2) -> Voice:
-    """Draw a voice: espeak-ng has hundreds and the other engine three, so the engine is drawn first."""
+OTHER_ENGINE_SHARE: dict[Split, float] = {"train": 0.35, "heldout": 0.2}
+"""Probability that a drawn voice is not espeak-ng's. Other engines have few voices, but sound more like people."""
+
+
+def draw_voice(rng: np.random.Generator, split: Split) -> Voice:
+    """Draw a voice: espeak-ng has hundreds and the other engine few, so the engine is drawn first."""
     catalogue = voices(split)
     other = [voice for voice in catalogue if voice.engine != "espeak"]
     espeak_voices = [voice for voice in catalogue if voice.engine == "espeak"]
-    chosen = other if other and rng.random() < other_engine_share else espeak_voices
+    chosen = other if other and rng.random() < OTHER_ENGINE_SHARE[split] else espeak_voices
     return chosen[int(rng.integers(len(chosen)))]
 
 

@@ -1,6 +1,6 @@
-"""Changes of the user's sound in the mel domain: other formants, tilts, bands, levels and noises from one recording.
+"""Changes of what is heard: other formants, tilts, bands, levels and noises from one recording; words misheard.
 
-All act on log-mel frames (turns, 20, 80) of one session and leave the times of words where they are.
+Those of sound act on log-mel frames (turns, 20, 80) of one session and leave the times of words where they are.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microturn.model.mel import LOG_CEIL, LOG_FLOOR, MEL_BANDS, LogMel
+from microturn.scenario.sentences import LOOSE_FUNCTION_WORDS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,25 @@ class AugmentConfig:
     mask_probability: float = 0.5
     """One or two stripes of bands go down to the floor for the whole session (Park et al. 2019, "SpecAugment")."""
     mask_bands: int = 10
+    mishear_probability: float = 0.06
+    """Of a function word that is given in place of sound: it gets lost, or another one takes its place."""
+
+
+def misheard(words: dict[int, list[str]], rng: np.random.Generator, config: AugmentConfig) -> dict[int, list[str]]:
+    """Words by turn with mistakes in those that nothing depends on, as the hear lane's own words will have some."""
+    changed: dict[int, list[str]] = {}
+    for turn, heard in words.items():
+        kept: list[str] = []
+        for word in heard:
+            if word not in _LOOSE or rng.random() >= config.mishear_probability:
+                kept.append(word)
+            elif rng.random() < 0.5:
+                kept.append(LOOSE_FUNCTION_WORDS[int(rng.integers(len(LOOSE_FUNCTION_WORDS)))])
+        changed[turn] = kept
+    return changed
+
+
+_LOOSE = frozenset(LOOSE_FUNCTION_WORDS)
 
 
 def _warp_matrix(factor: float) -> NDArray[np.float32]:

@@ -37,8 +37,6 @@ class DataConfig:
     num_workers: int = 1
     family_shares: dict[str, float] = field(default_factory=dict)
     """How often a record of a family is drawn in an epoch, relative to once (families not named: 1)."""
-    deaf_share: float = 0.0
-    """Share of the sessions that are told the words heard in place of the sound (``Packer.row``)."""
     listening_steps: int = 0
     """The first steps, which only listen."""
     listening_every: int = 0
@@ -51,21 +49,12 @@ class DataConfig:
         return self.listening_every > 0 and step % self.listening_every == 0
 
 
-def estimate_tokens(record: Record, num_patches: int, *, deaf: bool) -> int:
+def estimate_tokens(record: Record, num_patches: int) -> int:
     """About how many tokens a record's row has (exact but for words of several tokens)."""
     words = sum(len(words) for labels in (record.hear, record.say) for words in labels.values())
     texts = sum(len(text.split()) for turn in record.texts.values() for _, text in turn)
-    gaps = record.num_turns if deaf else len(record.gaps)
-    audio = AUDIO_TOKENS * (record.num_turns - gaps) + gaps
+    audio = AUDIO_TOKENS * (record.num_turns - len(record.gaps)) + len(record.gaps)
     return record.num_turns + audio + len(record.speaking) + num_patches * len(record.frames) + words + texts
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """One record of a batch to be."""
-
-    index: int
-    deaf: bool
 
 
 AnyBatch = Batch | ListeningBatch
@@ -93,9 +82,7 @@ class Batches(IterableDataset[AnyBatch]):
         self._augment = augment
         self._config = config
         self._first_step = first_step
-        self._sizes = {
-            deaf: [estimate_tokens(record, patch_rows**2, deaf=deaf) for record in records] for deaf in (False, True)
-        }
+        self._sizes = [estimate_tokens(record, patch_rows**2) for record in records]
         self._sessions = [index for index, record in enumerate(records) if record.family != LISTENING]
         self._speech = [index for index, record in enumerate(records) if can_be_spelt(record)]
         if not self._sessions:
@@ -104,27 +91,25 @@ class Batches(IterableDataset[AnyBatch]):
             raise CorpusError(f"{len(records)} records: none of them has speech whose words are known, to listen to")
         self.families = sorted({records[index].family for index in self._sessions})
 
-    def _session_epoch(self, epoch: int) -> Iterator[list[Drawn]]:
-        """Records of each batch of an epoch of sessions."""
+    def _session_epoch(self, epoch: int) -> Iterator[list[int]]:
+        """Records (their indices) of each batch of an epoch of sessions."""
         rng = np.random.default_rng((self._config.seed, 2, epoch))
         shares = np.array([self._config.family_shares.get(self._records[i].family, 1.0) for i in self._sessions])
         copies = np.floor(shares + rng.random(len(shares))).astype(int)
-        order = rng.permutation(np.repeat(self._sessions, copies))
-        deaf = rng.random(len(order)) < self._config.deaf_share
-        drawn = [Drawn(int(index), bool(is_deaf)) for index, is_deaf in zip(order, deaf, strict=True)]
-        return self._cut(drawn, [self._sizes[d.deaf][d.index] for d in drawn], rng)
+        drawn = [int(index) for index in rng.permutation(np.repeat(self._sessions, copies))]
+        return self._cut(drawn, [self._sizes[index] for index in drawn], rng)
 
-    def _listening_epoch(self, epoch: int) -> Iterator[list[Drawn]]:
+    def _listening_epoch(self, epoch: int) -> Iterator[list[int]]:
         """Records of each batch of an epoch of speech."""
         rng = np.random.default_rng((self._config.seed, 3, epoch))
-        drawn = [Drawn(int(index), deaf=False) for index in rng.permutation(self._speech)]
-        return self._cut(drawn, [AUDIO_TOKENS * self._records[d.index].num_turns for d in drawn], rng)
+        drawn = [int(index) for index in rng.permutation(self._speech)]
+        return self._cut(drawn, [AUDIO_TOKENS * self._records[index].num_turns for index in drawn], rng)
 
-    def _cut(self, drawn: list[Drawn], sizes: list[int], rng: np.random.Generator) -> Iterator[list[Drawn]]:
+    def _cut(self, drawn: list[int], sizes: list[int], rng: np.random.Generator) -> Iterator[list[int]]:
         """Batches of records of about one size."""
         for start in range(0, len(drawn), self._config.pool_records):
             pool = range(start, min(start + self._config.pool_records, len(drawn)))
-            batches: list[list[Drawn]] = [[]]
+            batches: list[list[int]] = [[]]
             for place in sorted(pool, key=lambda place: sizes[place]):
                 if batches[-1] and (len(batches[-1]) + 1) * sizes[place] > self._config.batch_tokens:
                     batches.append([])
@@ -148,15 +133,15 @@ class Batches(IterableDataset[AnyBatch]):
             if step >= self._first_step and (step - self._first_step) % num_workers == worker:
                 yield self._listening_batch(batch, step) if listens else self._batch(batch, step)
 
-    def _batch(self, drawn: list[Drawn], step: int) -> Batch:
+    def _batch(self, drawn: list[int], step: int) -> Batch:
         rng = np.random.default_rng((self._config.seed, 1, step))
-        rows = [self._packer.row(self._records[d.index], rng, deaf=d.deaf) for d in drawn]
-        families = [self.families.index(self._records[d.index].family) for d in drawn]
+        rows = [self._packer.row(self._records[index], rng) for index in drawn]
+        families = [self.families.index(self._records[index].family) for index in drawn]
         return collate(rows, families, torch.device("cpu"))
 
-    def _listening_batch(self, drawn: list[Drawn], step: int) -> ListeningBatch:
+    def _listening_batch(self, drawn: list[int], step: int) -> ListeningBatch:
         rng = np.random.default_rng((self._config.seed, 1, step))
-        rows = [listening_row(self._records[d.index], self._tokenizer, self._augment, rng) for d in drawn]
+        rows = [listening_row(self._records[index], self._tokenizer, self._augment, rng) for index in drawn]
         return collate_listening(rows, torch.device("cpu"))
 
 

@@ -57,8 +57,8 @@ def letters_heard(record: Record) -> list[int]:
 
 
 def can_be_spelt(record: Record) -> bool:
-    """Whether all words are known and there are some."""
-    return bool(record.hear) and not record.unlabelled
+    """Whether there are words with their sound, all of them known."""
+    return bool(record.hear) and bool(record.user_mel) and not record.unlabelled
 
 
 def listening_row(

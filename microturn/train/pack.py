@@ -17,7 +17,7 @@ from microturn.model.mel import LEVELS, MEL_BANDS, TURN_FRAMES, LogMel, dmel_lev
 from microturn.model.sequence import Sequence, SequenceBuilder, stack_rows
 from microturn.model.tokens import OutputVocabulary, TextTokenizer, spill
 from microturn.scenario.corpus import Record, decode_frame, mel_from_bytes
-from microturn.train.augment import AugmentConfig, augment_user
+from microturn.train.augment import AugmentConfig, augment_user, misheard
 from microturn.turn import MAX_HEAR_TOKENS, MAX_SAY_TOKENS, TextSource
 
 # Shapes: P predictions, S speaking turns, F mel frames, M mel bands.
@@ -65,14 +65,15 @@ class Packer:
         self._augment = augment
         self._sources = {source.value: index for index, source in enumerate(TextSource)}
 
-    def row(self, record: Record, rng: np.random.Generator, *, deaf: bool = False) -> Row:
-        """One record as tokens. A ``deaf`` row has gaps for sound and is told the words that it should have heard: what
-        follows from words is learnt at a third of the cost."""
+    def row(self, record: Record, rng: np.random.Generator) -> Row:
+        """One record as tokens. Where every turn is a gap there is nothing to hear: the words heard are given."""
         spoken = dict(zip(record.speaking, mel_from_bytes(record.model_mel), strict=True))
-        hear = spill(record.hear, self._tokenizer, MAX_HEAR_TOKENS, record.num_turns)
+        gaps = set(record.gaps)
+        deaf = len(gaps) == record.num_turns
+        heard = misheard(record.hear, rng, self._augment) if deaf and self._augment is not None else record.hear
+        hear = spill(heard, self._tokenizer, MAX_HEAR_TOKENS, record.num_turns)
         say = spill(record.say, self._tokenizer, MAX_SAY_TOKENS, record.num_turns)
-        gaps = set(range(record.num_turns)) if deaf else set(record.gaps)
-        user_levels = self._user_levels(record, rng) if len(gaps) < record.num_turns else {}
+        user_levels = {} if deaf else self._user_levels(record, rng)
         unlabelled = set(record.unlabelled)
         row = Row(SequenceBuilder())
         end, last = layout.END_START, None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -12,9 +13,10 @@ from hypothesis import strategies as st
 
 from microturn.errors import InputError, VoiceError
 from microturn.scenario import espeak, festival, flite, lexicon
-from microturn.scenario.scenario import Speech
+from microturn.scenario.scenario import Speech, Split
 from microturn.scenario.voices import (
     HELDOUT_VARIANTS,
+    OTHER_ENGINE_SHARE,
     TRAINING_VARIANTS,
     Voice,
     assistant_voice,
@@ -194,12 +196,13 @@ def fundamental_hz(speech: Speech) -> float:
     return float(np.median(found))
 
 
-def test_draw_voice_gives_every_engine_its_share() -> None:
+@pytest.mark.parametrize(("split", "other"), [("train", flite.installed), ("heldout", festival.installed)])
+def test_draw_voice_gives_every_engine_its_share(split: Split, other: Callable[[], tuple[str, ...]]) -> None:
     rng = np.random.default_rng(0)
-    drawn = [draw_voice(rng, "train", other_engine_share=0.5) for _ in range(200)]
-    assert set(drawn) <= set(voices("train"))
-    if flite.installed():
-        assert 60 <= sum(voice.engine == "flite" for voice in drawn) <= 140
+    drawn = [draw_voice(rng, split) for _ in range(400)]
+    assert set(drawn) <= set(voices(split))
+    expected = 400 * OTHER_ENGINE_SHARE[split] if other() else 0
+    assert abs(sum(voice.engine != "espeak" for voice in drawn) - expected) <= 40
 
 
 @pytest.mark.parametrize("text", ["", "Hello", "twenty-one", "3 cats", "hello.", "cat ,", "what?", "naïve"])

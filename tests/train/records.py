@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 
 from microturn.model.mel import LOG_FLOOR, MEL_BANDS, TURN_FRAMES
@@ -38,3 +39,8 @@ def make_records(count: int, seed: int = 0) -> list[Record]:
             )
         )
     return records
+
+
+def without_sound(record: Record) -> Record:
+    """The same session as a rehearsal has it."""
+    return msgspec.structs.replace(record, user_mel=b"", gaps=list(range(record.num_turns)))

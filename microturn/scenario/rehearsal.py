@@ -1,0 +1,26 @@
+"""Rehearsal: the sessions of the families without the user's sound.
+
+What to do when is learnt from the words and their times as well as from sound, at a third of the tokens; and making
+such a session takes no synthesis of the user's side. The hear lane is given (see ``train.pack``): every turn's sound is
+a gap, so there is nothing to hear.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from microturn.scenario.generate import generate
+from microturn.scenario.scenario import Scenario, Split
+
+PREFIX = "rehearsed "
+
+
+def rehearsed(family: str) -> str:
+    """The name of a family's rehearsal."""
+    return PREFIX + family
+
+
+def rehearsal(name: str, seed: int, split: Split) -> Scenario:
+    """A scenario of the family that ``name`` rehearses. Raises ``InputError`` for an unknown family."""
+    scenario = generate(name.removeprefix(PREFIX), seed, split, sound=False)
+    return replace(scenario, family=name)
