@@ -2,7 +2,7 @@
 #
 #   make run      set up, then hold the three bundled sample sessions
 #   make test     set up, then lint, type-check and test everything
-#   make voices   install further speech voices (Debian packages, needs root); not needed by run and test
+#   make voices   install further speech voices (Debian packages, needs root; one Python package, needs gcc); not needed by run and test
 #
 # PYTHON       the interpreter the virtual environment is made from (3.11 or newer)
 # TORCH_INDEX  where to take torch from. Empty: the index pip is set up for, whose Linux build of torch brings the CUDA
@@ -21,7 +21,8 @@ test: .venv/.installed-dev
 	scripts/lint
 	scripts/test
 
-voices:
+voices: .venv/.installed
+	scripts/setup voices
 	apt-get install -y flite festival festvox-kallpc16k festvox-kdlpc16k festvox-us-slt-hts
 
 clean:

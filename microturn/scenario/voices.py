@@ -12,11 +12,11 @@ from typing import Literal
 import numpy as np
 
 from microturn.errors import InputError, VoiceError
-from microturn.scenario import espeak, festival, flite
+from microturn.scenario import espeak, festival, flite, pico
 from microturn.scenario.scenario import Speech, Split
 from microturn.scenario.wordtimes import finish, tokens
 
-Engine = Literal["espeak", "flite", "festival"]
+Engine = Literal["espeak", "flite", "pico", "festival"]
 
 MIN_FACTOR, MAX_FACTOR = 0.5, 2.0
 """Range of ``rate`` and ``pitch``."""
@@ -50,7 +50,7 @@ class Voice:
 
 
 def voices(split: Split) -> tuple[Voice, ...]:
-    """The installed voices of a split, in a fixed order: espeak-ng's first, then the other engine's."""
+    """The installed voices of a split, in a fixed order: espeak-ng's first, then the other engines'."""
     variants = TRAINING_VARIANTS if split == "train" else HELDOUT_VARIANTS
     found = [
         Voice(f"espeak/{accent}+{variant}" if variant else f"espeak/{accent}", "espeak", variant, accent)
@@ -59,6 +59,7 @@ def voices(split: Split) -> tuple[Voice, ...]:
     ]
     if split == "train":
         found += [Voice(f"flite/{speaker}", "flite", speaker) for speaker in flite.installed()]
+        found += [Voice(f"pico/{speaker}", "pico", speaker) for speaker in pico.installed()]
     else:
         found += [Voice(f"festival/{speaker}", "festival", speaker) for speaker in festival.installed()]
     return tuple(found)
@@ -101,6 +102,8 @@ def synthesise(voice: Voice, text: str, *, rate: float = 1.0, pitch: float = 1.0
             raw = espeak.speak(voice.accent, voice.speaker, spoken, rate, pitch)
         case "flite":
             raw = flite.speak(voice.speaker, spoken, rate, pitch)
+        case "pico":
+            raw = pico.speak(voice.speaker, spoken, rate, pitch)
         case "festival":
             raw = festival.speak(voice.speaker, spoken, rate, pitch)
     return finish(spoken, raw)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from microturn.errors import InputError, VoiceError
-from microturn.scenario import espeak, festival, flite, lexicon
+from microturn.scenario import espeak, festival, flite, lexicon, pico
 from microturn.scenario.scenario import Speech, Split
 from microturn.scenario.voices import (
     HELDOUT_VARIANTS,
@@ -96,7 +96,7 @@ def test_there_are_enough_training_voices_and_none_is_held_out() -> None:
     assert len(training) >= 60 and len({voice.name for voice in training}) == len(training)
     assert not {(one.engine, one.speaker) for one in training} & {(one.engine, one.speaker) for one in heldout}
     assert len({voice.speaker for voice in heldout if voice.engine == "espeak"}) >= 12
-    assert {voice.engine for voice in training} <= {"espeak", "flite"}
+    assert {voice.engine for voice in training} <= {"espeak", "flite", "pico"}
     assert {voice.engine for voice in heldout} <= {"espeak", "festival"}
 
 
@@ -201,7 +201,7 @@ def test_draw_voice_gives_every_engine_its_share(split: Split, other: Callable[[
     rng = np.random.default_rng(0)
     drawn = [draw_voice(rng, split) for _ in range(400)]
     assert set(drawn) <= set(voices(split))
-    expected = 400 * OTHER_ENGINE_SHARE[split] if other() else 0
+    expected = 400 * OTHER_ENGINE_SHARE[split] if other() or (split == "train" and pico.installed()) else 0
     assert abs(sum(voice.engine != "espeak" for voice in drawn) - expected) <= 40
 
 
