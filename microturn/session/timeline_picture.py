@@ -154,8 +154,8 @@ def _pixels(canvas: FigureCanvasAgg) -> Pixels:
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()  # type: ignore[no-untyped-call]
 
 
-def _text_width(axes: Axes, canvas: FigureCanvasAgg, text: str, **style: object) -> float:
-    probe: Text = axes.text(0.0, 0.0, text, parse_math=False, **style)  # type: ignore[arg-type]
+def _text_width(axes: Axes, canvas: FigureCanvasAgg, text: str, size: float, weight: str = "normal") -> float:
+    probe: Text = axes.text(0.0, 0.0, text, parse_math=False, size=size, weight=weight)
     width = probe.get_window_extent(canvas.get_renderer()).width / DPI  # type: ignore[no-untyped-call]
     probe.remove()
     return float(width)
@@ -169,7 +169,7 @@ def _header(timeline: Timeline) -> Pixels:
     middle = HEADER_HEIGHT / 2 - 0.02
     seconds = timeline.num_turns * TURN_S
     axes.text(0.3, middle, timeline.title, parse_math=False, size=14, weight="bold", color=INK, va="center")
-    right = 0.3 + _text_width(axes, canvas, timeline.title, size=14, weight="bold")
+    right = 0.3 + _text_width(axes, canvas, timeline.title, 14, "bold")
     detail = f"{seconds:.1f} s, {timeline.num_turns} turns of {TURN_MS} ms"
     axes.text(right + 0.18, middle - 0.015, detail, size=10, color=FAINT, va="center")
     key: list[tuple[str, dict[str, object]]] = [
@@ -186,10 +186,10 @@ def _header(timeline: Timeline) -> Pixels:
         key.append(("act", {"facecolor": ACT}))
     x = WIDTH - RIGHT
     for name, style in reversed(key):
-        x -= _text_width(axes, canvas, name, size=10)
+        x -= _text_width(axes, canvas, name, 10)
         axes.text(x, middle - 0.015, name, size=10, color=INK, va="center")
         height = float(str(style.pop("height", 0.2)))
-        axes.add_patch(Rectangle((x - 0.4, middle - height / 2), 0.32, height, **style))  # type: ignore[arg-type]
+        axes.add_patch(Rectangle((x - 0.4, middle - height / 2), 0.32, height)).set(**style)
         x -= 0.62
     return _pixels(canvas)
 
@@ -216,7 +216,7 @@ class _RowDrawing:
         words = [(label.text, self.row.x(turn)) for label, turn in labels if self.row.holds(turn - shift)]
 
         def width_of(text: str) -> float:
-            return _text_width(self.axes, self.canvas, text, size=10.5) + extra
+            return _text_width(self.axes, self.canvas, text, 10.5) + extra
 
         return place_words(words, width_of, limits, ends_at)
 
@@ -303,9 +303,8 @@ class _RowDrawing:
                 turn += 1
             if turn > first:
                 x, width = self.row.x(first), (turn - first) * self.row.inches_per_turn
-                style = {"facecolor": PAPER, "edgecolor": GAP, "hatch": "//////", "linewidth": 0.0, "zorder": 3}
-                box = Rectangle((x, y - WAVE_HEIGHT / 2), width, WAVE_HEIGHT, **style)  # type: ignore[arg-type]
-                self.axes.add_patch(box)
+                box = Rectangle((x, y - WAVE_HEIGHT / 2), width, WAVE_HEIGHT, facecolor=PAPER, edgecolor=GAP)
+                self.axes.add_patch(box).set(hatch="//////", linewidth=0.0, zorder=3)
             turn = max(turn, first + 1)
 
     def _band(self, y: float) -> None:
