@@ -22,6 +22,7 @@ from microturn.model.rotary import (
     TIME_SHORTEST_TURNS,
     frequencies,
     rotate,
+    slow_dimensions,
 )
 from microturn.model.state import BackboneState
 
@@ -84,7 +85,12 @@ def _visible(
 
 
 class Attention(nn.Module):
-    """Grouped-query attention with QK-norm and rotary positions on two axes."""
+    """Grouped-query attention with QK-norm and rotary positions on two axes.
+
+    The last key-value head starts with the projection of one of its query heads: a token looks for its own kind,
+    however long ago. To find the rule that a word is the cue of, words have to be matched, and from a random start
+    that was not found (docs/log.md).
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -96,6 +102,12 @@ class Attention(nn.Module):
         self.key_norm = nn.RMSNorm(b.head_dim, eps=1e-6)
         self.out = nn.Linear(b.num_heads * b.head_dim, b.width, bias=False)
         nn.init.zeros_(self.out.weight)
+        with torch.no_grad():
+            matching = (b.num_heads - b.num_heads // b.num_kv_heads) * b.head_dim
+            last_key = (b.num_heads + b.num_kv_heads - 1) * b.head_dim
+            query = self.qkv.weight[matching : matching + b.head_dim]
+            query *= slow_dimensions(b.time_dim, b.head_dim).unsqueeze(1)
+            self.qkv.weight[last_key : last_key + b.head_dim] = query
 
     def forward(self, x_BQD: Tensor, view: _View, layer: int) -> Tensor:
         rows, num_new, _ = x_BQD.shape

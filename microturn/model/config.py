@@ -93,7 +93,8 @@ class ModelConfig:
         cls, size: int, *, vocab_size: int, num_experts: int = 4, memory: MemoryConfig | None = None
     ) -> ModelConfig:
         """Derive everything from ``size``: layers = size + 2 (the lower half, rounded up, listens), width = 64 * size,
-        heads of 32, one key-value head for 128 of width (at least one), experts of ``width`` and a shared expert of
+        heads of 32, two of them on each key-value head, and
+        one more pair that starts out matching (``backbone.Attention``), experts of ``width`` and a shared expert of
         1.5 ``width``."""
         if size < 1:
             raise InputError(f"size {size} is not a positive number")
@@ -102,8 +103,8 @@ class ModelConfig:
             width=width,
             num_layers=size + 2,
             listening_layers=(size + 3) // 2,
-            num_heads=width // 32,
-            num_kv_heads=max(1, width // 128),
+            num_heads=2 * size + 2,
+            num_kv_heads=size + 1,
             head_dim=32,
             time_dim=24,
             num_experts=num_experts,
@@ -145,7 +146,7 @@ class ModelConfig:
             ("size", f"{self.size} (the dial)"),
             ("backbone layers", f"{b.num_layers} = size + 2, {b.listening_layers} of them learn to listen first"),
             ("backbone width", f"{b.width} = 64 x size"),
-            ("attention heads", f"{b.num_heads} of {b.head_dim} = width / 32, {b.num_kv_heads} for keys and values"),
+            ("attention heads", f"{b.num_heads} of {b.head_dim} = 2 x size + 2, {b.num_kv_heads} for keys and values"),
             ("rotary dimensions", f"{b.time_dim} for the turn, {b.head_dim - b.time_dim} for the slot in the turn"),
             ("experts", f"{b.num_experts} of {b.expert_width}, top {b.top_k}, and a shared one of {b.shared_width}"),
             ("flow head", f"{f.num_layers} layers of {f.width} = 48 x size, {f.num_steps} Euler steps"),

@@ -210,12 +210,28 @@ class Microturn:
             stages = torch.tensor([self._stage(decoded[index]) for index in waiting], device=self.device)
             scores_WO = scores_WO.masked_fill(~self._allowed_SO[stages], float("-inf"))
             builders = [SequenceBuilder(row.last) for row in state.rows]
-            for index, output in zip(waiting, scores_WO.argmax(-1).tolist(), strict=True):
+            for index, output in zip(waiting, self._choose(scores_WO).tolist(), strict=True):
                 self._take_output(decoded[index], output, builders[index], state.rows[index].turn)
                 state.rows[index].last = builders[index].last
             if any(len(builder) for builder in builders):
                 ran = torch.tensor([len(builder) > 0 for builder in builders], device=self.device).unsqueeze(1)
                 hidden_RD = torch.where(ran, self._forward(builders, state)[:, 0], hidden_RD)
+
+    def _choose(self, scores_WO: Tensor) -> Tensor:
+        """The output of every row, (W,): lane by lane, a word if one is likelier than none, and then the likeliest one.
+
+        The likeliest of all outputs would be silence whenever it is sure that something is to be written or said but
+        not which word.
+        """
+        outputs = self._outputs
+        lanes = (slice(0, outputs.say), slice(outputs.say, outputs.act), slice(outputs.act, outputs.listen))
+        probability_WO = scores_WO.softmax(-1)
+        chosen_W = outputs.listen + probability_WO[:, outputs.listen :].argmax(-1)
+        for lane in reversed(lanes):
+            word_W = lane.start + probability_WO[:, lane].argmax(-1)
+            is_word_W = probability_WO[:, lane].sum(-1) > probability_WO[:, lane.stop :].sum(-1)
+            chosen_W = torch.where(is_word_W, word_W, chosen_W)
+        return chosen_W
 
     def _stage(self, decoded: _Decoded) -> int:
         stage = decoded.stage

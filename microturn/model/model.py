@@ -97,6 +97,8 @@ def _tokens(sequence: Sequence) -> Tokens:
 
 
 NUM_LETTERS = 26
+MAX_LETTERS = 10
+"""Letters of a text token that its embedding is to tell."""
 
 
 class Network(nn.Module):
@@ -113,6 +115,9 @@ class Network(nn.Module):
         self.spelling = nn.Linear(config.backbone.width, 1 + NUM_LETTERS)
         """Only for training: scores of blank and letters at every audio token, read after the listening layers
         (``train.listen``)."""
+        self.letters = nn.Linear(config.backbone.width, MAX_LETTERS * (1 + NUM_LETTERS))
+        """Only for training: scores of each letter (0: none) of a text token, read off its embedding, so that a word
+        can be spelt that was never asked for (``train.loss``)."""
 
     @property
     def default_window(self) -> Window:
@@ -130,6 +135,11 @@ class Network(nn.Module):
             self.embedder(sequence), _tokens(sequence), window or self.default_window
         )
         return listened
+
+    def letter_scores(self, token_W: Tensor) -> Tensor:
+        """Scores (W, MAX_LETTERS, 1 + NUM_LETTERS) of the letters of text tokens."""
+        scores: Tensor = self.letters(self.embedder.text(token_W)).unflatten(-1, (MAX_LETTERS, -1))
+        return scores
 
     def lane_scores(self, hidden_ND: Tensor) -> Tensor:
         """Scores (N, O) over what may come next at the positions that predict an output token."""

@@ -1,4 +1,5 @@
-"""What training minimises: the lanes' cross-entropy, the flow head's velocity error and its coarse guess."""
+"""What training minimises: the lanes' cross-entropy, the flow head's velocity error and its coarse guess, and how well
+words tell their letters."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from microturn.model.backbone import Window
 from microturn.model.model import Network
 from microturn.train.pack import Batch
 
-# Shapes: P predictions, O output ids, S speaking turns, D width.
+# Shapes: P predictions, O output ids, S speaking turns, D width, W words, L letters, C letter classes.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,8 @@ class LossConfig:
     times as many turns in which nothing is to be said."""
     spelling: float = 0.5
     """Of the letters in listening steps, relative to their words."""
+    letters: float = 0.1
+    """Of the letters of the words that occur, told from their embeddings."""
     max_flow_turns: int = 192
     """At most so many speaking turns of a batch train the flow head (drawn at random): it costs as much as the
     backbone."""
@@ -55,6 +58,14 @@ def lane_loss(scores_PO: Tensor, batch: Batch, vocab_size: int, say_weight: floa
     return (weight_P * loss_P).sum() / weight_P.sum(), scores.argmax(-1) == batch.predict_P
 
 
+def letters_loss(network: Network, batch: Batch) -> Tensor:
+    """Mean cross-entropy of the letters (and of the end) of the batch's words."""
+    if not len(batch.word_W):
+        return torch.zeros((), device=batch.word_W.device)
+    scores_WLC = network.letter_scores(batch.word_W).float()
+    return F.cross_entropy(scores_WLC.flatten(0, 1), batch.letters_WL.flatten())
+
+
 def compute_losses(
     network: Network, batch: Batch, window: Window, config: LossConfig, generator: torch.Generator
 ) -> Losses:
@@ -75,5 +86,6 @@ def compute_losses(
         flow, guess = network.flow.losses(
             hidden_ND[batch.speak_at_S[chosen]], last + blur, target, noise.to(last.device), time.to(last.device)
         )
-    total = lanes + config.flow * flow + config.guess * guess
+    letters = letters_loss(network, batch)
+    total = lanes + config.flow * flow + config.guess * guess + config.letters * letters
     return Losses(total, lanes.detach(), flow.detach(), guess.detach(), right)

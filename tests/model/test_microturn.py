@@ -15,7 +15,7 @@ from microturn.model import weights
 from microturn.model.config import ModelConfig
 from microturn.model.microturn import Microturn
 from microturn.model.model import Network
-from microturn.model.tokens import default_tokenizer
+from microturn.model.tokens import OutputVocabulary, default_tokenizer
 from microturn.model.vocoder import Vocoder, VocoderConfig
 from microturn.model.weights import load, save
 from microturn.session.session import Session
@@ -101,6 +101,30 @@ def test_the_grammar_bounds_a_turn(model: Microturn) -> None:
     text_tokens = int(state.backbone.num_text_R[0])
     assert text_tokens <= MAX_HEAR_TOKENS + MAX_SAY_TOKENS + 1
     assert len(model.tokenizer.encode(output.hear)) <= text_tokens
+
+
+CHOICES = {
+    "one word of many": ({"hear": 0.6, "say": 0.0, "listen": 0.35, "speak": 0.05}, "hear"),
+    "silence is likelier than a word heard": ({"hear": 0.45, "say": 0.0, "listen": 0.4, "speak": 0.15}, "listen"),
+    "nothing heard, but something to say": ({"hear": 0.4, "say": 0.35, "listen": 0.15, "speak": 0.1}, "say"),
+    "silence is likelier than a word said": ({"hear": 0.4, "say": 0.25, "listen": 0.3, "speak": 0.05}, "listen"),
+    "going on to speak": ({"hear": 0.1, "say": 0.1, "listen": 0.3, "speak": 0.5}, "speak"),
+}
+
+
+@pytest.mark.parametrize(("shares", "expected"), CHOICES.values(), ids=CHOICES.keys())
+def test_a_word_is_chosen_when_it_is_likelier_than_none(
+    model: Microturn, shares: dict[str, float], expected: str
+) -> None:
+    """A lane's share counts as a whole, also where no single word of it is the likeliest output."""
+    outputs = OutputVocabulary(model.tokenizer.vocab_size)
+    places = {"hear": 3, "say": outputs.say + 7, "listen": outputs.listen, "speak": outputs.speak}
+    probability = torch.full((1, outputs.size), 1e-9)
+    probability[0, outputs.listen], probability[0, outputs.speak] = shares["listen"], shares["speak"]
+    for lane in ("hear", "say"):
+        probability[0, places[lane] : places[lane] + 10] = shares[lane] * 0.09
+        probability[0, places[lane]] = shares[lane] * 0.19
+    assert model._choose(probability.log()).tolist() == [places[expected]]
 
 
 @pytest.mark.parametrize(
