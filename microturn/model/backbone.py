@@ -20,6 +20,7 @@ from microturn.model.rotary import (
     SLOT_SHORTEST,
     TIME_LONGEST_TURNS,
     TIME_SHORTEST_TURNS,
+    Rotation,
     frequencies,
     rotate,
     slow_dimensions,
@@ -56,7 +57,7 @@ class _Far:
 
     index_BX: Tensor
     mask_BQX: Tensor
-    query_angle_BQF: Tensor
+    query_time: Rotation
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,11 @@ class _View:
     """What all layers of one forward pass share."""
 
     mask_BQK: Tensor
-    slot_angle_BQF: Tensor
-    query_angle_BQF: Tensor
-    key_angle_BKF: Tensor
+    slot: Rotation
+    query_time: Rotation
+    key_time: Rotation
     far: _Far | None
-    """None when nothing is further apart than the window, or when ``key_angle_BKF`` already is clamped."""
+    """None when nothing is further apart than the window, or when ``key_time`` already is clamped."""
     place_BQ: Tensor | None
     state: BackboneState | None
 
@@ -114,7 +115,7 @@ class Attention(nn.Module):
         sizes = [self.num_heads, self.num_kv_heads, self.num_kv_heads]
         query, key, value = self.qkv(x_BQD).unflatten(-1, (-1, self.head_dim)).split(sizes, dim=2)
         query, key = self.query_norm(query), self.key_norm(key)
-        query, key = self._rotate_slot(query, view.slot_angle_BQF), self._rotate_slot(key, view.slot_angle_BQF)
+        query, key = self._rotate_slot(query, view.slot), self._rotate_slot(key, view.slot)
         if view.state is not None:
             assert view.place_BQ is not None
             view.state.write(layer, view.place_BQ, key, value)
@@ -122,16 +123,16 @@ class Attention(nn.Module):
         if view.far is not None:
             attended = self._attend_far(query, key, value, view, view.far)
         else:
-            query = self._rotate_time(query, view.query_angle_BQF)
-            attended = self._attend(query, self._rotate_time(key, view.key_angle_BKF), value, view.mask_BQK)
+            query = self._rotate_time(query, view.query_time)
+            attended = self._attend(query, self._rotate_time(key, view.key_time), value, view.mask_BQK)
         result: Tensor = self.out(attended.reshape(rows, num_new, -1))
         return result
 
-    def _rotate_time(self, x: Tensor, angle: Tensor) -> Tensor:
-        return torch.cat([rotate(x[..., : self.time_dim], angle), x[..., self.time_dim :]], dim=-1)
+    def _rotate_time(self, x: Tensor, rotation: Rotation) -> Tensor:
+        return torch.cat([rotate(x[..., : self.time_dim], rotation), x[..., self.time_dim :]], dim=-1)
 
-    def _rotate_slot(self, x: Tensor, angle: Tensor) -> Tensor:
-        return torch.cat([x[..., : self.time_dim], rotate(x[..., self.time_dim :], angle)], dim=-1)
+    def _rotate_slot(self, x: Tensor, rotation: Rotation) -> Tensor:
+        return torch.cat([x[..., : self.time_dim], rotate(x[..., self.time_dim :], rotation)], dim=-1)
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask_BQK: Tensor) -> Tensor:
         """(B, Q, H, E of the values)."""
@@ -149,9 +150,9 @@ class Attention(nn.Module):
         """
         index = far.index_BX[:, :, None, None].expand(-1, -1, self.num_kv_heads, self.head_dim)
         far_key, far_value = key.gather(1, index), value.gather(1, index)
-        near_query = self._rotate_time(query, view.query_angle_BQF)
-        far_query = rotate(query[..., : self.time_dim], far.query_angle_BQF)
-        near_key = self._rotate_time(key, view.key_angle_BKF)
+        near_query = self._rotate_time(query, view.query_time)
+        far_query = rotate(query[..., : self.time_dim], far.query_time)
+        near_key = self._rotate_time(key, view.key_time)
         query = torch.cat([far_query, near_query], -1)
         key = torch.cat([F.pad(near_key, (self.time_dim, 0)), _insert_zeros(far_key, self.time_dim)], 1)
         value = F.pad(torch.cat([value, far_value], 1), (0, query.shape[-1] - self.head_dim))
@@ -222,8 +223,11 @@ class Backbone(nn.Module):
         normed: Tensor = self.norm(x_BQD)
         return normed
 
-    def _angle(self, turns: Tensor) -> Tensor:
-        return turns.float().unsqueeze(-1) * self.time_frequency_F
+    def _in_time(self, turns: Tensor) -> Rotation:
+        return Rotation.by(turns.float().unsqueeze(-1) * self.time_frequency_F)
+
+    def _in_slot(self, slots: Tensor) -> Rotation:
+        return Rotation.by(slots.float().unsqueeze(-1) * self.slot_frequency_F)
 
     def _whole_view(self, tokens: Tokens, window: Window) -> _View:
         turn = tokens.turn_BQ
@@ -237,9 +241,9 @@ class Backbone(nn.Module):
             mask &= turn[:, :, None] - turn[:, None, :] <= window.window_turns
         return _View(
             mask_BQK=mask | torch.eye(length, dtype=torch.bool, device=turn.device),  # padding must see something
-            slot_angle_BQF=tokens.slot_BQ.float().unsqueeze(-1) * self.slot_frequency_F,
-            query_angle_BQF=self._angle(turn + tokens.offset_BQ),
-            key_angle_BKF=self._angle(turn + tokens.offset_BQ),
+            slot=self._in_slot(tokens.slot_BQ),
+            query_time=self._in_time(turn + tokens.offset_BQ),
+            key_time=self._in_time(turn + tokens.offset_BQ),
             far=far,
             place_BQ=None,
             state=None,
@@ -254,8 +258,8 @@ class Backbone(nn.Module):
         far_BQX = turn[:, :, None] - turn.gather(1, index_BX)[:, None, :] > window.window_turns
         chosen = index_BX[:, None, :].expand(-1, turn.shape[1], -1)
         text_BQX = is_text.gather(1, index_BX)[:, None, :]
-        angle = self._angle(window.window_turns + tokens.offset_BQ)
-        return _Far(index_BX, far_BQX & text_BQX & mask_BQK.gather(2, chosen), angle)
+        query_time = self._in_time(window.window_turns + tokens.offset_BQ)
+        return _Far(index_BX, far_BQX & text_BQX & mask_BQK.gather(2, chosen), query_time)
 
     def _turn_view(self, tokens: Tokens, window: Window, state: BackboneState) -> _View:
         place, ordinal = state.reserve(tokens.turn_BQ, tokens.offset_BQ, tokens.is_text_BQ, tokens.valid_BQ)
@@ -268,9 +272,9 @@ class Backbone(nn.Module):
         age = (now_B1 - key_turn).clamp(0, window.window_turns)
         return _View(
             mask_BQK=mask,
-            slot_angle_BQF=tokens.slot_BQ.float().unsqueeze(-1) * self.slot_frequency_F,
-            query_angle_BQF=self._angle(tokens.offset_BQ),
-            key_angle_BKF=self._angle(state.offset_RC[:, :-1] - age),
+            slot=self._in_slot(tokens.slot_BQ),
+            query_time=self._in_time(tokens.offset_BQ),
+            key_time=self._in_time(state.offset_RC[:, :-1] - age),
             far=None,
             place_BQ=place,
             state=state,

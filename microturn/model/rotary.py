@@ -9,6 +9,7 @@ inside what training has met.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -36,8 +37,20 @@ def slow_dimensions(time_dim: int, head_dim: int) -> Tensor:
     return torch.cat([slow, slow, torch.ones(head_dim - time_dim, dtype=torch.bool)])
 
 
-def rotate(x_BTHE: Tensor, angle_BTF: Tensor) -> Tensor:
-    """Rotate pairs (i, i + E/2) of ``x`` by ``angle`` (F = E/2), the same for every head."""
-    cos, sin = angle_BTF.cos().unsqueeze(2), angle_BTF.sin().unsqueeze(2)
+@dataclass(frozen=True)
+class Rotation:
+    """Angles, as all layers of a forward pass need them: cosines and sines (B, T, F) are taken once."""
+
+    cos_BTF: Tensor
+    sin_BTF: Tensor
+
+    @classmethod
+    def by(cls, angle_BTF: Tensor) -> Rotation:
+        return cls(angle_BTF.cos(), angle_BTF.sin())
+
+
+def rotate(x_BTHE: Tensor, rotation: Rotation) -> Tensor:
+    """Rotate pairs (i, i + E/2) of ``x`` (F = E/2), the same for every head."""
+    cos, sin = rotation.cos_BTF.unsqueeze(2), rotation.sin_BTF.unsqueeze(2)
     first, second = x_BTHE.float().chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(x_BTHE.dtype)

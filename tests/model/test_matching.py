@@ -13,6 +13,7 @@ from microturn.model.rotary import (
     SLOT_SHORTEST,
     TIME_LONGEST_TURNS,
     TIME_SHORTEST_TURNS,
+    Rotation,
     frequencies,
     rotate,
 )
@@ -29,7 +30,10 @@ def scores(attention: Attention, query_1D: Tensor, key_ND: Tensor, age_turns: in
         x_BTHE = x_ND[None, :, None]
         time_angle = turn * frequencies(time, TIME_SHORTEST_TURNS, TIME_LONGEST_TURNS)
         slot_angle = SLOT * frequencies(slots, SLOT_SHORTEST, SLOT_LONGEST)
-        parts = (rotate(x_BTHE[..., :time], time_angle[None, None]), rotate(x_BTHE[..., time:], slot_angle[None, None]))
+        parts = (
+            rotate(x_BTHE[..., :time], Rotation.by(time_angle[None, None])),
+            rotate(x_BTHE[..., time:], Rotation.by(slot_angle[None, None])),
+        )
         return torch.cat(parts, -1)[0, :, 0]
 
     heads = attention.qkv.weight.view(-1, attention.head_dim, query_1D.shape[1])

@@ -29,7 +29,7 @@ from microturn.model.mel import (
     normalise_mel,
 )
 from microturn.model.moe import MixtureOfExperts
-from microturn.model.rotary import frequencies, rotate
+from microturn.model.rotary import Rotation, frequencies, rotate
 
 CONFIG = ModelConfig.of_size(1, vocab_size=50)
 
@@ -230,8 +230,8 @@ def test_rotation_depends_on_distance_alone() -> None:
     query, key = torch.randn(1, 1, 1, 24), torch.randn(1, 1, 1, 24)
 
     def score(query_turn: int, key_turn: int) -> float:
-        turned = rotate(query, (query_turn * frequency).view(1, 1, -1))
-        return float((turned * rotate(key, (key_turn * frequency).view(1, 1, -1))).sum())
+        turned = rotate(query, Rotation.by((query_turn * frequency).view(1, 1, -1)))
+        return float((turned * rotate(key, Rotation.by((key_turn * frequency).view(1, 1, -1)))).sum())
 
     assert score(9, 4) == pytest.approx(score(105, 100), abs=1e-3)
     assert score(9, 4) != pytest.approx(score(9, 5), abs=1e-2)
