@@ -23,9 +23,8 @@ from microturn.model.rotary import (
     Rotation,
     frequencies,
     rotate,
-    slow_dimensions,
 )
-from microturn.model.state import BackboneState
+from microturn.model.state import NO_WORD, BackboneState
 
 # Shapes: B rows, Q new tokens (queries), K keys, D width, H heads, G key-value heads, E head dimension.
 
@@ -38,6 +37,10 @@ class Tokens:
     offset_BQ: Tensor
     """Time since the turn's start, in turns: 0, 0.25, 0.5, 0.75 for the four AUDIO tokens, 0 for all others."""
     slot_BQ: Tensor
+    word_BQ: Tensor
+    """The user's word that a token is; ``NO_WORD`` for other tokens."""
+    newest_BQ: Tensor
+    """The user's newest word at each token, its own included; ``NO_WORD`` if there was none."""
     is_text_BQ: Tensor
     valid_BQ: Tensor
 
@@ -56,15 +59,24 @@ class _Far:
     there, both are rotated as if their turns were exactly the window apart."""
 
     index_BX: Tensor
-    mask_BQX: Tensor
     query_time: Rotation
+
+
+@dataclass(frozen=True)
+class _Masks:
+    """What each query may see in some of the heads: keys, and far copies of text keys."""
+
+    near_BQK: Tensor
+    far_BQX: Tensor | None
 
 
 @dataclass(frozen=True)
 class _View:
     """What all layers of one forward pass share."""
 
-    mask_BQK: Tensor
+    all: _Masks
+    same_word: _Masks
+    """Of the matching heads: itself, and the user's tokens that are the same word as the newest one."""
     slot: Rotation
     query_time: Rotation
     key_time: Rotation
@@ -85,12 +97,16 @@ def _visible(
     return media_BQK | text_BQK
 
 
+def _same_word(newest_BQ: Tensor, word_BK: Tensor) -> Tensor:
+    return (newest_BQ[:, :, None] == word_BK[:, None, :]) & (word_BK != NO_WORD)[:, None, :]
+
+
 class Attention(nn.Module):
     """Grouped-query attention with QK-norm and rotary positions on two axes.
 
-    The last key-value head starts with the projection of one of its query heads: a token looks for its own kind,
-    however long ago. To find the rule that a word is the cue of, words have to be matched, and from a random start
-    that was not found (docs/log.md).
+    The heads of the last key-value head are matching heads: they see only where the user's newest word was said before.
+    To find the rule that a word is the cue of, words have to be matched, and ordinary heads did not learn to
+    (docs/log.md).
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -103,12 +119,7 @@ class Attention(nn.Module):
         self.key_norm = nn.RMSNorm(b.head_dim, eps=1e-6)
         self.out = nn.Linear(b.num_heads * b.head_dim, b.width, bias=False)
         nn.init.zeros_(self.out.weight)
-        with torch.no_grad():
-            matching = (b.num_heads - b.num_heads // b.num_kv_heads) * b.head_dim
-            last_key = (b.num_heads + b.num_kv_heads - 1) * b.head_dim
-            query = self.qkv.weight[matching : matching + b.head_dim]
-            query *= slow_dimensions(b.time_dim, b.head_dim).unsqueeze(1)
-            self.qkv.weight[last_key : last_key + b.head_dim] = query
+        self.num_plain = b.num_heads - b.num_heads // b.num_kv_heads
 
     def forward(self, x_BQD: Tensor, view: _View, layer: int) -> Tensor:
         rows, num_new, _ = x_BQD.shape
@@ -120,13 +131,17 @@ class Attention(nn.Module):
             assert view.place_BQ is not None
             view.state.write(layer, view.place_BQ, key, value)
             key, value = view.state.keys[layer][:, :-1], view.state.values[layer][:, :-1]
-        if view.far is not None:
-            attended = self._attend_far(query, key, value, view, view.far)
-        else:
-            query = self._rotate_time(query, view.query_time)
-            attended = self._attend(query, self._rotate_time(key, view.key_time), value, view.mask_BQK)
+        plain = self._look(query[:, :, : self.num_plain], key[:, :, :-1], value[:, :, :-1], view, view.all)
+        matching = self._look(query[:, :, self.num_plain :], key[:, :, -1:], value[:, :, -1:], view, view.same_word)
+        attended = torch.cat([plain, matching], dim=2)
         result: Tensor = self.out(attended.reshape(rows, num_new, -1))
         return result
+
+    def _look(self, query: Tensor, key: Tensor, value: Tensor, view: _View, masks: _Masks) -> Tensor:
+        if view.far is not None:
+            return self._attend_far(query, key, value, view, view.far, masks)
+        query = self._rotate_time(query, view.query_time)
+        return self._attend(query, self._rotate_time(key, view.key_time), value, masks.near_BQK)
 
     def _rotate_time(self, x: Tensor, rotation: Rotation) -> Tensor:
         return torch.cat([rotate(x[..., : self.time_dim], rotation), x[..., self.time_dim :]], dim=-1)
@@ -136,19 +151,20 @@ class Attention(nn.Module):
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask_BQK: Tensor) -> Tensor:
         """(B, Q, H, E of the values)."""
-        repeats = self.num_heads // self.num_kv_heads
+        repeats = query.shape[2] // key.shape[2]
         key, value = (x.transpose(1, 2).repeat_interleave(repeats, dim=1) for x in (key, value))
         attended = F.scaled_dot_product_attention(
             query.transpose(1, 2), key, value, attn_mask=mask_BQK.unsqueeze(1), scale=self.head_dim**-0.5
         )
         return attended.transpose(1, 2)
 
-    def _attend_far(self, query: Tensor, key: Tensor, value: Tensor, view: _View, far: _Far) -> Tensor:
+    def _attend_far(self, query: Tensor, key: Tensor, value: Tensor, view: _View, far: _Far, masks: _Masks) -> Tensor:
         """One softmax over near keys and far copies of the text keys.
 
         Queries carry both rotations side by side; a near key has zeros where the far rotation is, and vice versa.
         """
-        index = far.index_BX[:, :, None, None].expand(-1, -1, self.num_kv_heads, self.head_dim)
+        assert masks.far_BQX is not None
+        index = far.index_BX[:, :, None, None].expand(-1, -1, key.shape[2], self.head_dim)
         far_key, far_value = key.gather(1, index), value.gather(1, index)
         near_query = self._rotate_time(query, view.query_time)
         far_query = rotate(query[..., : self.time_dim], far.query_time)
@@ -156,7 +172,7 @@ class Attention(nn.Module):
         query = torch.cat([far_query, near_query], -1)
         key = torch.cat([F.pad(near_key, (self.time_dim, 0)), _insert_zeros(far_key, self.time_dim)], 1)
         value = F.pad(torch.cat([value, far_value], 1), (0, query.shape[-1] - self.head_dim))
-        mask = torch.cat([view.mask_BQK, far.mask_BQX], 2)
+        mask = torch.cat([masks.near_BQK, masks.far_BQX], 2)
         return self._attend(query, key, value, mask)[..., : self.head_dim]
 
 
@@ -236,11 +252,15 @@ class Backbone(nn.Module):
         length = turn.shape[1]
         causal = torch.ones(length, length, dtype=torch.bool, device=turn.device).tril()
         mask = _visible(turn, count_BQ, turn, ordinal_BQ, window) & causal & tokens.valid_BQ[:, None, :]
-        far = self._far_view(tokens, mask, window)
+        same = mask & _same_word(tokens.newest_BQ, tokens.word_BQ)
+        far, far_all, far_same = self._far_view(tokens, mask, same, window)
         if far is not None:
-            mask &= turn[:, :, None] - turn[:, None, :] <= window.window_turns
+            near = turn[:, :, None] - turn[:, None, :] <= window.window_turns
+            mask, same = mask & near, same & near
+        itself = torch.eye(length, dtype=torch.bool, device=turn.device)  # padding must see something
         return _View(
-            mask_BQK=mask | torch.eye(length, dtype=torch.bool, device=turn.device),  # padding must see something
+            all=_Masks(mask | itself, far_all),
+            same_word=_Masks(same | itself, far_same),
             slot=self._in_slot(tokens.slot_BQ),
             query_time=self._in_time(turn + tokens.offset_BQ),
             key_time=self._in_time(turn + tokens.offset_BQ),
@@ -249,29 +269,43 @@ class Backbone(nn.Module):
             state=None,
         )
 
-    def _far_view(self, tokens: Tokens, mask_BQK: Tensor, window: Window) -> _Far | None:
+    def _far_view(
+        self, tokens: Tokens, mask_BQK: Tensor, same_BQK: Tensor, window: Window
+    ) -> tuple[_Far | None, Tensor | None, Tensor | None]:
+        """The far keys, and which of them are seen, in all and in the matching heads."""
         turn, is_text = tokens.turn_BQ, tokens.is_text_BQ
         if int(turn.max()) <= window.window_turns or not bool(is_text.any()):
-            return None
+            return None, None, None
         num_text = int(is_text.sum(1).max())
         index_BX = is_text.float().topk(num_text, dim=1).indices.sort(1).values
         far_BQX = turn[:, :, None] - turn.gather(1, index_BX)[:, None, :] > window.window_turns
         chosen = index_BX[:, None, :].expand(-1, turn.shape[1], -1)
         text_BQX = is_text.gather(1, index_BX)[:, None, :]
         query_time = self._in_time(window.window_turns + tokens.offset_BQ)
-        return _Far(index_BX, far_BQX & text_BQX & mask_BQK.gather(2, chosen), query_time)
+        far_BQX = far_BQX & text_BQX
+        return (
+            _Far(index_BX, query_time),
+            far_BQX & mask_BQK.gather(2, chosen),
+            far_BQX & same_BQK.gather(2, chosen),
+        )
 
     def _turn_view(self, tokens: Tokens, window: Window, state: BackboneState) -> _View:
-        place, ordinal = state.reserve(tokens.turn_BQ, tokens.offset_BQ, tokens.is_text_BQ, tokens.valid_BQ)
+        place, ordinal = state.reserve(
+            tokens.turn_BQ, tokens.offset_BQ, tokens.word_BQ, tokens.is_text_BQ, tokens.valid_BQ
+        )
         now_B1 = tokens.turn_BQ.masked_fill(~tokens.valid_BQ, -1).amax(1, keepdim=True)
         key_turn, key_ordinal = state.turn_RC[:, :-1], state.ordinal_RC[:, :-1]
         mask = _visible(now_B1.expand_as(place), ordinal, key_turn, key_ordinal, window)
         mask &= (key_turn >= 0)[:, None, :]
         mask &= ~self._later(place, tokens.valid_BQ, key_turn.shape[1])
-        mask[:, :, 0] |= ~mask.any(-1)  # a padding query must see something
+        same = mask & _same_word(tokens.newest_BQ, state.word_RC[:, :-1])
+        same |= place[:, :, None] == torch.arange(key_turn.shape[1], device=place.device)
+        for seen in (mask, same):
+            seen[:, :, 0] |= ~seen.any(-1)  # a padding query must see something
         age = (now_B1 - key_turn).clamp(0, window.window_turns)
         return _View(
-            mask_BQK=mask,
+            all=_Masks(mask, None),
+            same_word=_Masks(same, None),
             slot=self._in_slot(tokens.slot_BQ),
             query_time=self._in_time(tokens.offset_BQ),
             key_time=self._in_time(state.offset_RC[:, :-1] - age),

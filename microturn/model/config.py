@@ -94,7 +94,7 @@ class ModelConfig:
     ) -> ModelConfig:
         """Derive everything from ``size``: layers = size + 2 (the lower half, rounded up, listens), width = 64 * size,
         heads of 32, two of them on each key-value head, and
-        one more pair that starts out matching (``backbone.Attention``), experts of ``width`` and a shared expert of
+        one more pair that matches words (``backbone.Attention``), experts of ``width`` and a shared expert of
         1.5 ``width``."""
         if size < 1:
             raise InputError(f"size {size} is not a positive number")

@@ -12,7 +12,7 @@ from microturn.model.eye import Eye
 from microturn.model.flow import FlowHead
 from microturn.model.layout import NUM_ENDS, NUM_KINDS, Kind
 from microturn.model.sequence import NONE, Sequence
-from microturn.model.state import BackboneState
+from microturn.model.state import NO_WORD, BackboneState
 from microturn.model.tokens import ACTS, OutputVocabulary
 from microturn.turn import TextSource
 
@@ -92,8 +92,20 @@ class LaneHead(nn.Module):
         return torch.cat([hear, say, self.control(hidden_ND)], -1)
 
 
-def _tokens(sequence: Sequence) -> Tokens:
-    return Tokens(sequence.turn_BT, sequence.offset_BT, sequence.slot_BT, sequence.is_text_BT, sequence.valid_BT)
+def tokens_of(sequence: Sequence, vocab_size: int) -> Tokens:
+    def word(payload_BT: Tensor) -> Tensor:
+        """Typed and spoken words are the same words."""
+        return torch.where(payload_BT == NONE, NO_WORD, payload_BT % vocab_size)
+
+    return Tokens(
+        turn_BQ=sequence.turn_BT,
+        offset_BQ=sequence.offset_BT,
+        slot_BQ=sequence.slot_BT,
+        word_BQ=word(sequence.word_BT),
+        newest_BQ=word(sequence.newest_BT),
+        is_text_BQ=sequence.is_text_BT,
+        valid_BQ=sequence.valid_BT,
+    )
 
 
 NUM_LETTERS = 26
@@ -126,13 +138,15 @@ class Network(nn.Module):
     def forward(self, sequence: Sequence, window: Window | None = None, state: BackboneState | None = None) -> Tensor:
         """Hidden states (B, T, D): of whole sessions, or of one turn's tokens on top of ``state``."""
         window = window or self.default_window
-        hidden: Tensor = self.backbone(self.embedder(sequence), _tokens(sequence), window, state)
+        hidden: Tensor = self.backbone(
+            self.embedder(sequence), tokens_of(sequence, self.config.vocab_size), window, state
+        )
         return hidden
 
     def listen(self, sequence: Sequence, window: Window | None = None) -> Tensor:
         """Hidden states (B, T, D) of whole rows after the listening layers alone."""
         listened: Tensor = self.backbone.listen(
-            self.embedder(sequence), _tokens(sequence), window or self.default_window
+            self.embedder(sequence), tokens_of(sequence, self.config.vocab_size), window or self.default_window
         )
         return listened
 

@@ -18,8 +18,6 @@ from torch import Tensor
 
 TIME_SHORTEST_TURNS = 1.0
 TIME_LONGEST_TURNS = 1600.0
-SLOW_TURNS = 600.0
-"""Wavelengths above this turn little within the memory's window."""
 SLOT_SHORTEST = 4.0
 SLOT_LONGEST = 256.0
 
@@ -29,12 +27,6 @@ def frequencies(dim: int, shortest: float, longest: float) -> Tensor:
     count = dim // 2
     steps = torch.arange(count, dtype=torch.float32) / max(1, count - 1)
     return 2 * math.pi / (shortest * (longest / shortest) ** steps)
-
-
-def slow_dimensions(time_dim: int, head_dim: int) -> Tensor:
-    """Which of a head's dimensions compare tokens at any distance, (E,): slow ones in time, and those of the slot."""
-    slow = 2 * math.pi / frequencies(time_dim, TIME_SHORTEST_TURNS, TIME_LONGEST_TURNS) > SLOW_TURNS
-    return torch.cat([slow, slow, torch.ones(head_dim - time_dim, dtype=torch.bool)])
 
 
 @dataclass(frozen=True)

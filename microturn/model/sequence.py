@@ -48,6 +48,17 @@ class Sequence:
         return _TEXT_KIND_MASK.to(self.kind_BT.device)[self.kind_BT] & self.valid_BT
 
     @property
+    def word_BT(self) -> Tensor:
+        """The word that a HEAR or TEXT_IN token is, as a payload; ``NONE`` for other tokens."""
+        is_word = ((self.kind_BT == Kind.HEAR) | (self.kind_BT == Kind.TEXT_IN)) & self.valid_BT
+        return torch.where(is_word, self.payload_BT, NONE)
+
+    @property
+    def newest_BT(self) -> Tensor:
+        """The newest word heard at each token, its own included; ``NONE`` if there was none."""
+        return torch.where(self.word_BT == NONE, self.heard_BT, self.word_BT)
+
+    @property
     def offset_BT(self) -> Tensor:
         """Time of each token since its turn's start, in turns: sound comes in during the turn."""
         offset = (self.slot_BT - layout.SLOT_AUDIO) / layout.AUDIO_TOKENS

@@ -37,6 +37,8 @@ class BackboneState:
     """Time of each cached token since its turn's start, in turns."""
     ordinal_RC: Tensor
     """Text tokens: how many text tokens the row had up to and including this one. Media tokens: -1."""
+    word_RC: Tensor
+    """The word that each cached token of the user's is; ``NO_WORD`` for other tokens."""
     num_text_R: Tensor
     """Text tokens written so far."""
     num_media_R: Tensor
@@ -51,11 +53,12 @@ class BackboneState:
         """Forget everything in ``rows``; the other rows are untouched."""
         self.turn_RC[rows] = _EMPTY
         self.ordinal_RC[rows] = -1
+        self.word_RC[rows] = NO_WORD
         self.num_text_R[rows] = 0
         self.num_media_R[rows] = 0
 
     def reserve(
-        self, turn_RN: Tensor, offset_RN: Tensor, is_text_RN: Tensor, valid_RN: Tensor
+        self, turn_RN: Tensor, offset_RN: Tensor, word_RN: Tensor, is_text_RN: Tensor, valid_RN: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Take places for N new tokens a row; returns (place_RN, ordinal_RN).
 
@@ -73,6 +76,7 @@ class BackboneState:
         self.turn_RC.scatter_(1, place_RN, turn_RN)
         self.offset_RC.scatter_(1, place_RN, offset_RN)
         self.ordinal_RC.scatter_(1, place_RN, torch.where(text_RN, ordinal_RN, -1))
+        self.word_RC.scatter_(1, place_RN, word_RN)
         self.turn_RC[:, trash] = _EMPTY
         self.num_text_R += text_RN.sum(1)
         self.num_media_R += media_RN.sum(1)
@@ -85,12 +89,13 @@ class BackboneState:
         self.values[layer][rows, place_RN] = value_RNGE
 
     def num_bytes(self) -> int:
-        tensors = [*self.keys, *self.values, self.turn_RC, self.offset_RC, self.ordinal_RC]
+        tensors = [*self.keys, *self.values, self.turn_RC, self.offset_RC, self.ordinal_RC, self.word_RC]
         tensors += [self.num_text_R, self.num_media_R]
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 _EMPTY = -(1 << 40)
+NO_WORD = -1
 
 
 def initial_backbone_state(
@@ -107,6 +112,7 @@ def initial_backbone_state(
         turn_RC=torch.full(shape[:2], _EMPTY, device=device),
         offset_RC=torch.zeros(shape[:2], device=device),
         ordinal_RC=torch.full(shape[:2], -1, device=device),
+        word_RC=torch.full(shape[:2], NO_WORD, device=device),
         num_text_R=torch.zeros(num_rows, dtype=torch.int64, device=device),
         num_media_R=torch.zeros(num_rows, dtype=torch.int64, device=device),
         media_capacity=media,

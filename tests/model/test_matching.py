@@ -1,61 +1,54 @@
-"""The matching heads: in a fresh network a word finds its own earlier occurrence, however long ago."""
+"""The matching heads see themselves and where the user's newest word was said before, spoken or typed."""
 
 from __future__ import annotations
 
-import pytest
 import torch
-from torch import Tensor
 
-from microturn.model.backbone import Attention
+from microturn.model import layout
+from microturn.model.backbone import Window
 from microturn.model.config import ModelConfig
-from microturn.model.rotary import (
-    SLOT_LONGEST,
-    SLOT_SHORTEST,
-    TIME_LONGEST_TURNS,
-    TIME_SHORTEST_TURNS,
-    Rotation,
-    frequencies,
-    rotate,
-)
+from microturn.model.layout import Kind
+from microturn.model.model import Network, tokens_of
+from microturn.model.sequence import SequenceBuilder, stack_rows
 
-SLOT = 30
-"""Where words of the hear lane stand, about."""
+VOCAB = 300
+RED, BLUE = 7, 8
+CPU = torch.device("cpu")
 
 
-def scores(attention: Attention, query_1D: Tensor, key_ND: Tensor, age_turns: int, *, head: int) -> Tensor:
-    """Attention scores (N,) of one query for keys that are ``age_turns`` older, in one head."""
-    time, slots = attention.time_dim, attention.head_dim - attention.time_dim
-
-    def turned(x_ND: Tensor, turn: int) -> Tensor:
-        x_BTHE = x_ND[None, :, None]
-        time_angle = turn * frequencies(time, TIME_SHORTEST_TURNS, TIME_LONGEST_TURNS)
-        slot_angle = SLOT * frequencies(slots, SLOT_SHORTEST, SLOT_LONGEST)
-        parts = (
-            rotate(x_BTHE[..., :time], Rotation.by(time_angle[None, None])),
-            rotate(x_BTHE[..., time:], Rotation.by(slot_angle[None, None])),
-        )
-        return torch.cat(parts, -1)[0, :, 0]
-
-    heads = attention.qkv.weight.view(-1, attention.head_dim, query_1D.shape[1])
-    per_kv = attention.num_heads // attention.num_kv_heads
-    query = attention.query_norm(query_1D @ heads[head].T)
-    key = attention.key_norm(key_ND @ heads[attention.num_heads + head // per_kv].T)
-    return (turned(key, 0) @ turned(query, age_turns).T)[:, 0]
+def seen(builder: SequenceBuilder, window_turns: int = 150) -> list[set[int]]:
+    """The tokens that each token sees in the matching heads, near or far."""
+    network = Network(ModelConfig.of_size(1, vocab_size=VOCAB))
+    tokens = tokens_of(stack_rows([builder], CPU), VOCAB)
+    view = network.backbone._whole_view(tokens, Window(window_turns, 1024))
+    near = view.same_word.near_BQK[0]
+    found = [set(row.nonzero()[:, 0].tolist()) for row in near]
+    if view.far is not None and view.same_word.far_BQX is not None:
+        for row, far in zip(found, view.same_word.far_BQX[0], strict=True):
+            row |= set(view.far.index_BX[0][far].tolist())
+    return found
 
 
-@pytest.mark.parametrize("age_turns", [1, 10, 60, 150])
-@pytest.mark.parametrize("size", [1, 3])
-def test_a_word_finds_itself(size: int, age_turns: int) -> None:
-    torch.manual_seed(0)
-    config = ModelConfig.of_size(size, vocab_size=300)
-    attention = Attention(config)
-    words = torch.randn(300, config.backbone.width)
-    matching = config.backbone.num_heads - 2
+def test_a_word_sees_itself_and_its_earlier_occurrences() -> None:
+    row = SequenceBuilder()
+    for turn, word in enumerate((RED, BLUE, RED)):
+        row.add(Kind.END, turn, layout.SLOT_END)
+        row.add(Kind.HEAR, turn, layout.SLOT_HEAR, word)
+    row.add(Kind.SAY, 2, layout.SLOT_SAY, BLUE)
+    #       0 END  1 red   2 END   3 blue  4 END   5 red   6 say blue
+    assert seen(row) == [{0}, {1}, {1, 2}, {3}, {3, 4}, {1, 5}, {1, 5, 6}]
 
-    def found(head: int) -> int:
-        found_by = [scores(attention, words[i : i + 1], words, age_turns, head=head).argmax() == i for i in range(50)]
-        return int(torch.stack(found_by).sum())
 
-    with torch.no_grad():
-        assert found(matching) >= 45
-        assert found(0) <= 5
+def test_typed_words_are_the_same_words() -> None:
+    row = SequenceBuilder()
+    row.add(Kind.TEXT_IN, 0, layout.SLOT_TEXT_IN, RED + 2 * VOCAB)
+    row.add(Kind.HEAR, 0, layout.SLOT_HEAR, RED)
+    assert seen(row) == [{0}, {0, 1}]
+
+
+def test_words_are_found_beyond_the_media_window() -> None:
+    row = SequenceBuilder()
+    row.add(Kind.HEAR, 0, layout.SLOT_HEAR, RED)
+    row.add(Kind.HEAR, 1, layout.SLOT_HEAR, BLUE)
+    row.add(Kind.HEAR, 40, layout.SLOT_HEAR, RED)
+    assert seen(row, window_turns=10) == [{0}, {1}, {0, 2}]
