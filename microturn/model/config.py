@@ -44,6 +44,8 @@ class BackboneConfig:
     def __post_init__(self) -> None:
         if self.num_heads % self.num_kv_heads:
             raise InputError(f"{self.num_heads} heads cannot share {self.num_kv_heads} key-value heads")
+        if self.num_kv_heads < 2:
+            raise InputError("num_kv_heads must be at least 2: the last one belongs to the matching heads")
         if not 1 <= self.listening_layers <= self.num_layers:
             raise InputError(f"listening_layers {self.listening_layers} is not between 1 and {self.num_layers}")
         if self.time_dim % 2 or (self.head_dim - self.time_dim) % 2:

@@ -154,9 +154,9 @@ def _pixels(canvas: FigureCanvasAgg) -> Pixels:
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()  # type: ignore[no-untyped-call]
 
 
-def _text_width(axes: Axes, canvas: FigureCanvasAgg, text: str, size: float, weight: str = "normal") -> float:
+def _text_width(axes: Axes, text: str, size: float, weight: str = "normal") -> float:
     probe: Text = axes.text(0.0, 0.0, text, parse_math=False, size=size, weight=weight)
-    width = probe.get_window_extent(canvas.get_renderer()).width / DPI  # type: ignore[no-untyped-call]
+    width = probe.get_window_extent().width / DPI
     probe.remove()
     return float(width)
 
@@ -169,7 +169,7 @@ def _header(timeline: Timeline) -> Pixels:
     middle = HEADER_HEIGHT / 2 - 0.02
     seconds = timeline.num_turns * TURN_S
     axes.text(0.3, middle, timeline.title, parse_math=False, size=14, weight="bold", color=INK, va="center")
-    right = 0.3 + _text_width(axes, canvas, timeline.title, 14, "bold")
+    right = 0.3 + _text_width(axes, timeline.title, 14, "bold")
     detail = f"{seconds:.1f} s, {timeline.num_turns} turns of {TURN_MS} ms"
     axes.text(right + 0.18, middle - 0.015, detail, size=10, color=FAINT, va="center")
     key: list[tuple[str, dict[str, object]]] = [
@@ -186,7 +186,7 @@ def _header(timeline: Timeline) -> Pixels:
         key.append(("act", {"facecolor": ACT}))
     x = WIDTH - RIGHT
     for name, style in reversed(key):
-        x -= _text_width(axes, canvas, name, 10)
+        x -= _text_width(axes, name, 10)
         axes.text(x, middle - 0.015, name, size=10, color=INK, va="center")
         height = float(str(style.pop("height", 0.2)))
         axes.add_patch(Rectangle((x - 0.4, middle - height / 2), 0.32, height)).set(**style)
@@ -216,7 +216,7 @@ class _RowDrawing:
         words = [(label.text, self.row.x(turn)) for label, turn in labels if self.row.holds(turn - shift)]
 
         def width_of(text: str) -> float:
-            return _text_width(self.axes, self.canvas, text, 10.5) + extra
+            return _text_width(self.axes, text, 10.5) + extra
 
         return place_words(words, width_of, limits, ends_at)
 
@@ -377,6 +377,7 @@ class _RowDrawing:
     def _pictures(self, y: float) -> None:
         """As many of the pictures as fit side by side, each with its left edge at its moment."""
         free_from = LEFT
+        _, height = self.axes.get_ylim()
         for turn, picture in sorted(self.thumbnails.items()):
             width = THUMBNAIL_HEIGHT * picture.shape[1] / picture.shape[0]
             left = self.row.x(turn)
@@ -392,4 +393,4 @@ class _RowDrawing:
             free_from = left + width + 0.03
         # Showing a picture narrows the axes to it.
         self.axes.set_xlim(0.0, WIDTH)
-        self.axes.set_ylim(0.0, self.axes.figure.get_figheight())  # type: ignore[union-attr]
+        self.axes.set_ylim(0.0, height)

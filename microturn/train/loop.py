@@ -99,7 +99,7 @@ class Trainer:
         self.network.train()
         with self._precision():
             losses = self._losses(batch, self._draw_window(), self.generator)
-        losses.total.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(losses.total)
         optim = self.config.optim
         listening = 1.0 if self.step < optim.listening_steps else optim.listening_share
         self.optimiser.step(rate_factor(self.step, self.config.num_steps, optim), listening)

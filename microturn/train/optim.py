@@ -110,8 +110,9 @@ class Muon(torch.optim.Optimizer):
             state = self.state[matrix]
             if not state:
                 state["momentum"] = torch.zeros_like(matrix)
+            assert matrix.grad is not None
             state["momentum"].lerp_(matrix.grad, 1 - group["momentum"])
-            updates.append(matrix.grad.lerp(state["momentum"], group["momentum"]))  # type: ignore[union-attr]
+            updates.append(matrix.grad.lerp(state["momentum"], group["momentum"]))
         update_NRC = orthogonalise(torch.stack(updates)) * max(1.0, shape[0] / shape[1]) ** 0.5
         for matrix, update in zip(matrices, update_NRC, strict=True):
             matrix.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"])

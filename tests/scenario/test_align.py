@@ -8,7 +8,7 @@ import pytest
 from microturn.scenario import flite, pico
 from microturn.scenario.align import align, warp
 from microturn.scenario.voices import Voice, synthesise
-from tests.scenario.test_voices import SENTENCE, check_words
+from tests.scenario.test_voices import SENTENCE, check_engine
 
 needs_flite = pytest.mark.skipif(not flite.installed(), reason="flite is not installed (make voices)")
 needs_pico = pytest.mark.skipif(not pico.installed(), reason="pico is not installed (make voices)")
@@ -49,10 +49,6 @@ def test_aligned_times_are_near_true_ones(speaker: str) -> None:
 @pytest.mark.parametrize("speaker", pico.installed())
 def test_pico_speaks_with_right_word_times(speaker: str) -> None:
     voice = Voice("", "pico", speaker)
-    check_words(synthesise(voice, SENTENCE), SENTENCE)
-    check_words(synthesise(voice, "spell cat, c., a., t.", rate=1.2, pitch=0.9), "spell cat, c., a., t.")
-    first = synthesise(voice, "banana").pcm
-    synthesise(voice, "something else")
-    assert np.array_equal(synthesise(voice, "banana").pcm, first)
+    check_engine(voice, "spell cat, c., a., t.")
     slow, fast = (len(synthesise(voice, SENTENCE, rate=rate).pcm) for rate in (0.8, 1.25))
     assert slow > 1.3 * fast
