@@ -9,6 +9,7 @@ What comes in during turn *t* is drawn at that turn; what goes out of it is draw
 
 from __future__ import annotations
 
+import io
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -150,8 +151,10 @@ def _strip(height: float) -> tuple[Axes, FigureCanvasAgg]:
 
 
 def _pixels(canvas: FigureCanvasAgg) -> Pixels:
-    canvas.draw()  # type: ignore[no-untyped-call]
-    return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()  # type: ignore[no-untyped-call]
+    buffer = io.BytesIO()
+    canvas.figure.savefig(buffer, format="rgba", dpi=DPI)
+    width, height = canvas.get_width_height()
+    return np.frombuffer(buffer.getbuffer(), np.uint8).reshape(height, width, 4)[:, :, :3].copy()
 
 
 def _text_width(axes: Axes, text: str, size: float, weight: str = "normal") -> float:

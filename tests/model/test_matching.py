@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 import torch
 
+from microturn.errors import InputError
 from microturn.model import layout
 from microturn.model.backbone import Window
 from microturn.model.config import ModelConfig
@@ -52,3 +56,9 @@ def test_words_are_found_beyond_the_media_window() -> None:
     row.add(Kind.HEAR, 1, layout.SLOT_HEAR, BLUE)
     row.add(Kind.HEAR, 40, layout.SLOT_HEAR, RED)
     assert seen(row, window_turns=10) == [{0}, {1}, {0, 2}]
+
+
+def test_a_model_without_room_for_matching_heads_is_refused() -> None:
+    backbone = ModelConfig.of_size(1, vocab_size=VOCAB).backbone
+    with pytest.raises(InputError, match="num_kv_heads must be at least 2"):
+        replace(backbone, num_kv_heads=1)
