@@ -21,7 +21,7 @@ class Checkpoint:
     model_config: ModelConfig
     network: dict[str, Tensor]
     averaged: dict[str, Tensor]
-    optimiser: dict[str, object]
+    optimiser: dict[str, dict[str, object]]
     generator: Tensor
     """State of the CPU generator that draws flow times and noise."""
 

@@ -80,7 +80,7 @@ class Trainer:
         """Go on from a checkpoint of the same model."""
         self.network.load_state_dict(checkpoint.network)
         self.averaged.values = checkpoint.averaged
-        self.optimiser.load_state_dict(checkpoint.optimiser)  # type: ignore[arg-type]
+        self.optimiser.load_state_dict(checkpoint.optimiser)
         self.generator.set_state(checkpoint.generator)
         self.step = checkpoint.step
 

@@ -146,7 +146,7 @@ class Optimiser:
             optimiser.zero_grad(set_to_none=True)
         return norm
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> dict[str, dict[str, object]]:
         return {"muon": self._muon.state_dict(), "adamw": self._adamw.state_dict()}
 
     def load_state_dict(self, state: dict[str, dict[str, object]]) -> None:
