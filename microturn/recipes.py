@@ -8,7 +8,7 @@ from pathlib import Path
 
 from microturn.model.config import ModelConfig
 from microturn.model.tokens import default_tokenizer
-from microturn.scenario import listening, practice, rehearsal
+from microturn.scenario import listening, practice, rehearsal, watching
 from microturn.scenario.corpus import CorpusConfig
 from microturn.scenario.generate import generate
 from microturn.scenario.rehearsal import rehearsed
@@ -59,6 +59,8 @@ def make_scenario(family: str, seed: int, split: Split, data: Path | None) -> Sc
         return practice.practice(seed, split)
     if family.startswith(rehearsal.PREFIX):
         return rehearsal.rehearsal(family, seed, split)
+    if family == watching.FAMILY:
+        return watching.watching(seed, split, data)
     if family == listening.FAMILY:
         return listening.listening(seed, split, data)
     return generate(family, seed, split, data=data)

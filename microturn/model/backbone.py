@@ -41,6 +41,10 @@ class Tokens:
     """The user's word that a token is; ``NO_WORD`` for other tokens."""
     newest_BQ: Tensor
     """The user's newest word at each token, its own included; ``NO_WORD`` if there was none."""
+    before_BQ: Tensor
+    """The user's word before the one that a token is; ``NO_WORD`` for other tokens and for the first word."""
+    newest_said_BQ: Tensor
+    """The model's newest word at each token, its own included; ``NO_WORD`` if there was none."""
     is_text_BQ: Tensor
     valid_BQ: Tensor
 
@@ -64,10 +68,10 @@ class _Far:
 
 @dataclass(frozen=True)
 class _Masks:
-    """What each query may see in some of the heads: keys, and far copies of text keys."""
+    """What each query may see in some of the heads (each, or all of them): keys, and far copies of text keys."""
 
-    near_BQK: Tensor
-    far_BQX: Tensor | None
+    near_BHQK: Tensor
+    far_BHQX: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,8 @@ class _View:
     """What all layers of one forward pass share."""
 
     all: _Masks
-    same_word: _Masks
-    """Of the matching heads: itself, and the user's tokens that are the same word as the newest one."""
+    matching: _Masks
+    """Of the matching heads: a token itself, and what ``_matches`` says."""
     slot: Rotation
     query_time: Rotation
     key_time: Rotation
@@ -97,15 +101,25 @@ def _visible(
     return media_BQK | text_BQK
 
 
-def _same_word(newest_BQ: Tensor, word_BK: Tensor) -> Tensor:
-    return (newest_BQ[:, :, None] == word_BK[:, None, :]) & (word_BK != NO_WORD)[:, None, :]
+NUM_MATCHING = 2
+
+
+def _matches(tokens: Tokens, word_BK: Tensor, before_BK: Tensor) -> Tensor:
+    """Which of the user's words the matching heads find, (B, NUM_MATCHING, Q, K): the same word as the user's newest;
+    those that followed the word that the model said last."""
+
+    def equal(query_BQ: Tensor, key_BK: Tensor) -> Tensor:
+        return (query_BQ[:, :, None] == key_BK[:, None, :]) & (key_BK != NO_WORD)[:, None, :]
+
+    return torch.stack([equal(tokens.newest_BQ, word_BK), equal(tokens.newest_said_BQ, before_BK)], 1)
 
 
 class Attention(nn.Module):
     """Grouped-query attention with QK-norm and rotary positions on two axes.
 
-    The heads of the last key-value head are matching heads: they see only where the user's newest word was said before.
-    To find the rule that a word is the cue of, words have to be matched, and ordinary heads did not learn to
+    The two heads of the last key-value head are matching heads: one sees only where the user's newest word was said
+    before, the other what the user said after the word that the model said last. To find the rule that a word is the
+    cue of, and to repeat several words, words have to be matched, and ordinary heads were slow to learn it or did not
     (docs/log.md).
     """
 
@@ -119,7 +133,8 @@ class Attention(nn.Module):
         self.key_norm = nn.RMSNorm(b.head_dim, eps=1e-6)
         self.out = nn.Linear(b.num_heads * b.head_dim, b.width, bias=False)
         nn.init.zeros_(self.out.weight)
-        self.num_plain = b.num_heads - b.num_heads // b.num_kv_heads
+        assert b.num_heads == NUM_MATCHING * b.num_kv_heads
+        self.num_plain = b.num_heads - NUM_MATCHING
 
     def forward(self, x_BQD: Tensor, view: _View, layer: int) -> Tensor:
         rows, num_new, _ = x_BQD.shape
@@ -132,7 +147,7 @@ class Attention(nn.Module):
             view.state.write(layer, view.place_BQ, key, value)
             key, value = view.state.keys[layer][:, :-1], view.state.values[layer][:, :-1]
         plain = self._look(query[:, :, : self.num_plain], key[:, :, :-1], value[:, :, :-1], view, view.all)
-        matching = self._look(query[:, :, self.num_plain :], key[:, :, -1:], value[:, :, -1:], view, view.same_word)
+        matching = self._look(query[:, :, self.num_plain :], key[:, :, -1:], value[:, :, -1:], view, view.matching)
         attended = torch.cat([plain, matching], dim=2)
         result: Tensor = self.out(attended.reshape(rows, num_new, -1))
         return result
@@ -141,7 +156,7 @@ class Attention(nn.Module):
         if view.far is not None:
             return self._attend_far(query, key, value, view, view.far, masks)
         query = self._rotate_time(query, view.query_time)
-        return self._attend(query, self._rotate_time(key, view.key_time), value, masks.near_BQK)
+        return self._attend(query, self._rotate_time(key, view.key_time), value, masks.near_BHQK)
 
     def _rotate_time(self, x: Tensor, rotation: Rotation) -> Tensor:
         return torch.cat([rotate(x[..., : self.time_dim], rotation), x[..., self.time_dim :]], dim=-1)
@@ -149,12 +164,12 @@ class Attention(nn.Module):
     def _rotate_slot(self, x: Tensor, rotation: Rotation) -> Tensor:
         return torch.cat([x[..., : self.time_dim], rotate(x[..., self.time_dim :], rotation)], dim=-1)
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask_BQK: Tensor) -> Tensor:
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask_BHQK: Tensor) -> Tensor:
         """(B, Q, H, E of the values)."""
         repeats = query.shape[2] // key.shape[2]
         key, value = (x.transpose(1, 2).repeat_interleave(repeats, dim=1) for x in (key, value))
         attended = F.scaled_dot_product_attention(
-            query.transpose(1, 2), key, value, attn_mask=mask_BQK.unsqueeze(1), scale=self.head_dim**-0.5
+            query.transpose(1, 2), key, value, attn_mask=mask_BHQK, scale=self.head_dim**-0.5
         )
         return attended.transpose(1, 2)
 
@@ -163,7 +178,7 @@ class Attention(nn.Module):
 
         Queries carry both rotations side by side; a near key has zeros where the far rotation is, and vice versa.
         """
-        assert masks.far_BQX is not None
+        assert masks.far_BHQX is not None
         index = far.index_BX[:, :, None, None].expand(-1, -1, key.shape[2], self.head_dim)
         far_key, far_value = key.gather(1, index), value.gather(1, index)
         near_query = self._rotate_time(query, view.query_time)
@@ -172,7 +187,7 @@ class Attention(nn.Module):
         query = torch.cat([far_query, near_query], -1)
         key = torch.cat([F.pad(near_key, (self.time_dim, 0)), _insert_zeros(far_key, self.time_dim)], 1)
         value = F.pad(torch.cat([value, far_value], 1), (0, query.shape[-1] - self.head_dim))
-        mask = torch.cat([masks.near_BQK, masks.far_BQX], 2)
+        mask = torch.cat([masks.near_BHQK, masks.far_BHQX], 3)
         return self._attend(query, key, value, mask)[..., : self.head_dim]
 
 
@@ -252,15 +267,16 @@ class Backbone(nn.Module):
         length = turn.shape[1]
         causal = torch.ones(length, length, dtype=torch.bool, device=turn.device).tril()
         mask = _visible(turn, count_BQ, turn, ordinal_BQ, window) & causal & tokens.valid_BQ[:, None, :]
-        same = mask & _same_word(tokens.newest_BQ, tokens.word_BQ)
-        far, far_all, far_same = self._far_view(tokens, mask, same, window)
+        mask = mask.unsqueeze(1)
+        matching = mask & _matches(tokens, tokens.word_BQ, tokens.before_BQ)
+        far, far_all, far_matching = self._far_view(tokens, mask, matching, window)
         if far is not None:
-            near = turn[:, :, None] - turn[:, None, :] <= window.window_turns
-            mask, same = mask & near, same & near
+            near = (turn[:, :, None] - turn[:, None, :] <= window.window_turns).unsqueeze(1)
+            mask, matching = mask & near, matching & near
         itself = torch.eye(length, dtype=torch.bool, device=turn.device)  # padding must see something
         return _View(
             all=_Masks(mask | itself, far_all),
-            same_word=_Masks(same | itself, far_same),
+            matching=_Masks(matching | itself, far_matching),
             slot=self._in_slot(tokens.slot_BQ),
             query_time=self._in_time(turn + tokens.offset_BQ),
             key_time=self._in_time(turn + tokens.offset_BQ),
@@ -270,7 +286,7 @@ class Backbone(nn.Module):
         )
 
     def _far_view(
-        self, tokens: Tokens, mask_BQK: Tensor, same_BQK: Tensor, window: Window
+        self, tokens: Tokens, mask_BHQK: Tensor, matching_BHQK: Tensor, window: Window
     ) -> tuple[_Far | None, Tensor | None, Tensor | None]:
         """The far keys, and which of them are seen, in all and in the matching heads."""
         turn, is_text = tokens.turn_BQ, tokens.is_text_BQ
@@ -279,33 +295,39 @@ class Backbone(nn.Module):
         num_text = int(is_text.sum(1).max())
         index_BX = is_text.float().topk(num_text, dim=1).indices.sort(1).values
         far_BQX = turn[:, :, None] - turn.gather(1, index_BX)[:, None, :] > window.window_turns
-        chosen = index_BX[:, None, :].expand(-1, turn.shape[1], -1)
         text_BQX = is_text.gather(1, index_BX)[:, None, :]
         query_time = self._in_time(window.window_turns + tokens.offset_BQ)
-        far_BQX = far_BQX & text_BQX
-        return (
-            _Far(index_BX, query_time),
-            far_BQX & mask_BQK.gather(2, chosen),
-            far_BQX & same_BQK.gather(2, chosen),
-        )
+        far_B1QX = (far_BQX & text_BQX).unsqueeze(1)
+
+        def seen(mask_BHQK: Tensor) -> Tensor:
+            index = index_BX[:, None, None, :].expand(-1, *mask_BHQK.shape[1:3], -1)
+            return far_B1QX & mask_BHQK.gather(3, index)
+
+        return _Far(index_BX, query_time), seen(mask_BHQK), seen(matching_BHQK)
 
     def _turn_view(self, tokens: Tokens, window: Window, state: BackboneState) -> _View:
         place, ordinal = state.reserve(
-            tokens.turn_BQ, tokens.offset_BQ, tokens.word_BQ, tokens.is_text_BQ, tokens.valid_BQ
+            tokens.turn_BQ,
+            tokens.offset_BQ,
+            tokens.word_BQ,
+            tokens.before_BQ,
+            tokens.is_text_BQ,
+            tokens.valid_BQ,
         )
         now_B1 = tokens.turn_BQ.masked_fill(~tokens.valid_BQ, -1).amax(1, keepdim=True)
         key_turn, key_ordinal = state.turn_RC[:, :-1], state.ordinal_RC[:, :-1]
         mask = _visible(now_B1.expand_as(place), ordinal, key_turn, key_ordinal, window)
         mask &= (key_turn >= 0)[:, None, :]
         mask &= ~self._later(place, tokens.valid_BQ, key_turn.shape[1])
-        same = mask & _same_word(tokens.newest_BQ, state.word_RC[:, :-1])
-        same |= place[:, :, None] == torch.arange(key_turn.shape[1], device=place.device)
-        for seen in (mask, same):
-            seen[:, :, 0] |= ~seen.any(-1)  # a padding query must see something
+        mask = mask.unsqueeze(1)
+        matching = mask & _matches(tokens, state.word_RC[:, :-1], state.before_RC[:, :-1])
+        matching |= (place[:, :, None] == torch.arange(key_turn.shape[1], device=place.device)).unsqueeze(1)
+        for seen in (mask, matching):
+            seen[..., 0] |= ~seen.any(-1)  # a padding query must see something
         age = (now_B1 - key_turn).clamp(0, window.window_turns)
         return _View(
             all=_Masks(mask, None),
-            same_word=_Masks(same, None),
+            matching=_Masks(matching, None),
             slot=self._in_slot(tokens.slot_BQ),
             query_time=self._in_time(tokens.offset_BQ),
             key_time=self._in_time(state.offset_RC[:, :-1] - age),

@@ -57,3 +57,6 @@ NUM_TEXT_IN_SLOTS = 64
 END_LISTEN, END_SPEAK, END_START = 0, 1, 2
 """What an END token can carry."""
 NUM_ENDS = 3
+
+MAX_REPLY = 15
+"""Tokens of a reply are counted up to here."""

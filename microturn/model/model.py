@@ -10,7 +10,7 @@ from microturn.model.config import ModelConfig
 from microturn.model.ear import Ear
 from microturn.model.eye import Eye
 from microturn.model.flow import FlowHead
-from microturn.model.layout import NUM_ENDS, NUM_KINDS, Kind
+from microturn.model.layout import MAX_REPLY, NUM_ENDS, NUM_KINDS, Kind
 from microturn.model.sequence import NONE, Sequence
 from microturn.model.state import NO_WORD, BackboneState
 from microturn.model.tokens import ACTS, OutputVocabulary
@@ -24,7 +24,8 @@ class Embedder(nn.Module):
 
     Every token also carries the last word heard and the last word said before it. To repeat or to follow a rule, the
     network looks for what came after a word; with this it takes one layer of attention in place of two (a text token
-    knows its predecessor, which induction heads otherwise have to find: Olsson et al. 2022).
+    knows its predecessor, which induction heads otherwise have to find: Olsson et al. 2022). And it carries its place
+    in the model's reply, as a decoder's tokens do: a turn says little of that.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -38,17 +39,18 @@ class Embedder(nn.Module):
         self.source = nn.Embedding(len(TextSource), width)
         self.heard = nn.Linear(width, width, bias=False)
         self.said = nn.Linear(width, width, bias=False)
+        self.reply = nn.Embedding(1 + MAX_REPLY, width)
         self.ear = Ear(config)
         self.eye = Eye(config)
         for table in (self.text, self.kind, self.end, self.act, self.source):
             nn.init.normal_(table.weight, std=0.5 if table is self.text else 0.1)
-        for before in (self.heard, self.said):
+        for before in (self.heard, self.said, self.reply):
             nn.init.zeros_(before.weight)
 
     def forward(self, sequence: Sequence) -> Tensor:
         kind, payload = sequence.kind_BT.flatten(), sequence.payload_BT.flatten()
         valid = sequence.valid_BT.flatten()
-        x = self.kind(kind)
+        x = self.kind(kind) + self.reply(sequence.reply_BT.flatten())
         for project, before in ((self.heard, sequence.heard_BT), (self.said, sequence.said_BT)):
             is_there = (before.flatten() != NONE).unsqueeze(1)
             x = x + project(self.text(before.flatten().clamp(min=0) % self.vocab_size) * is_there)
@@ -103,12 +105,16 @@ def tokens_of(sequence: Sequence, vocab_size: int) -> Tokens:
         slot_BQ=sequence.slot_BT,
         word_BQ=word(sequence.word_BT),
         newest_BQ=word(sequence.newest_BT),
+        before_BQ=word(sequence.before_BT),
+        newest_said_BQ=word(sequence.newest_said_BT),
         is_text_BQ=sequence.is_text_BT,
         valid_BQ=sequence.valid_BT,
     )
 
 
 NUM_LETTERS = 26
+NUM_PHASES = 6
+"""At rest, four quarters of a repetition, its end."""
 MAX_LETTERS = 10
 """Letters of a text token that its embedding is to tell."""
 
@@ -130,6 +136,9 @@ class Network(nn.Module):
         self.letters = nn.Linear(config.backbone.width, MAX_LETTERS * (1 + NUM_LETTERS))
         """Only for training: scores of each letter (0: none) of a text token, read off its embedding, so that a word
         can be spelt that was never asked for (``train.loss``)."""
+
+        self.phases = nn.Linear(config.backbone.width, NUM_PHASES)
+        """Only for training: scores of how far a repetition is, read after the listening layers (``train.watch``)."""
 
     @property
     def default_window(self) -> Window:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -35,6 +35,8 @@ class Sequence:
     """Payload of the last HEAR or TEXT_IN token before each token; ``NONE`` if there was none."""
     said_BT: Tensor
     """Payload of the last SAY token before each token; ``NONE`` if there was none."""
+    reply_BT: Tensor
+    """How many tokens the model has said in the reply it is giving, each token's own included; 0 while it listens."""
     valid_BT: Tensor
     audio_NFM: Tensor
     """uint8 dMel levels (N, 30, 80) of turns with sound, see ``ear.with_context``."""
@@ -59,6 +61,16 @@ class Sequence:
         return torch.where(self.word_BT == NONE, self.heard_BT, self.word_BT)
 
     @property
+    def before_BT(self) -> Tensor:
+        """The user's word before each one; ``NONE`` for other tokens and for the first word."""
+        return torch.where(self.word_BT == NONE, NONE, self.heard_BT)
+
+    @property
+    def newest_said_BT(self) -> Tensor:
+        """The newest word said at each token, its own included; ``NONE`` if there was none."""
+        return torch.where((self.kind_BT == Kind.SAY) & self.valid_BT, self.payload_BT, self.said_BT)
+
+    @property
     def offset_BT(self) -> Tensor:
         """Time of each token since its turn's start, in turns: sound comes in during the turn."""
         offset = (self.slot_BT - layout.SLOT_AUDIO) / layout.AUDIO_TOKENS
@@ -70,10 +82,11 @@ NONE = -1
 
 @dataclass(frozen=True)
 class LastWords:
-    """Payloads of the newest words of either side."""
+    """Payloads of the newest words of either side, and how many tokens of its reply the model has said."""
 
     heard: int = NONE
     said: int = NONE
+    reply: int = 0
 
 
 class SequenceBuilder:
@@ -83,6 +96,7 @@ class SequenceBuilder:
         self.last = last or LastWords()
         self.heard: list[int] = []
         self.said: list[int] = []
+        self.reply: list[int] = []
         self.kinds: list[int] = []
         self.turns: list[int] = []
         self.slots: list[int] = []
@@ -98,9 +112,12 @@ class SequenceBuilder:
         self.heard.append(self.last.heard)
         self.said.append(self.last.said)
         if kind in (Kind.HEAR, Kind.TEXT_IN):
-            self.last = LastWords(payload, self.last.said)
+            self.last = replace(self.last, heard=payload)
         elif kind == Kind.SAY:
-            self.last = LastWords(self.last.heard, payload)
+            self.last = replace(self.last, said=payload, reply=min(self.last.reply + 1, layout.MAX_REPLY))
+        elif kind == Kind.END and payload != layout.END_SPEAK:
+            self.last = replace(self.last, reply=0)
+        self.reply.append(self.last.reply)
         self.kinds.append(kind)
         self.turns.append(turn)
         self.slots.append(slot)
@@ -111,7 +128,7 @@ class SequenceBuilder:
         if start == 0 and len(self) <= stop:
             return self
         part = SequenceBuilder()
-        for name in ("kinds", "turns", "slots", "payloads", "heard", "said"):
+        for name in ("kinds", "turns", "slots", "payloads", "heard", "said", "reply"):
             setattr(part, name, getattr(self, name)[start:stop])
         for kind, name, per_item in _MEDIA:
             before, inside = self.kinds[:start].count(kind) // per_item, part.kinds.count(kind) // per_item
@@ -178,6 +195,7 @@ def stack_rows(rows: list[SequenceBuilder], device: torch.device) -> Sequence:
         payload_BT=pad([row.payloads for row in rows]),
         heard_BT=pad([row.heard for row in rows]),
         said_BT=pad([row.said for row in rows]),
+        reply_BT=pad([row.reply for row in rows]),
         valid_BT=torch.from_numpy(valid).to(device),
         audio_NFM=media([part for row in rows for part in row.audio], (HEARD_FRAMES, MEL_BANDS)),
         own_NFM=media([part for row in rows for part in row.own], (TURN_FRAMES, MEL_BANDS)),

@@ -39,6 +39,8 @@ class BackboneState:
     """Text tokens: how many text tokens the row had up to and including this one. Media tokens: -1."""
     word_RC: Tensor
     """The word that each cached token of the user's is; ``NO_WORD`` for other tokens."""
+    before_RC: Tensor
+    """The user's word before that word; ``NO_WORD`` for other tokens and for the first word."""
     num_text_R: Tensor
     """Text tokens written so far."""
     num_media_R: Tensor
@@ -54,11 +56,18 @@ class BackboneState:
         self.turn_RC[rows] = _EMPTY
         self.ordinal_RC[rows] = -1
         self.word_RC[rows] = NO_WORD
+        self.before_RC[rows] = NO_WORD
         self.num_text_R[rows] = 0
         self.num_media_R[rows] = 0
 
     def reserve(
-        self, turn_RN: Tensor, offset_RN: Tensor, word_RN: Tensor, is_text_RN: Tensor, valid_RN: Tensor
+        self,
+        turn_RN: Tensor,
+        offset_RN: Tensor,
+        word_RN: Tensor,
+        before_RN: Tensor,
+        is_text_RN: Tensor,
+        valid_RN: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Take places for N new tokens a row; returns (place_RN, ordinal_RN).
 
@@ -77,6 +86,7 @@ class BackboneState:
         self.offset_RC.scatter_(1, place_RN, offset_RN)
         self.ordinal_RC.scatter_(1, place_RN, torch.where(text_RN, ordinal_RN, -1))
         self.word_RC.scatter_(1, place_RN, word_RN)
+        self.before_RC.scatter_(1, place_RN, before_RN)
         self.turn_RC[:, trash] = _EMPTY
         self.num_text_R += text_RN.sum(1)
         self.num_media_R += media_RN.sum(1)
@@ -89,8 +99,8 @@ class BackboneState:
         self.values[layer][rows, place_RN] = value_RNGE
 
     def num_bytes(self) -> int:
-        tensors = [*self.keys, *self.values, self.turn_RC, self.offset_RC, self.ordinal_RC, self.word_RC]
-        tensors += [self.num_text_R, self.num_media_R]
+        tensors = [*self.keys, *self.values, self.turn_RC, self.offset_RC, self.ordinal_RC]
+        tensors += [self.word_RC, self.before_RC, self.num_text_R, self.num_media_R]
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
@@ -113,6 +123,7 @@ def initial_backbone_state(
         offset_RC=torch.zeros(shape[:2], device=device),
         ordinal_RC=torch.full(shape[:2], -1, device=device),
         word_RC=torch.full(shape[:2], NO_WORD, device=device),
+        before_RC=torch.full(shape[:2], NO_WORD, device=device),
         num_text_R=torch.zeros(num_rows, dtype=torch.int64, device=device),
         num_media_R=torch.zeros(num_rows, dtype=torch.int64, device=device),
         media_capacity=media,

@@ -50,6 +50,8 @@ class Record(msgspec.Struct, frozen=True):
     gaps: list[int]
     unlabelled: list[int]
     """Turns in which the user's words are not known."""
+    phases: dict[int, int] = {}
+    """How far the figure's repetition is, by turn; where it is known, every turn has a picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +115,7 @@ def to_record(scenario: Scenario) -> Record:
         frames={turn: encode_frame(frame) for turn, frame in scenario.frames.items()},
         gaps=sorted(scenario.gaps),
         unlabelled=sorted(unlabelled),
+        phases=scenario.phases,
     )
 
 

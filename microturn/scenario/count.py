@@ -25,6 +25,8 @@ from microturn.turn import TURN_MS, Frame
 
 EXPOSURE_LEAD_MS = 20.0
 """The picture of a turn was taken this long before the turn's end: it is the newest one that has arrived."""
+SEEN_LAG_MS = 120.0
+"""A repetition is over for certain this long after its end."""
 LEAD_MS = (300.0, 900.0)
 """Rest before the first repetition beyond what the timing has: what is rest must have been seen."""
 TAIL_MS = (1_200.0, 4_000.0)
@@ -41,13 +43,18 @@ class CountVideo:
     """A drawn video of repetitions. Times are relative to its start.
 
     ``exercise`` is what one says ("squats"); ``frames`` has one picture for every turn from 0 to
-    ``duration_ms / TURN_MS - 1``, uint8 (80, 80, 3); ``rep_end_ms`` is the end of every repetition.
+    ``duration_ms / TURN_MS - 1``, uint8 (80, 80, 3); ``timing`` says when the repetitions are.
     """
 
     exercise: str
     frames: dict[int, Frame]
-    rep_end_ms: tuple[float, ...]
+    timing: RepTiming
     duration_ms: float
+
+    @property
+    def rep_end_ms(self) -> tuple[float, ...]:
+        """End of every repetition."""
+        return self.timing.end_ms
 
 
 @dataclass(frozen=True)
@@ -152,7 +159,7 @@ def draw_count_video(
     duration_ms = min(math.ceil((timing.end_ms[-1] + tail_ms) / TURN_MS), max_duration_ms // TURN_MS) * TURN_MS
     look = draw_look(rng, split)
     frames = _film(rng, look, timing, duration_ms)
-    return CountVideo(look.figure.spoken, frames, timing.end_ms, float(duration_ms))
+    return CountVideo(look.figure.spoken, frames, timing, float(duration_ms))
 
 
 def draw_idle_video(rng: np.random.Generator, split: Split, duration_ms: float) -> dict[int, Frame]:
@@ -201,4 +208,4 @@ def real_clip(data: Path, name: str = "test2021.mp4") -> CountVideo:
                 newest[turn] = small.to_ndarray().astype(np.uint8)
     except (OSError, av.error.FFmpegError) as error:
         raise MediaError(f"{folder / name}: cannot decode: {error}") from error
-    return CountVideo(rows[0].exercise, newest, rows[0].timing.end_ms, float((max(newest) + 1) * TURN_MS))
+    return CountVideo(rows[0].exercise, newest, rows[0].timing, float((max(newest) + 1) * TURN_MS))

@@ -95,6 +95,8 @@ class Scenario:
     """What is scored, in order of time."""
     true_count: int | None = None
     """Repetitions shown (family ``count``)."""
+    phases: dict[int, int] = field(default_factory=dict)
+    """How far the figure's repetition is, by turn (see ``watching``)."""
     penultimate_end_ms: float | None = None
     """End of the last repetition but one (family ``count``): the RepCount rule reads numbers said after it."""
 

@@ -1,4 +1,5 @@
-"""Changes of what is heard: other formants, tilts, bands, levels and noises from one recording; words misheard.
+"""Changes of what is heard: other formants, tilts, bands, levels and noises from one recording; words misheard; and
+of what is seen: mirrored, in other colours.
 
 Those of sound act on log-mel frames (turns, 20, 80) of one session and leave the times of words where they are.
 """
@@ -93,6 +94,14 @@ def augment_user(mel: LogMel, rng: np.random.Generator, config: AugmentConfig) -
         mel = _add_noise(mel, rng)
     changed: LogMel = np.clip(mel, LOG_FLOOR, LOG_CEIL)
     return changed
+
+
+def augment_frames(frames_NHWC: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """The pictures (N, height, width, 3) of one video, mirrored or not, with colours swapped and perhaps inverted."""
+    changed = frames_NHWC[..., rng.permutation(3)]
+    if rng.random() < 0.5:
+        changed = changed[:, :, ::-1]
+    return 255 - changed if rng.random() < 0.25 else changed
 
 
 _SPREAD_SIZE = 1 << 16

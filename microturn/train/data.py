@@ -1,13 +1,14 @@
 """Batches from a corpus: length-bucketed, shuffled by seed, packed in worker processes, the same after a resume.
 
-There are two kinds: whole sessions, and speech to spell (``train.listen``). Which kind a step gets is a matter of its
-number alone.
+There are three kinds: whole sessions, speech to spell (``train.listen``) and repetitions to follow (``train.watch``).
+Which kind a step gets is a matter of its number alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from enum import Enum
 from itertools import chain, count
 from pathlib import Path
 
@@ -20,9 +21,19 @@ from microturn.model.layout import AUDIO_TOKENS
 from microturn.model.tokens import TextTokenizer
 from microturn.scenario.corpus import Record, read_shards
 from microturn.scenario.listening import FAMILY as LISTENING
+from microturn.scenario.watching import FAMILY as WATCHING
 from microturn.train.augment import AugmentConfig
 from microturn.train.listen import ListeningBatch, can_be_spelt, collate_listening, listening_row
 from microturn.train.pack import Batch, Packer, collate
+from microturn.train.watch import WatchingBatch, can_be_watched, collate_watching, watching_row
+
+
+class StepKind(Enum):
+    """What one optimiser step learns from."""
+
+    SESSIONS = "sessions"
+    LISTENING = "listening"
+    WATCHING = "watching"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +53,16 @@ class DataConfig:
     listening_every: int = 0
     """After them, one step of so many listens (0: none)."""
 
-    def listens(self, step: int) -> bool:
-        """Whether this step's batch is speech to spell."""
-        if step < self.listening_steps:
-            return True
-        return self.listening_every > 0 and step % self.listening_every == 0
+    watching_every: int = 0
+    """One step of so many watches (0: none), in the place of any other."""
+
+    def kind_of(self, step: int) -> StepKind:
+        """What this step's batch is."""
+        if self.watching_every and step % self.watching_every == self.watching_every - 1:
+            return StepKind.WATCHING
+        if step < self.listening_steps or (self.listening_every and step % self.listening_every == 0):
+            return StepKind.LISTENING
+        return StepKind.SESSIONS
 
 
 def estimate_tokens(record: Record, num_patches: int) -> int:
@@ -57,13 +73,13 @@ def estimate_tokens(record: Record, num_patches: int) -> int:
     return record.num_turns + audio + len(record.speaking) + num_patches * len(record.frames) + words + texts
 
 
-AnyBatch = Batch | ListeningBatch
+AnyBatch = Batch | ListeningBatch | WatchingBatch
 
 
 class Batches(IterableDataset[AnyBatch]):
     """An endless stream of batches from step ``first_step`` on; step *n*'s batch depends only on seed and *n*.
 
-    Raises ``CorpusError`` when there is no record for one of the two kinds of step that ``config`` asks for.
+    Raises ``CorpusError`` when there is no record for one of the kinds of step that ``config`` asks for.
     """
 
     def __init__(
@@ -83,12 +99,16 @@ class Batches(IterableDataset[AnyBatch]):
         self._config = config
         self._first_step = first_step
         self._sizes = [estimate_tokens(record, patch_rows**2) for record in records]
-        self._sessions = [index for index, record in enumerate(records) if record.family != LISTENING]
+        self._patch_rows = patch_rows
+        self._sessions = [i for i, record in enumerate(records) if record.family not in (LISTENING, WATCHING)]
         self._speech = [index for index, record in enumerate(records) if can_be_spelt(record)]
+        self._videos = [index for index, record in enumerate(records) if can_be_watched(record)]
         if not self._sessions:
             raise CorpusError(f"{len(records)} records: none of them is a session to train on")
         if (config.listening_steps or config.listening_every) and not self._speech:
             raise CorpusError(f"{len(records)} records: none of them has speech whose words are known, to listen to")
+        if config.watching_every and not self._videos:
+            raise CorpusError(f"{len(records)} records: none of them has repetitions to watch")
         self.families = sorted({records[index].family for index in self._sessions})
 
     def _session_epoch(self, epoch: int) -> Iterator[list[int]]:
@@ -104,6 +124,12 @@ class Batches(IterableDataset[AnyBatch]):
         rng = np.random.default_rng((self._config.seed, 3, epoch))
         drawn = [int(index) for index in rng.permutation(self._speech)]
         return self._cut(drawn, [AUDIO_TOKENS * self._records[index].num_turns for index in drawn], rng)
+
+    def _watching_epoch(self, epoch: int) -> Iterator[list[int]]:
+        """Records of each batch of an epoch of repetitions."""
+        rng = np.random.default_rng((self._config.seed, 4, epoch))
+        drawn = [int(index) for index in rng.permutation(self._videos)]
+        return self._cut(drawn, [self._patch_rows**2 * len(self._records[index].phases) for index in drawn], rng)
 
     def _cut(self, drawn: list[int], sizes: list[int], rng: np.random.Generator) -> Iterator[list[int]]:
         """Batches of records of about one size."""
@@ -125,13 +151,22 @@ class Batches(IterableDataset[AnyBatch]):
         torch.set_num_threads(1)
         info = get_worker_info()
         worker, num_workers = (info.id, info.num_workers) if info else (0, 1)
-        sessions = chain.from_iterable(map(self._session_epoch, count()))
-        speech = chain.from_iterable(map(self._listening_epoch, count()))
+        epochs = {
+            StepKind.SESSIONS: self._session_epoch,
+            StepKind.LISTENING: self._listening_epoch,
+            StepKind.WATCHING: self._watching_epoch,
+        }
+        streams = {kind: chain.from_iterable(map(epoch, count())) for kind, epoch in epochs.items()}
+        make: dict[StepKind, Callable[[list[int], int], AnyBatch]] = {
+            StepKind.SESSIONS: self._batch,
+            StepKind.LISTENING: self._listening_batch,
+            StepKind.WATCHING: self._watching_batch,
+        }
         for step in count():
-            listens = self._config.listens(step)
-            batch = next(speech if listens else sessions)
+            kind = self._config.kind_of(step)
+            drawn = next(streams[kind])
             if step >= self._first_step and (step - self._first_step) % num_workers == worker:
-                yield self._listening_batch(batch, step) if listens else self._batch(batch, step)
+                yield make[kind](drawn, step)
 
     def _batch(self, drawn: list[int], step: int) -> Batch:
         rng = np.random.default_rng((self._config.seed, 1, step))
@@ -143,6 +178,11 @@ class Batches(IterableDataset[AnyBatch]):
         rng = np.random.default_rng((self._config.seed, 1, step))
         rows = [listening_row(self._records[index], self._tokenizer, self._augment, rng) for index in drawn]
         return collate_listening(rows, torch.device("cpu"))
+
+    def _watching_batch(self, drawn: list[int], step: int) -> WatchingBatch:
+        rng = np.random.default_rng((self._config.seed, 1, step))
+        rows = [watching_row(self._records[index], self._patch_rows, self._augment, rng) for index in drawn]
+        return collate_watching(rows, self._patch_rows**2, torch.device("cpu"))
 
 
 def load_batches(batches: Batches, config: DataConfig) -> Iterator[AnyBatch]:

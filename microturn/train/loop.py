@@ -17,12 +17,14 @@ from microturn.model.config import ModelConfig
 from microturn.model.model import Network
 from microturn.model.moe import MixtureOfExperts
 from microturn.scenario.listening import FAMILY as LISTENING
+from microturn.scenario.watching import FAMILY as WATCHING
 from microturn.train.checkpoint import Checkpoint
 from microturn.train.data import AnyBatch
 from microturn.train.listen import ListeningBatch, ListeningLosses, listening_losses
 from microturn.train.loss import LossConfig, Losses, compute_losses
 from microturn.train.optim import AveragedWeights, OptimConfig, Optimiser, rate_factor
 from microturn.train.pack import Batch
+from microturn.train.watch import WatchingBatch, WatchingLosses, watching_losses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +59,10 @@ class Figures:
     ends: float
     """Share of <listen>/<speak> predicted right."""
     by_family: dict[str, float] = field(default_factory=dict)
-    """Share of word tokens right, by family."""
+    """Share of word tokens right, by family (of phases, in watching steps)."""
+
+
+AnyLosses = Losses | ListeningLosses | WatchingLosses
 
 
 class Trainer:
@@ -94,7 +99,7 @@ class Trainer:
             generator=self.generator.get_state(),
         )
 
-    def train_step(self, batch: AnyBatch) -> Losses | ListeningLosses:
+    def train_step(self, batch: AnyBatch) -> AnyLosses:
         """One optimiser step."""
         self.network.train()
         with self._precision():
@@ -110,7 +115,9 @@ class Trainer:
         self.averaged.update(self.network, self.step)
         return losses
 
-    def _losses(self, batch: AnyBatch, window: Window, generator: torch.Generator) -> Losses | ListeningLosses:
+    def _losses(self, batch: AnyBatch, window: Window, generator: torch.Generator) -> AnyLosses:
+        if isinstance(batch, WatchingBatch):
+            return watching_losses(self.network, batch)
         if isinstance(batch, ListeningBatch):
             return listening_losses(self.network, batch, self.config.loss.spelling)
         return compute_losses(self.network, batch, window, self.config.loss, generator)
@@ -180,7 +187,7 @@ class Meter:
 
     def __init__(self, first_control: int, families: list[str]) -> None:
         self._first_control = first_control
-        self._families = [*families, LISTENING]
+        self._families = [*families, LISTENING, WATCHING]
         self._clear()
 
     def _clear(self) -> None:
@@ -189,11 +196,13 @@ class Meter:
         self._spelling: list[Tensor] = []
         self._words = torch.zeros(len(self._families) + 1, 2, dtype=torch.float64)
 
-    def add(self, batch: AnyBatch, losses: Losses | ListeningLosses) -> None:
+    def add(self, batch: AnyBatch, losses: AnyLosses) -> None:
         is_word = batch.predict_P < self._first_control
-        if isinstance(losses, ListeningLosses):
+        if isinstance(losses, WatchingLosses):
+            group = torch.full_like(batch.predict_P, self._families.index(WATCHING)).cpu()
+        elif isinstance(losses, ListeningLosses):
             self._spelling.append(losses.spelling.cpu())
-            group = torch.where(is_word, len(self._families) - 1, len(self._families)).cpu()
+            group = torch.where(is_word, self._families.index(LISTENING), len(self._families)).cpu()
         else:
             assert isinstance(batch, Batch)
             self._parts.append(torch.stack([losses.lanes, losses.flow, losses.guess]).cpu())
@@ -208,7 +217,8 @@ class Meter:
         spelling = float(torch.stack(self._spelling).mean()) if self._spelling else 0.0
         right, count = self._words[:, 0], self._words[:, 1]
         share = (right / count.clamp(min=1)).tolist()
-        words = float(right[:-1].sum() / count[:-1].sum().clamp(min=1))
+        is_words = torch.tensor([name != WATCHING for name in self._families])
+        words = float(right[:-1][is_words].sum() / count[:-1][is_words].sum().clamp(min=1))
         by_family = {name: share[i] for i, name in enumerate(self._families) if count[i] > 0}
         seconds = time.monotonic() - self._started
         self._clear()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from microturn.scenario.count import CountVideo, draw_count_video
+from microturn.scenario.count import SEEN_LAG_MS, CountVideo, draw_count_video
 from microturn.scenario.lexicon import number_words
 from microturn.scenario.scenario import first_turn_heard_after
 from microturn.scenario.timeline import Timeline
 from microturn.scenario.wordings import COUNT, STOP
 from microturn.turn import TURN_MS
 
-SEEN_LAG_MS = 120.0
-"""A repetition is over for certain this long after its end."""
 LATE_MS = 1500.0
 MAX_VIDEO_MS = 24_000.0
 
