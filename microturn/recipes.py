@@ -35,6 +35,7 @@ MIXTURE = {
     rehearsed("free"): 0.15,
     rehearsed("string"): 0.15,
     listening.FAMILY: 1.2,
+    watching.FAMILY: 0.35,
 }
 """Shares of the families in the default corpus. Hearing gets sessions of its own, and so does what to do when: with a
 few thousand sessions the network learns them by heart (docs/log.md), and rehearsed ones cost a tenth to make."""
@@ -86,7 +87,8 @@ def nano(data: Path | None = None) -> Recipe:
             batch_tokens=3_600,
             family_shares=SHARES,
             listening_steps=LISTENING_STEPS,
-            listening_every=2,
+            listening_every=3,
+            watching_every=8,
         ),
     )
 

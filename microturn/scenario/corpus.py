@@ -20,6 +20,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from threadpoolctl import threadpool_limits
 
 from microturn.errors import CorpusError
 from microturn.model.mel import LOG_CEIL, LOG_FLOOR, MEL_BANDS, TURN_FRAMES, LogMel, log_mel
@@ -154,6 +155,11 @@ def _make_shard(folder: Path, config: CorpusConfig, shard: int, make: Make) -> P
     return path
 
 
+def _one_thread() -> None:
+    """There are as many processes as cores: threads of their own slow them down three to six times (docs/log.md)."""
+    threadpool_limits(1)
+
+
 def make_corpus(folder: Path, config: CorpusConfig, make: Make, num_workers: int | None = None) -> Iterator[Path]:
     """Make the shards that are missing, on all cores; yields each shard's path as it is ready.
 
@@ -168,7 +174,7 @@ def make_corpus(folder: Path, config: CorpusConfig, make: Make, num_workers: int
             raise CorpusError(f"{folder}: holds a corpus made with other settings; choose another folder")
     settings_file.write_text(json.dumps(settings, indent=1))
     shards = range(-(-config.num_records // SHARD_RECORDS))
-    with ProcessPoolExecutor(num_workers or os.cpu_count()) as pool:
+    with ProcessPoolExecutor(num_workers or os.cpu_count(), initializer=_one_thread) as pool:
         jobs = [pool.submit(_make_shard, folder, config, shard, make) for shard in shards]
         for job in as_completed(jobs):
             yield job.result()

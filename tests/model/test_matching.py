@@ -1,5 +1,5 @@
-"""The matching heads see themselves and where the user's newest word was said before, or what followed the model's newest
-word, spoken or typed."""
+"""The matching heads see themselves and where the user's newest word was said before, or what followed the model's
+newest word, spoken or typed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Watching: rows hold pictures alone, a repetition's end stands where ``count`` says its number, and it can be learnt."""
+"""Watching: rows hold pictures alone, a repetition ends where ``count`` says its number, and it can be learnt."""
 
 from __future__ import annotations
 
