@@ -8,7 +8,7 @@ from pathlib import Path
 
 from microturn.model.config import ModelConfig
 from microturn.model.tokens import default_tokenizer
-from microturn.scenario import listening, practice, rehearsal, watching
+from microturn.scenario import listening, practice, rehearsal, spelling, watching
 from microturn.scenario.corpus import CorpusConfig
 from microturn.scenario.generate import generate
 from microturn.scenario.rehearsal import rehearsed
@@ -34,6 +34,7 @@ MIXTURE = {
     rehearsed("count"): 0.20,
     rehearsed("free"): 0.15,
     rehearsed("string"): 0.15,
+    spelling.FAMILY: 0.15,
     listening.FAMILY: 1.2,
     watching.FAMILY: 0.35,
 }
@@ -58,6 +59,8 @@ def make_scenario(family: str, seed: int, split: Split, data: Path | None) -> Sc
     """A scenario of any family of a mixture, speaking and listening practice among them."""
     if family == practice.FAMILY:
         return practice.practice(seed, split)
+    if family == spelling.FAMILY:
+        return spelling.spelling(seed, split)
     if family.startswith(rehearsal.PREFIX):
         return rehearsal.rehearsal(family, seed, split)
     if family == watching.FAMILY:

@@ -2,6 +2,9 @@
 
 Touvron et al. 2022, "Three things everyone should know about Vision Transformers", section 5: a patch goes through a
 few linear layers on growing non-overlapping windows (here 4, then 8, then 40 pixels), so patches stay independent.
+
+A patch comes with the same place of the picture before it: what moves, and where to, is seen in one token. From single
+pictures the network did not learn to tell how far a motion is (docs/log.md).
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ from microturn.turn import Frame
 # Shapes: N patches, P pixels of a side (40), C channels, D width.
 
 PATCH_PIXELS = 40
+COLOURS = 3
+PATCH_SHAPE = (PATCH_PIXELS, PATCH_PIXELS, 2 * COLOURS)
 
 
 def frame_to_patches(frame: Frame, patch_rows: int) -> NDArray[np.uint8]:
@@ -39,24 +44,32 @@ def frame_to_patches(frame: Frame, patch_rows: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(grid.transpose(0, 2, 1, 3, 4).reshape(-1, PATCH_PIXELS, PATCH_PIXELS, 3))
 
 
+def with_before(before: NDArray[np.uint8] | None, patches: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture's patches beside those of the picture before it, (P, 40, 40, 6); before the first one nothing moved."""
+    return np.concatenate([patches, patches if before is None else before], axis=-1)
+
+
 class Eye(nn.Module):
-    """uint8 patches (N, 40, 40, 3) and their place in the grid -> (N, D)."""
+    """uint8 patches (N, 40, 40, 6), see ``with_before``, and their place in the grid -> (N, D)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         width, inner = config.backbone.width, config.backbone.width // 4
-        self.fine = nn.Linear(4 * 4 * 3, inner)
+        self.fine = nn.Linear(4 * 4 * 2 * COLOURS, inner)
         self.fine_norm = nn.LayerNorm(inner)
         self.middle = nn.Linear(2 * 2 * inner, inner)
         self.middle_norm = nn.LayerNorm(inner)
         self.coarse = nn.Linear(5 * 5 * inner, width)
+        self.coarse_norm = nn.LayerNorm(width)
         self.place = nn.Embedding(config.num_patches, width)
 
     def forward(self, patches_NPPC: Tensor, place_N: Tensor) -> Tensor:
-        x = patches_NPPC.to(self.fine.weight.dtype) / 127.5 - 1.0
+        picture, before = patches_NPPC.to(self.fine.weight.dtype).chunk(2, dim=-1)
+        x = torch.cat([picture / 127.5 - 1.0, (picture - before) / 127.5], dim=-1)
         x = torch.nn.functional.gelu(self.fine_norm(self.fine(_windows(x, 4))))
         x = torch.nn.functional.gelu(self.middle_norm(self.middle(_windows(x, 2))))
-        result: Tensor = self.coarse(_windows(x, 5)).flatten(1) + self.place(place_N)
+        # Without the norm the output once grew to a hundred times the size of what differed between pictures.
+        result: Tensor = self.coarse_norm(self.coarse(_windows(x, 5))).flatten(1) + self.place(place_N)
         return result
 
 

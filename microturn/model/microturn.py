@@ -18,7 +18,7 @@ from torch import Tensor
 from microturn.errors import InputError
 from microturn.model import layout
 from microturn.model.ear import with_context
-from microturn.model.eye import frame_to_patches
+from microturn.model.eye import frame_to_patches, with_before
 from microturn.model.layout import Kind
 from microturn.model.mel import (
     HISTORY_SAMPLES,
@@ -69,6 +69,8 @@ class RowState:
     history: Pcm = field(default_factory=lambda: np.zeros(HISTORY_SAMPLES, np.float32))
     last_levels: NDArray[np.uint8] | None = None
     """Levels (20, 80) of the user's sound in the previous turn; None at the start and after a gap."""
+    last_patches: NDArray[np.uint8] | None = None
+    """Patches (P, 40, 40, 3) of the newest picture."""
     last_mel: LogMel | None = None
     """Normalised frames (20, 80) of the previous turn, if it spoke."""
     quiet_turns: int = FLUSH_TURNS + 1
@@ -190,7 +192,11 @@ class Microturn:
             row.history = given.audio[-HISTORY_SAMPLES:].copy()
             row.last_levels = levels
         own = None if row.last_mel is None else dmel_levels(denormalise_mel(row.last_mel))
-        patches = None if given.frame is None else frame_to_patches(given.frame, self.config.patch_rows)
+        patches: NDArray[np.uint8] | None = None
+        if given.frame is not None:
+            shown = frame_to_patches(given.frame, self.config.patch_rows)
+            patches = with_before(row.last_patches, shown)
+            row.last_patches = shown
         builder.add_inputs(row.turn, row.end, own, self._text_ids(given.texts, row.turn), patches, audio)
         row.last = builder.last
         return builder

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from microturn.model import layout
 from microturn.model.ear import HEARD_FRAMES
+from microturn.model.eye import PATCH_SHAPE
 from microturn.model.layout import Kind
 from microturn.model.mel import MEL_BANDS, TURN_FRAMES
 
@@ -43,7 +44,7 @@ class Sequence:
     own_NFM: Tensor
     """uint8 dMel levels (N, 20, 80)."""
     patch_NPPC: Tensor
-    """uint8 (N, 40, 40, 3)."""
+    """uint8 (N, 40, 40, 6), see ``eye.with_before``."""
 
     @property
     def is_text_BT(self) -> Tensor:
@@ -147,7 +148,7 @@ class SequenceBuilder:
         """One turn's input tokens in their order (see ``layout``).
 
         ``own_levels`` is (20, 80), ``audio_levels`` (30, 80) with context or None for a gap, ``patches``
-        (P, 40, 40, 3).
+        (P, 40, 40, 6) with the picture before.
         """
         self.add(Kind.END, turn, layout.SLOT_END, end)
         if own_levels is not None:
@@ -199,5 +200,5 @@ def stack_rows(rows: list[SequenceBuilder], device: torch.device) -> Sequence:
         valid_BT=torch.from_numpy(valid).to(device),
         audio_NFM=media([part for row in rows for part in row.audio], (HEARD_FRAMES, MEL_BANDS)),
         own_NFM=media([part for row in rows for part in row.own], (TURN_FRAMES, MEL_BANDS)),
-        patch_NPPC=media([part for row in rows for part in row.patches], (40, 40, 3)),
+        patch_NPPC=media([part for row in rows for part in row.patches], PATCH_SHAPE),
     )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from microturn.model import layout
 from microturn.model.ear import with_context
-from microturn.model.eye import frame_to_patches
+from microturn.model.eye import frame_to_patches, with_before
 from microturn.model.layout import Kind
 from microturn.model.mel import LEVELS, MEL_BANDS, TURN_FRAMES, LogMel, dmel_levels, normalise_mel
 from microturn.model.model import MAX_LETTERS
@@ -85,17 +85,20 @@ class Packer:
         unlabelled = set(record.unlabelled)
         row = Row(SequenceBuilder())
         end, last = layout.END_START, None
+        shown: NDArray[np.uint8] | None = None
         for turn in range(record.num_turns):
+            patches = self._patches(record.frames.get(turn))
             row.tokens.add_inputs(
                 turn,
                 end,
                 None if last is None else self._own_levels(last, rng),
                 [index for source, text in record.texts.get(turn, ()) for index in self._text_ids(source, text)],
-                self._patches(record.frames.get(turn)),
+                None if patches is None else with_before(shown, patches),
                 None
                 if turn in gaps
                 else with_context(None if turn - 1 in gaps | {-1} else user_levels[turn - 1], user_levels[turn]),
             )
+            shown = shown if patches is None else patches
             row.words.update(hear[turn], say[turn])
             self._add_outputs(row, turn, hear[turn], say[turn], turn in spoken, turn in unlabelled, deaf)
             if turn in spoken:

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from microturn.model import layout
-from microturn.model.eye import frame_to_patches
+from microturn.model.eye import frame_to_patches, with_before
 from microturn.model.layout import Kind
 from microturn.model.model import Network
 from microturn.model.sequence import Sequence, SequenceBuilder, stack_rows
@@ -56,10 +57,13 @@ def watching_row(
     if augment is not None:
         frames = augment_frames(frames, rng)
     tokens = SequenceBuilder()
+    before: NDArray[np.uint8] | None = None
     for turn, frame in zip(turns, frames, strict=True):
-        for place, patch in enumerate(frame_to_patches(frame, patch_rows)):
+        shown = frame_to_patches(frame, patch_rows)
+        for place, patch in enumerate(with_before(before, shown)):
             tokens.add(Kind.PATCH, turn, layout.SLOT_PATCH + place, place)
             tokens.patches.append(patch)
+        before = shown
     return WatchingRow(tokens, [record.phases[turn] for turn in turns])
 
 

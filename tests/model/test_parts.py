@@ -134,8 +134,9 @@ def test_any_frame_size_becomes_the_grid(height: int, width: int) -> None:
 def test_eye_against_a_loop_over_windows() -> None:
     torch.manual_seed(0)
     eye = Eye(CONFIG)
-    patch = torch.randint(0, 256, (1, 40, 40, 3), dtype=torch.uint8)
-    pixels = patch[0].float() / 127.5 - 1
+    patch = torch.randint(0, 256, (1, 40, 40, 6), dtype=torch.uint8)
+    picture, before = patch[0].float().chunk(2, dim=-1)
+    pixels = torch.cat([picture / 127.5 - 1, (picture - before) / 127.5], -1)
 
     def stage(x: Tensor, side: int, linear: torch.nn.Module) -> Tensor:
         count = x.shape[0] // side
@@ -148,7 +149,7 @@ def test_eye_against_a_loop_over_windows() -> None:
     gelu = torch.nn.functional.gelu
     x = gelu(eye.fine_norm(stage(pixels, 4, eye.fine)))
     x = gelu(eye.middle_norm(stage(x, 2, eye.middle)))
-    slow = stage(x, 5, eye.coarse)[0, 0] + eye.place.weight[3]
+    slow = eye.coarse_norm(stage(x, 5, eye.coarse)[0, 0]) + eye.place.weight[3]
     torch.testing.assert_close(eye(patch, torch.tensor([3]))[0], slow, atol=1e-4, rtol=1e-4)
 
 

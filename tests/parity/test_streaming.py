@@ -40,7 +40,7 @@ def random_turns(rng: np.random.Generator, num_turns: int) -> list[Turn]:
             end,
             rng.integers(0, 16, (20, 80)).astype(np.uint8) if rng.random() < 0.4 else None,
             rng.integers(0, 4 * VOCAB, int(rng.integers(0, 4)) if rng.random() < 0.3 else 0).tolist(),
-            rng.integers(0, 256, (4, 40, 40, 3)).astype(np.uint8) if rng.random() < 0.3 else None,
+            rng.integers(0, 256, (4, 40, 40, 6)).astype(np.uint8) if rng.random() < 0.3 else None,
             rng.integers(0, 16, (30, 80)).astype(np.uint8) if rng.random() < 0.8 else None,
         )
         heard, said = (int(rng.integers(0, 3)) if rng.random() < 0.5 else 0 for _ in range(2))

@@ -43,14 +43,19 @@ def draw_request(rng: np.random.Generator, split: Split, content: Sequence[str] 
         reply = replies[int(rng.integers(len(replies)))]
         return GREETINGS[reply].draw(rng, split, polite=False), reply
     if kind < 0.30:
-        words = [word for word in content if len(word) in SPELLED_LETTERS and combination_split("spell", word) == split]
-        word = words[int(rng.integers(len(words)))]
-        return SPELL.draw(rng, split, x=word), letter_names(word)
+        return draw_spelling(rng, split, content)
     words_said = combination(rng, split, int(rng.choice([1, 1, 2, 2, 3, 4])), content)
     text = " ".join(words_said)
     if len(words_said) == 2 and rng.random() < 0.4:
         text = " and ".join(words_said)
     return SAY.draw(rng, split, x=text), text
+
+
+def draw_spelling(rng: np.random.Generator, split: Split, content: Sequence[str]) -> tuple[str, str]:
+    """A request to spell one of the words of ``content`` that belong to the split, and the names of its letters."""
+    words = [word for word in content if len(word) in SPELLED_LETTERS and combination_split("spell", word) == split]
+    word = words[int(rng.integers(len(words)))]
+    return SPELL.draw(rng, split, x=word), letter_names(word)
 
 
 def letter_names(letters: Iterable[str]) -> str:
