@@ -42,9 +42,9 @@ class Embedder(nn.Module):
         self.reply = nn.Embedding(1 + MAX_REPLY, width)
         self.ear = Ear(config)
         self.eye = Eye(config)
-        for table in (self.text, self.kind, self.end, self.act, self.source):
+        for table in (self.text, self.kind, self.end, self.act, self.source, self.reply):
             nn.init.normal_(table.weight, std=0.5 if table is self.text else 0.1)
-        for before in (self.heard, self.said, self.reply):
+        for before in (self.heard, self.said):
             nn.init.zeros_(before.weight)
 
     def forward(self, sequence: Sequence) -> Tensor:

@@ -1,5 +1,5 @@
-"""Changes of what is heard: other formants, tilts, bands, levels and noises from one recording; words misheard; and
-of what is seen: mirrored, in other colours.
+"""Changes of what is heard: other formants, tilts, bands, levels and noises from one recording; words misheard; of what
+is seen: mirrored, in other colours; and of when the model speaks: now and then a turn or two late.
 
 Those of sound act on log-mel frames (turns, 20, 80) of one session and leave the times of words where they are.
 """
@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from microturn.model.mel import LOG_CEIL, LOG_FLOOR, MEL_BANDS, LogMel
+from microturn.scenario.corpus import Record
 from microturn.scenario.sentences import LOOSE_FUNCTION_WORDS
 
 
@@ -38,6 +40,8 @@ class AugmentConfig:
     mask_bands: int = 10
     mishear_probability: float = 0.06
     """Of a function word that is given in place of sound: it gets lost, or another one takes its place."""
+    late_probabilities: tuple[float, ...] = (0.15, 0.05)
+    """Of an utterance of the model that starts one turn late, two turns late, and so on."""
 
 
 def misheard(words: dict[int, list[str]], rng: np.random.Generator, config: AugmentConfig) -> dict[int, list[str]]:
@@ -55,6 +59,41 @@ def misheard(words: dict[int, list[str]], rng: np.random.Generator, config: Augm
 
 
 _LOOSE = frozenset(LOOSE_FUNCTION_WORDS)
+
+
+def hesitant(record: Record, rng: np.random.Generator, config: AugmentConfig) -> Record:
+    """The record with some of the model's utterances late.
+
+    When all of them are on time, whoever was not sure enough to speak in the right turn learns that it is too late
+    now. People say it a moment later.
+    """
+    shift_of: dict[int, int] = {}
+    free_from = record.num_turns
+    for start, end in reversed(_stretches(record.speaking)):
+        shift = int(rng.choice(1 + len(config.late_probabilities), p=_with_rest(config.late_probabilities)))
+        shift = max(0, min(shift, free_from - 1 - end))
+        shift_of.update(dict.fromkeys(range(start, end), shift))
+        free_from = start + shift
+    return msgspec.structs.replace(
+        record,
+        speaking=[turn + shift_of[turn] for turn in record.speaking],
+        say={turn + shift_of.get(turn, 0): words for turn, words in record.say.items()},
+    )
+
+
+def _stretches(turns: list[int]) -> list[tuple[int, int]]:
+    """Maximal runs of consecutive turns, as (first, last + 1)."""
+    runs: list[tuple[int, int]] = []
+    for turn in turns:
+        if runs and runs[-1][1] == turn:
+            runs[-1] = (runs[-1][0], turn + 1)
+        else:
+            runs.append((turn, turn + 1))
+    return runs
+
+
+def _with_rest(probabilities: tuple[float, ...]) -> tuple[float, ...]:
+    return (1.0 - sum(probabilities), *probabilities)
 
 
 def _warp_matrix(factor: float) -> NDArray[np.float32]:

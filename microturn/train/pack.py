@@ -18,7 +18,7 @@ from microturn.model.model import MAX_LETTERS
 from microturn.model.sequence import Sequence, SequenceBuilder, stack_rows
 from microturn.model.tokens import OutputVocabulary, TextTokenizer, spill
 from microturn.scenario.corpus import Record, decode_frame, mel_from_bytes
-from microturn.train.augment import AugmentConfig, augment_user, misheard
+from microturn.train.augment import AugmentConfig, augment_user, hesitant, misheard
 from microturn.turn import MAX_HEAR_TOKENS, MAX_SAY_TOKENS, TextSource
 
 # Shapes: P predictions, S speaking turns, F mel frames, M mel bands, V text tokens, W words, L letters.
@@ -75,6 +75,8 @@ class Packer:
 
     def row(self, record: Record, rng: np.random.Generator) -> Row:
         """One record as tokens. Where every turn is a gap there is nothing to hear: the words heard are given."""
+        if self._augment is not None:
+            record = hesitant(record, rng, self._augment)
         spoken = dict(zip(record.speaking, mel_from_bytes(record.model_mel), strict=True))
         gaps = set(record.gaps)
         deaf = len(gaps) == record.num_turns
