@@ -165,13 +165,18 @@ class Attention(nn.Module):
         return torch.cat([x[..., : self.time_dim], rotate(x[..., self.time_dim :], rotation)], dim=-1)
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask_BHQK: Tensor) -> Tensor:
-        """(B, Q, H, E of the values)."""
-        repeats = query.shape[2] // key.shape[2]
-        key, value = (x.transpose(1, 2).repeat_interleave(repeats, dim=1) for x in (key, value))
+        """(B, Q, H, E of the values). The mask is one for all heads, or one for each head of a single key-value head.
+
+        Heads that share keys stand side by side as further queries: no copies of the keys, which are many.
+        """
+        rows, num_new, num_heads, _ = query.shape
+        shared = num_heads // key.shape[2]
+        folded = query.reshape(rows, num_new, -1, shared, query.shape[-1]).permute(0, 2, 3, 1, 4).flatten(2, 3)
+        mask = mask_BHQK.expand(-1, shared, -1, -1).flatten(1, 2).unsqueeze(1)
         attended = F.scaled_dot_product_attention(
-            query.transpose(1, 2), key, value, attn_mask=mask_BHQK, scale=self.head_dim**-0.5
+            folded, key.transpose(1, 2), value.transpose(1, 2), attn_mask=mask, scale=self.head_dim**-0.5
         )
-        return attended.transpose(1, 2)
+        return attended.reshape(rows, -1, shared, num_new, value.shape[-1]).permute(0, 3, 1, 2, 4).flatten(2, 3)
 
     def _attend_far(self, query: Tensor, key: Tensor, value: Tensor, view: _View, far: _Far, masks: _Masks) -> Tensor:
         """One softmax over near keys and far copies of the text keys.
