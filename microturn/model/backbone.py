@@ -82,12 +82,14 @@ class _View:
     matching: _Masks
     """Of the matching heads: a token itself, and what ``_matches`` says."""
     slot: Rotation
-    query_time: Rotation
-    key_time: Rotation
+    time: Rotation
+    """Of the new tokens, by their time since the session's start."""
     far: _Far | None
-    """None when nothing is further apart than the window, or when ``key_time`` already is clamped."""
+    """None when nothing is further apart than the window, or when old keys already are turned."""
     place_BQ: Tensor | None
     state: BackboneState | None
+    text_time: Rotation | None
+    """Of all text in memory as of this turn; None when that has not changed."""
 
 
 def _visible(
@@ -143,20 +145,29 @@ class Attention(nn.Module):
         query, key = self.query_norm(query), self.key_norm(key)
         query, key = self._rotate_slot(query, view.slot), self._rotate_slot(key, view.slot)
         if view.state is not None:
-            assert view.place_BQ is not None
-            view.state.write(layer, view.place_BQ, key, value)
-            key, value = view.state.keys[layer][:, :-1], view.state.values[layer][:, :-1]
+            key, value = self._remember(key, value, view, view.state, layer)
         plain = self._look(query[:, :, : self.num_plain], key[:, :, :-1], value[:, :, :-1], view, view.all)
         matching = self._look(query[:, :, self.num_plain :], key[:, :, -1:], value[:, :, -1:], view, view.matching)
         attended = torch.cat([plain, matching], dim=2)
         result: Tensor = self.out(attended.reshape(rows, num_new, -1))
         return result
 
+    def _remember(
+        self, key: Tensor, value: Tensor, view: _View, state: BackboneState, layer: int
+    ) -> tuple[Tensor, Tensor]:
+        """Add the new tokens to the memory; all of its keys, rotated, and values."""
+        assert view.place_BQ is not None
+        state.write(layer, view.place_BQ, key, self._rotate_time(key, view.time), value)
+        if view.text_time is not None:
+            state.turn_text(layer, self._rotate_time(state.text_keys[layer][:, :-1], view.text_time))
+        return state.keys[layer][:, :-1], state.values[layer][:, :-1]
+
     def _look(self, query: Tensor, key: Tensor, value: Tensor, view: _View, masks: _Masks) -> Tensor:
         if view.far is not None:
             return self._attend_far(query, key, value, view, view.far, masks)
-        query = self._rotate_time(query, view.query_time)
-        return self._attend(query, self._rotate_time(key, view.key_time), value, masks.near_BHQK)
+        query = self._rotate_time(query, view.time)
+        key = key if view.state is not None else self._rotate_time(key, view.time)
+        return self._attend(query, key, value, masks.near_BHQK)
 
     def _rotate_time(self, x: Tensor, rotation: Rotation) -> Tensor:
         return torch.cat([rotate(x[..., : self.time_dim], rotation), x[..., self.time_dim :]], dim=-1)
@@ -186,9 +197,9 @@ class Attention(nn.Module):
         assert masks.far_BHQX is not None
         index = far.index_BX[:, :, None, None].expand(-1, -1, key.shape[2], self.head_dim)
         far_key, far_value = key.gather(1, index), value.gather(1, index)
-        near_query = self._rotate_time(query, view.query_time)
+        near_query = self._rotate_time(query, view.time)
         far_query = rotate(query[..., : self.time_dim], far.query_time)
-        near_key = self._rotate_time(key, view.key_time)
+        near_key = self._rotate_time(key, view.time)
         query = torch.cat([far_query, near_query], -1)
         key = torch.cat([F.pad(near_key, (self.time_dim, 0)), _insert_zeros(far_key, self.time_dim)], 1)
         value = F.pad(torch.cat([value, far_value], 1), (0, query.shape[-1] - self.head_dim))
@@ -260,7 +271,7 @@ class Backbone(nn.Module):
         return normed
 
     def _in_time(self, turns: Tensor) -> Rotation:
-        return Rotation.by(turns.float().unsqueeze(-1) * self.time_frequency_F)
+        return Rotation.by(turns.double().unsqueeze(-1) * self.time_frequency_F.double())
 
     def _in_slot(self, slots: Tensor) -> Rotation:
         return Rotation.by(slots.float().unsqueeze(-1) * self.slot_frequency_F)
@@ -283,11 +294,11 @@ class Backbone(nn.Module):
             all=_Masks(mask | itself, far_all),
             matching=_Masks(matching | itself, far_matching),
             slot=self._in_slot(tokens.slot_BQ),
-            query_time=self._in_time(turn + tokens.offset_BQ),
-            key_time=self._in_time(turn + tokens.offset_BQ),
+            time=self._in_time(turn + tokens.offset_BQ),
             far=far,
             place_BQ=None,
             state=None,
+            text_time=None,
         )
 
     def _far_view(
@@ -313,15 +324,17 @@ class Backbone(nn.Module):
     def _turn_view(self, tokens: Tokens, window: Window, state: BackboneState) -> _View:
         place, ordinal = state.reserve(
             tokens.turn_BQ,
-            tokens.offset_BQ,
             tokens.word_BQ,
             tokens.before_BQ,
             tokens.is_text_BQ,
             tokens.valid_BQ,
         )
-        now_B1 = tokens.turn_BQ.masked_fill(~tokens.valid_BQ, -1).amax(1, keepdim=True)
+        now_B = tokens.turn_BQ.masked_fill(~tokens.valid_BQ, -1).amax(1)
+        now_B = torch.where(now_B < 0, state.now_R, now_B)
+        is_new_turn = not torch.equal(now_B, state.now_R)
+        state.now_R.copy_(now_B)
         key_turn, key_ordinal = state.turn_RC[:, :-1], state.ordinal_RC[:, :-1]
-        mask = _visible(now_B1.expand_as(place), ordinal, key_turn, key_ordinal, window)
+        mask = _visible(now_B[:, None].expand_as(place), ordinal, key_turn, key_ordinal, window)
         mask &= (key_turn >= 0)[:, None, :]
         mask &= ~self._later(place, tokens.valid_BQ, key_turn.shape[1])
         mask = mask.unsqueeze(1)
@@ -329,16 +342,16 @@ class Backbone(nn.Module):
         matching |= (place[:, :, None] == torch.arange(key_turn.shape[1], device=place.device)).unsqueeze(1)
         for seen in (mask, matching):
             seen[..., 0] |= ~seen.any(-1)  # a padding query must see something
-        age = (now_B1 - key_turn).clamp(0, window.window_turns)
+        as_old_as_the_window_B1 = now_B[:, None] - window.window_turns
         return _View(
             all=_Masks(mask, None),
             matching=_Masks(matching, None),
             slot=self._in_slot(tokens.slot_BQ),
-            query_time=self._in_time(tokens.offset_BQ),
-            key_time=self._in_time(state.offset_RC[:, :-1] - age),
+            time=self._in_time(tokens.turn_BQ + tokens.offset_BQ),
             far=None,
             place_BQ=place,
             state=state,
+            text_time=self._in_time(state.text_turn_RX.maximum(as_old_as_the_window_B1)) if is_new_turn else None,
         )
 
     @staticmethod

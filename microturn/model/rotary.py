@@ -38,7 +38,8 @@ class Rotation:
 
     @classmethod
     def by(cls, angle_BTF: Tensor) -> Rotation:
-        return cls(angle_BTF.cos(), angle_BTF.sin())
+        """Of angles of any precision: hours are many turns of a circle."""
+        return cls(angle_BTF.cos().float(), angle_BTF.sin().float())
 
 
 def rotate(x_BTHE: Tensor, rotation: Rotation) -> Tensor:

@@ -3,8 +3,9 @@
 Every row has two rings: media tokens, of which the last ``window_turns`` turns are visible, and text tokens, of which
 the newest ``text_tokens`` are. Both are a little longer than what is visible, so that writing one forward pass's
 tokens never overwrites a key that one of its queries may still see. Cost and memory of a turn are therefore constants.
-Keys are stored without their rotation in time: it is applied relative to the current turn, so the numbers of minute
-60 are those of minute 1.
+Keys are stored as they are looked at, rotated by their time since the session's start (angles are taken in float64, so
+the numbers of minute 60 are those of minute 1). Text is also kept without that rotation: what is older than the window
+is turned once a turn, as if it were exactly that old.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from microturn.model.config import ModelConfig
 
-# Shapes: R rows (sessions), L layers, C cache positions, G key-value heads, E head dimension, N new tokens, T turns.
+# Shapes: R rows (sessions), L layers, C cache positions, X of them for text, G key-value heads, E head dimension, N new tokens, T turns.
 
 MAX_FORWARD_TOKENS = 64
 """Most tokens one forward pass may add to a row."""
@@ -29,12 +30,14 @@ class BackboneState:
     """What the backbone remembers of R sessions. All tensors live on one device; rows are independent."""
 
     keys: list[Tensor]
-    """L tensors (R, C + 1, G, E), rotated by slot only; the last position takes the writes of padding tokens."""
+    """L tensors (R, C + 1, G, E), rotated; the last position takes the writes of padding tokens."""
     values: list[Tensor]
+    text_keys: list[Tensor]
+    """L tensors (R, X + 1, G, E) of the X places for text, rotated by slot only."""
+    now_R: Tensor
+    """Turn as of which old text is rotated; -1 before the first."""
     turn_RC: Tensor
     """Turn of each cached token, int64; a huge negative number where there is none."""
-    offset_RC: Tensor
-    """Time of each cached token since its turn's start, in turns."""
     ordinal_RC: Tensor
     """Text tokens: how many text tokens the row had up to and including this one. Media tokens: -1."""
     word_RC: Tensor
@@ -59,11 +62,11 @@ class BackboneState:
         self.before_RC[rows] = NO_WORD
         self.num_text_R[rows] = 0
         self.num_media_R[rows] = 0
+        self.now_R[rows] = -1
 
     def reserve(
         self,
         turn_RN: Tensor,
-        offset_RN: Tensor,
         word_RN: Tensor,
         before_RN: Tensor,
         is_text_RN: Tensor,
@@ -83,7 +86,6 @@ class BackboneState:
         place_RN = torch.where(media_RN, media_index_RN % self.media_capacity, place_RN)
         place_RN = torch.where(text_RN, self.media_capacity + (ordinal_RN - 1) % self.text_capacity, place_RN)
         self.turn_RC.scatter_(1, place_RN, turn_RN)
-        self.offset_RC.scatter_(1, place_RN, offset_RN)
         self.ordinal_RC.scatter_(1, place_RN, torch.where(text_RN, ordinal_RN, -1))
         self.word_RC.scatter_(1, place_RN, word_RN)
         self.before_RC.scatter_(1, place_RN, before_RN)
@@ -92,15 +94,27 @@ class BackboneState:
         self.num_media_R += media_RN.sum(1)
         return place_RN, ordinal_RN
 
-    def write(self, layer: int, place_RN: Tensor, key_RNGE: Tensor, value_RNGE: Tensor) -> None:
-        """Write the new tokens' keys and values of one layer at their places."""
+    @property
+    def text_turn_RX(self) -> Tensor:
+        """Turns of the places for text."""
+        return self.turn_RC[:, self.media_capacity : -1]
+
+    def write(self, layer: int, place_RN: Tensor, key_RNGE: Tensor, turned_RNGE: Tensor, value_RNGE: Tensor) -> None:
+        """Write the new tokens' keys, without and with their rotation in time, and values at their places."""
         rows = torch.arange(place_RN.shape[0], device=place_RN.device)[:, None]
-        self.keys[layer][rows, place_RN] = key_RNGE
+        self.keys[layer][rows, place_RN] = turned_RNGE
         self.values[layer][rows, place_RN] = value_RNGE
+        # Media go where padding goes.
+        text_place_RN = torch.where(place_RN < self.media_capacity, self.text_capacity, place_RN - self.media_capacity)
+        self.text_keys[layer][rows, text_place_RN] = key_RNGE
+
+    def turn_text(self, layer: int, turned_RXGE: Tensor) -> None:
+        """Replace the rotated keys of all text."""
+        self.keys[layer][:, self.media_capacity : -1] = turned_RXGE
 
     def num_bytes(self) -> int:
-        tensors = [*self.keys, *self.values, self.turn_RC, self.offset_RC, self.ordinal_RC]
-        tensors += [self.word_RC, self.before_RC, self.num_text_R, self.num_media_R]
+        tensors = [*self.keys, *self.values, *self.text_keys, self.turn_RC, self.ordinal_RC]
+        tensors += [self.word_RC, self.before_RC, self.num_text_R, self.num_media_R, self.now_R]
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
@@ -115,12 +129,16 @@ def initial_backbone_state(
     memory, backbone = config.memory, config.backbone
     media = memory.window_turns * (_FIXED_MEDIA_PER_TURN + config.num_patches) + MAX_FORWARD_TOKENS
     text = memory.text_tokens + MAX_FORWARD_TOKENS
-    shape = (num_rows, media + text + 1, backbone.num_kv_heads, backbone.head_dim)
+    head = (backbone.num_kv_heads, backbone.head_dim)
+    shape = (num_rows, media + text + 1, *head)
     return BackboneState(
         keys=[torch.zeros(shape, device=device, dtype=dtype) for _ in range(backbone.num_layers)],
         values=[torch.zeros(shape, device=device, dtype=dtype) for _ in range(backbone.num_layers)],
+        text_keys=[
+            torch.zeros((num_rows, text + 1, *head), device=device, dtype=dtype) for _ in range(backbone.num_layers)
+        ],
+        now_R=torch.full((num_rows,), -1, device=device),
         turn_RC=torch.full(shape[:2], _EMPTY, device=device),
-        offset_RC=torch.zeros(shape[:2], device=device),
         ordinal_RC=torch.full(shape[:2], -1, device=device),
         word_RC=torch.full(shape[:2], NO_WORD, device=device),
         before_RC=torch.full(shape[:2], NO_WORD, device=device),

@@ -183,7 +183,7 @@ def test_window_matters() -> None:
 
 
 def test_hour_old_text_is_text_of_the_window_age() -> None:
-    """Law 4: what is remembered does not depend on how long ago beyond the window it was."""
+    """Law 4: what is remembered does not depend on how long ago beyond the window it was (but for rounding)."""
     network = small_network(1, 4, 500)
     rng = np.random.default_rng(6)
     first = random_turns(rng, 1)[0]
@@ -199,7 +199,7 @@ def test_hour_old_text_is_text_of_the_window_age() -> None:
         shifted.turns = [number] * len(later.inputs)
         streamer.step([Turn(shifted, [])], [number])
         results.append(torch.stack(streamer.hidden[0][-len(later.inputs) :]))
-    torch.testing.assert_close(results[0], results[1], atol=0.0, rtol=0.0)
+    torch.testing.assert_close(results[0], results[1], atol=2e-5, rtol=1e-4)
 
 
 def test_memory_is_constant() -> None:
