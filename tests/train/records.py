@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 
 from microturn.model.mel import LOG_FLOOR, MEL_BANDS, TURN_FRAMES
-from microturn.scenario.corpus import Record, mel_to_bytes
+from microturn.scenario.corpus import Record, encode_frame, mel_to_bytes
 
 WORDS = ("red", "blue")
 
@@ -44,3 +44,15 @@ def make_records(count: int, seed: int = 0) -> list[Record]:
 def without_sound(record: Record) -> Record:
     """The same session as a rehearsal has it."""
     return msgspec.structs.replace(record, user_mel=b"", gaps=list(range(record.num_turns)))
+
+
+def blinking(count: int) -> list[Record]:
+    """Videos without a figure whose phase is how bright they are."""
+    rng = np.random.default_rng(0)
+    records = []
+    for _ in range(count):
+        phases = {turn: int(rng.integers(6)) for turn in range(12)}
+        frames = {turn: encode_frame(np.full((80, 80, 3), 40 * phase, np.uint8)) for turn, phase in phases.items()}
+        gaps = list(range(12))
+        records.append(Record("watching", 12, b"", [], b"", {}, {}, {}, frames, gaps, [], phases))
+    return records

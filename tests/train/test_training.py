@@ -20,11 +20,11 @@ from microturn.train.data import AnyBatch, Batches, DataConfig
 from microturn.train.loop import TrainConfig, Trainer
 from microturn.train.optim import OptimConfig, orthogonalise, rate_factor
 from microturn.train.pack import Packer
-from tests.train.records import make_records, without_sound
+from tests.train.records import blinking, make_records, without_sound
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "losses.json"
 CPU = torch.device("cpu")
-DATA = DataConfig(batch_tokens=700, pool_records=32, num_workers=0, listening_every=5)
+DATA = DataConfig(batch_tokens=700, pool_records=32, num_workers=0, listening_every=5, watching_every=6)
 
 
 def trainer(num_steps: int) -> Trainer:
@@ -36,6 +36,7 @@ def trainer(num_steps: int) -> Trainer:
 def batches(first_step: int = 0) -> Iterator[AnyBatch]:
     records = make_records(64)
     records[::4] = [without_sound(record) for record in records[::4]]
+    records += blinking(8)
     stream = Batches(records, default_tokenizer(), 2, DATA, AugmentConfig(), first_step)
     return iter(stream)
 
@@ -69,7 +70,7 @@ def test_words_are_learnt() -> None:
     """On data with a pattern, the share of words predicted right becomes high on fresh sessions."""
     training = trainer(250)
     run(training, batches(), 250)
-    fresh = Batches(make_records(32, seed=9), default_tokenizer(), 2, DATA, None)
+    fresh = Batches(make_records(32, seed=9) + blinking(2), default_tokenizer(), 2, DATA, None)
     stream = iter(fresh)
     figures = training.evaluate([next(stream) for _ in range(fresh.epoch_length())], fresh.families)
     assert figures.words > 0.8

@@ -12,7 +12,7 @@ from microturn.errors import CorpusError
 from microturn.model.config import ModelConfig
 from microturn.model.layout import Kind
 from microturn.model.tokens import default_tokenizer
-from microturn.scenario.corpus import Record, encode_frame, to_record
+from microturn.scenario.corpus import to_record
 from microturn.scenario.count import SEEN_LAG_MS
 from microturn.scenario.repcount import RepTiming
 from microturn.scenario.scenario import first_turn_heard_after
@@ -22,21 +22,9 @@ from microturn.train.data import Batches, DataConfig
 from microturn.train.loop import TrainConfig, Trainer
 from microturn.train.optim import OptimConfig
 from microturn.train.watch import WatchingBatch, collate_watching, watching_losses, watching_row
-from tests.train.records import make_records
+from tests.train.records import blinking, make_records
 
 CPU = torch.device("cpu")
-
-
-def blinking(count: int) -> list[Record]:
-    """Videos without a figure whose phase is how bright they are."""
-    rng = np.random.default_rng(0)
-    records = []
-    for _ in range(count):
-        phases = {turn: int(rng.integers(6)) for turn in range(12)}
-        frames = {turn: encode_frame(np.full((80, 80, 3), 40 * phase, np.uint8)) for turn, phase in phases.items()}
-        gaps = list(range(12))
-        records.append(Record("watching", 12, b"", [], b"", {}, {}, {}, frames, gaps, [], phases))
-    return records
 
 
 def test_phases_of_a_repetition() -> None:
