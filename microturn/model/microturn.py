@@ -231,7 +231,7 @@ class Microturn:
         """
         outputs = self._outputs
         lanes = (slice(0, outputs.say), slice(outputs.say, outputs.act), slice(outputs.act, outputs.listen))
-        probability_WO = scores_WO.softmax(-1)
+        probability_WO = outputs.unweighted(scores_WO).softmax(-1)
         chosen_W = outputs.listen + probability_WO[:, outputs.listen :].argmax(-1)
         for lane in reversed(lanes):
             word_W = lane.start + probability_WO[:, lane].argmax(-1)

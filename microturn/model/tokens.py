@@ -12,16 +12,24 @@ texts of consecutive turns can simply be concatenated. The output ids of one tur
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from pathlib import Path
 
+import torch
 from tokenizers import Tokenizer
+from torch import Tensor
 
 from microturn.errors import WeightsError
 from microturn.turn import Act
 
 ACTS: tuple[Act, ...] = tuple(Act)
 TOKENIZER_FILE = Path(__file__).with_name("tokenizer.json")
+
+
+SAY_WEIGHT = 3.0
+"""Training counts a word to be said so many times: there are ten times as many words to be heard, and a hundred times as
+many turns in which nothing is to be said. Decoding divides its odds by as much (``OutputVocabulary.unweighted``)."""
 
 
 class OutputVocabulary:
@@ -34,6 +42,12 @@ class OutputVocabulary:
         self.listen = self.act + len(ACTS)
         self.speak = self.listen + 1
         self.size = self.speak + 1
+
+    def unweighted(self, scores_NO: Tensor) -> Tensor:
+        """Scores (N, O) without the weight that training gave to words to be said: their softmax is what to expect."""
+        weighted = torch.zeros(self.size, device=scores_NO.device)
+        weighted[self.say : self.act] = math.log(SAY_WEIGHT)
+        return scores_NO - weighted
 
 
 class TextTokenizer:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from microturn.model.backbone import Window
 from microturn.model.model import Network
+from microturn.model.tokens import SAY_WEIGHT
 from microturn.train.pack import Batch
 
 # Shapes: P predictions, O output ids, S speaking turns, D width, W words, L letters, C letter classes.
@@ -22,9 +23,8 @@ class LossConfig:
 
     flow: float = 0.2
     guess: float = 1.0
-    say: float = 3.0
-    """Of a word to be said, relative to other predictions: there are ten times as many words to be heard, and a hundred
-    times as many turns in which nothing is to be said."""
+    say: float = SAY_WEIGHT
+    """Of a word to be said, relative to other predictions."""
     spelling: float = 0.5
     """Of the letters in listening steps, relative to their words."""
     letters: float = 0.1

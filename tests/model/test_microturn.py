@@ -15,7 +15,7 @@ from microturn.model import weights
 from microturn.model.config import ModelConfig
 from microturn.model.microturn import Microturn
 from microturn.model.model import Network
-from microturn.model.tokens import OutputVocabulary, default_tokenizer
+from microturn.model.tokens import SAY_WEIGHT, OutputVocabulary, default_tokenizer
 from microturn.model.vocoder import Vocoder, VocoderConfig
 from microturn.model.weights import load, save
 from microturn.session.session import Session
@@ -116,7 +116,8 @@ CHOICES = {
 def test_a_word_is_chosen_when_it_is_likelier_than_none(
     model: Microturn, shares: dict[str, float], expected: str
 ) -> None:
-    """A lane's share counts as a whole, also where no single word of it is the likeliest output."""
+    """A lane's share counts as a whole, also where no single word of it is the likeliest output. What training has
+    learnt of words to be said is three times their share."""
     outputs = OutputVocabulary(model.tokenizer.vocab_size)
     places = {"hear": 3, "say": outputs.say + 7, "listen": outputs.listen, "speak": outputs.speak}
     probability = torch.full((1, outputs.size), 1e-9)
@@ -124,6 +125,7 @@ def test_a_word_is_chosen_when_it_is_likelier_than_none(
     for lane in ("hear", "say"):
         probability[0, places[lane] : places[lane] + 10] = shares[lane] * 0.09
         probability[0, places[lane]] = shares[lane] * 0.19
+    probability[0, outputs.say : outputs.act] *= SAY_WEIGHT
     assert model._choose(probability.log()).tolist() == [places[expected]]
 
 
