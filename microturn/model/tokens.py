@@ -28,8 +28,8 @@ TOKENIZER_FILE = Path(__file__).with_name("tokenizer.json")
 
 
 SAY_WEIGHT = 3.0
-"""Training counts a word to be said so many times: there are ten times as many words to be heard, and a hundred times as
-many turns in which nothing is to be said. Decoding divides its odds by as much (``OutputVocabulary.unweighted``)."""
+"""Training counts a word to be said so many times: there are ten times as many words to be heard, and a hundred times
+as many turns in which nothing is to be said. Decoding divides its odds by as much (``unweighted``)."""
 
 
 class OutputVocabulary:
