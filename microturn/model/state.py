@@ -17,7 +17,8 @@ from torch import Tensor
 
 from microturn.model.config import ModelConfig
 
-# Shapes: R rows (sessions), L layers, C cache positions, X of them for text, G key-value heads, E head dimension, N new tokens, T turns.
+# Shapes: R rows (sessions), L layers, C cache positions, X of them for text, G key-value heads, E head dimension,
+# N new tokens, T turns.
 
 MAX_FORWARD_TOKENS = 64
 """Most tokens one forward pass may add to a row."""
