@@ -147,7 +147,7 @@ def test_cues_are_answered_at_once_while_the_user_goes_on(split: Split) -> None:
             )
         cues = {by_end[event.cause_ms] for event in scenario.events}
         last_request_ms = max(
-            (word.end_ms for word in scenario.heard if word.text in ("say", "answer", "tell")), default=0
+            (word.end_ms for word in scenario.heard if word.text in ("say", "answer", "tell", "hear")), default=0
         )
         talked = [word for word in scenario.heard if word.text in cues and word.start_ms > last_request_ms + 1500.0]
         assert {word.end_ms for word in talked} <= {event.cause_ms for event in scenario.events}
@@ -163,7 +163,7 @@ def test_counts_go_up_by_one_to_the_true_count(split: Split) -> None:
         assert scenario.true_count == len(scenario.events) > 0
         ends_ms = [event.cause_ms for event in scenario.events]
         assert scenario.penultimate_end_ms == (ends_ms[-2] if len(ends_ms) > 1 else None)
-        assert "count" in {word.text for word in scenario.heard}
+        assert {word.text for word in scenario.heard} & {"count", "many"}
         assert max(word.end_ms for word in scenario.heard) < ends_ms[0]
 
 
