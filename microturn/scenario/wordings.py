@@ -204,9 +204,12 @@ TWO_TIMERS = Wordings(
 )  # fmt: skip
 
 STOP = Wordings(
-    train=("stop", "stop it", "that is enough", "stop now", "please stop", "okay stop", "you can stop now", "enough"),
+    train=(
+        "stop", "stop it", "that is enough", "stop now", "please stop", "okay stop", "you can stop now", "enough",
+        "you can stop", "stop please", "that is enough now", "now stop", "enough now", "okay enough",
+    ),
     heldout=("please stop now", "okay that is enough", "stop it now", "please stop it"),
-)
+)  # fmt: skip
 
 CUE = Wordings(
     train=(
@@ -214,7 +217,6 @@ CUE = Wordings(
         "when i say {y} you say {x}", "every time i say {y} say {x}", "if you hear {y} say {x}",
         "say {x} each time i say {y}", "answer {x} whenever you hear {y}", "as soon as i say {y} say {x}",
         "each time i say {y} tell me {x}", "say {x} when i say {y}", "whenever you hear the word {y} say {x}",
-        "you can stop", "stop please", "that is enough now", "now stop", "enough now", "okay enough",
         "when you hear {y} say {x}", "when you hear me say {y} answer {x}", "whenever i say {y} tell me {x}",
         "whenever i say {y} answer {x}", "each time i say {y} answer {x}", "say {x} if you hear {y}",
         "tell me {x} when i say {y}", "tell me {x} whenever you hear {y}", "every time you hear the word {y} say {x}",
