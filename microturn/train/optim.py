@@ -6,7 +6,9 @@ everything else (embeddings, heads, biases, norms). The learning rate warms up, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import overload
 
 import torch
 from torch import Tensor, nn
@@ -94,8 +96,19 @@ class Muon(torch.optim.Optimizer):
     def __init__(self, groups: list[Group], rate: float, weight_decay: float, momentum: float = 0.95) -> None:
         super().__init__(groups, {"lr": rate, "weight_decay": weight_decay, "momentum": momentum})
 
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """One update. ``closure``, as in all of torch's optimisers, computes gradients and the loss, which is returned."""
+        loss: float | None = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[Tensor]] = {}
             for matrix in group["params"]:
@@ -103,6 +116,7 @@ class Muon(torch.optim.Optimizer):
                     by_shape.setdefault(matrix.shape, []).append(matrix)
             for shape, matrices in by_shape.items():
                 self._step_shape(shape, matrices, group)
+        return loss
 
     def _step_shape(self, shape: torch.Size, matrices: list[Tensor], group: dict[str, float]) -> None:
         updates = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -45,7 +45,10 @@ def test_number_of_parts_is_for_the_progress_bar() -> None:
     assert long.LongConfig().num_sessions == 4
 
 
-@pytest.mark.parametrize("settings", [{"minutes": 9.0}, {"num_sessions": 0}, {"edge_minutes": 0.0}])
-def test_edges_must_fit(settings: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    "make",
+    [lambda: LongConfig(minutes=9.0), lambda: LongConfig(num_sessions=0), lambda: LongConfig(edge_minutes=0.0)],
+)
+def test_edges_must_fit(make: Callable[[], LongConfig]) -> None:
     with pytest.raises(InputError, match="edges"):
-        LongConfig(**settings)  # type: ignore[arg-type]
+        make()

@@ -80,6 +80,11 @@ def damaged(path: Path) -> Path:
     return path
 
 
+def empty_folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
 def holding(path: Path, data: bytes) -> Path:
     path.write_bytes(data)
     return path
@@ -143,7 +148,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
         "nan.wav: the sound at 0.38 s has a sample that is not a number",
     ),
     "an empty folder": (
-        lambda at: (at / "dir").mkdir() or at / "dir",  # type: ignore[func-returns-value]
+        lambda at: empty_folder(at / "dir"),
         "dir: has neither user.wav nor frames/*.png",
     ),
     "a device": (lambda at: Path("/dev/null"), "/dev/null: is not a regular file"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from microturn.scenario.families import FAMILIES
 from microturn.scenario.generate import STRING, generate, generate_string, string_parts
 from microturn.scenario.lexicon import CONTENT, UNSEEN
 from microturn.scenario.recordings import WAKE_WORDS
-from microturn.scenario.scenario import Scenario
+from microturn.scenario.scenario import Scenario, Split
 from microturn.scenario.voices import voices
 from microturn.turn import TURN_MS
 
@@ -51,7 +52,7 @@ def test_bad_arguments_are_named() -> None:
     with pytest.raises(InputError, match="family sing: unknown"):
         generate("sing", 0, "train")
     with pytest.raises(InputError, match="split test: unknown"):
-        generate("say", 0, "test")  # type: ignore[arg-type]
+        generate("say", 0, cast(Split, "test"))
     with pytest.raises(InputError, match="seed -1"):
         generate("say", -1, "train")
 

@@ -83,8 +83,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_digits_are_split_by_speaker(data: Path) -> None:
-    for split, speaker in (("train", "theo"), ("heldout", HELDOUT_DIGIT_SPEAKER)):
-        found = list(digit_recordings(data, split))  # type: ignore[arg-type]
+    speaker_of: dict[Split, str] = {"train": "theo", "heldout": HELDOUT_DIGIT_SPEAKER}
+    for split, speaker in speaker_of.items():
+        found = list(digit_recordings(data, split))
         assert [(name, [word.text for word in speech.words]) for name, speech in found] == [
             (speaker, ["three"]),
             (speaker, ["seven"]),

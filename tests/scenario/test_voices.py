@@ -18,6 +18,7 @@ from microturn.scenario.voices import (
     HELDOUT_VARIANTS,
     OTHER_ENGINE_SHARE,
     TRAINING_VARIANTS,
+    Engine,
     Voice,
     assistant_voice,
     draw_voice,
@@ -222,8 +223,8 @@ def test_a_factor_out_of_range_is_an_input_error(factors: dict[str, float]) -> N
 
 
 @pytest.mark.parametrize("engine", ["espeak", "flite", "festival"])
-def test_an_unknown_speaker_is_a_voice_error(engine: str) -> None:
-    voice = Voice("", engine, "nobody", "en-us")  # type: ignore[arg-type]
+def test_an_unknown_speaker_is_a_voice_error(engine: Engine) -> None:
+    voice = Voice("", engine, "nobody", "en-us")
     with pytest.raises(VoiceError, match="nobody"):
         synthesise(voice, "hello")
 

@@ -38,7 +38,7 @@ def test_a_batch_names_its_words_and_embeddings_learn_their_letters() -> None:
     optimiser = torch.optim.Adam(network.parameters(), lr=0.01)
     for _ in range(60):
         optimiser.zero_grad()
-        letters_loss(network, batch).backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(letters_loss(network, batch))
         optimiser.step()
     assert float(letters_loss(network, batch).detach()) < 0.05
     assert torch.equal(network.letter_scores(batch.word_W).argmax(-1), batch.letters_WL)

@@ -18,7 +18,7 @@ from microturn.train.augment import AugmentConfig, augment_user
 from microturn.train.checkpoint import Checkpoint
 from microturn.train.data import AnyBatch, Batches, DataConfig
 from microturn.train.loop import TrainConfig, Trainer
-from microturn.train.optim import OptimConfig, orthogonalise, rate_factor
+from microturn.train.optim import Muon, OptimConfig, orthogonalise, rate_factor
 from microturn.train.pack import Packer
 from tests.train.records import blinking, make_records, without_sound
 
@@ -91,6 +91,20 @@ def test_rate_warms_up_and_ends_at_zero() -> None:
     factors = [rate_factor(step, 100, config) for step in range(101)]
     assert factors[0] == pytest.approx(0.1) and factors[30] == 1.0 and factors[75] == pytest.approx(0.5)
     assert factors[100] == 0.0
+
+
+def test_muon_takes_a_closure() -> None:
+    """As every optimiser of torch: it computes gradients and the loss, which comes back."""
+    matrix = torch.nn.Parameter(torch.eye(3))
+
+    def closure() -> float:
+        loss = matrix.square().sum()
+        torch.autograd.backward(loss)
+        return float(loss.detach())
+
+    muon = Muon([{"params": [matrix], "listens": False}], rate=0.1, weight_decay=0.0)
+    assert muon.step(closure) == 3.0
+    assert 0.0 < float(matrix.square().sum().detach()) < 3.0
 
 
 def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
