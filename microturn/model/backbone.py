@@ -135,7 +135,6 @@ class Attention(nn.Module):
         self.key_norm = nn.RMSNorm(b.head_dim, eps=1e-6)
         self.out = nn.Linear(b.num_heads * b.head_dim, b.width, bias=False)
         nn.init.zeros_(self.out.weight)
-        assert b.num_heads == NUM_MATCHING * b.num_kv_heads
         self.num_plain = b.num_heads - NUM_MATCHING
 
     def forward(self, x_BQD: Tensor, view: _View, layer: int) -> Tensor:

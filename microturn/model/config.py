@@ -46,6 +46,8 @@ class BackboneConfig:
             raise InputError(f"{self.num_heads} heads cannot share {self.num_kv_heads} key-value heads")
         if self.num_kv_heads < 2:
             raise InputError("num_kv_heads must be at least 2: the last one belongs to the matching heads")
+        if self.num_heads != 2 * self.num_kv_heads:
+            raise InputError(f"{self.num_heads} heads: expected two for each of {self.num_kv_heads} key-value heads")
         if not 1 <= self.listening_layers <= self.num_layers:
             raise InputError(f"listening_layers {self.listening_layers} is not between 1 and {self.num_layers}")
         if self.time_dim % 2 or (self.head_dim - self.time_dim) % 2:
@@ -95,9 +97,8 @@ class ModelConfig:
         cls, size: int, *, vocab_size: int, num_experts: int = 4, memory: MemoryConfig | None = None
     ) -> ModelConfig:
         """Derive everything from ``size``: layers = size + 2 (the lower half, rounded up, listens), width = 64 * size,
-        heads of 32, two of them on each key-value head, and
-        one more pair that matches words (``backbone.Attention``), experts of ``width`` and a shared expert of
-        1.5 ``width``."""
+        heads of 32, two of them on each key-value head, and one more pair that matches words (``backbone.Attention``),
+        experts of ``width`` and a shared expert of 1.5 ``width``."""
         if size < 1:
             raise InputError(f"size {size} is not a positive number")
         width = 64 * size

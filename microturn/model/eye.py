@@ -3,8 +3,7 @@
 Touvron et al. 2022, "Three things everyone should know about Vision Transformers", section 5: a patch goes through a
 few linear layers on growing non-overlapping windows (here 4, then 8, then 40 pixels), so patches stay independent.
 
-A patch comes with the same place of the picture before it: what moves, and where to, is seen in one token. From single
-pictures the network did not learn to tell how far a motion is (docs/log.md).
+A patch comes with the same place of the picture before it: what moves, and where to, is seen in one token.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from microturn.model.model import NUM_PHASES
 from microturn.scenario.count import SEEN_LAG_MS, draw_count_video
 from microturn.scenario.repcount import RepTiming
 from microturn.scenario.scenario import Scenario, Split
@@ -20,8 +21,8 @@ from microturn.turn import TURN_MS
 FAMILY = "watching"
 MAX_VIDEO_MS = 16_000.0
 
-NUM_QUARTERS = 4
-REST, DONE = 0, NUM_QUARTERS + 1
+NUM_QUARTERS = NUM_PHASES - 2
+REST, DONE = 0, NUM_PHASES - 1
 """Phases: at rest, the four quarters of a repetition (1 to 4), and the turn in which its end can be seen."""
 
 

@@ -104,7 +104,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """One update. ``closure``, as in all of torch's optimisers, computes gradients and the loss, which is returned."""
+        """One update; ``closure``, as in all of torch's optimisers, computes gradients and returns the loss."""
         loss: float | None = None
         if closure is not None:
             with torch.enable_grad():
