@@ -17,7 +17,7 @@ import numpy as np
 from microturn.bench.events import Said, SaidWord
 from microturn.bench.recogniser import RecognisedWord, Recogniser, dictionary
 from microturn.scenario.lexicon import CONTENT, LETTERS, NUMBERS
-from microturn.scenario.timeline import assistant_speech
+from microturn.scenario.timeline import fluent_speech
 from microturn.scenario.wordings import GREETINGS
 from microturn.turn import TURN_MS, TURN_SAMPLES, Pcm, TurnOutput
 
@@ -94,7 +94,7 @@ def score_sound(runs: Sequence[Said], heard: Sequence[Said], vocabulary: Vocabul
     """
     wanted = Counter(run.text for run in runs if run.words)
     texts = sorted(text for text in wanted if all(word in dictionary() for word in text.split()))
-    synthesis = [padded(assistant_speech(spoken_text(text)).pcm) for text in texts]
+    synthesis = [padded(fluent_speech(spoken_text(text)).pcm) for text in texts]
     found = dict(zip(texts, recognise(synthesis, vocabulary, workers), strict=True))
     right = sum(wanted[text] for text in texts if " ".join(word.text for word in found[text]) == text)
     understood = sum(bool(run.words) and run.text == other.text for run, other in zip(runs, heard, strict=True))

@@ -98,17 +98,21 @@ class FlowHead(nn.Module):
         velocity: Tensor = (frames - noisy_SFM) / left
         return velocity
 
-    def losses(
-        self, hidden_SD: Tensor, last_SFM: Tensor, target_SFM: Tensor, noise_SFM: Tensor, time_S: Tensor
+    def velocity_loss(
+        self,
+        hidden_SD: Tensor,
+        guess: tuple[Tensor, Tensor],
+        last_SFM: Tensor,
+        target_SFM: Tensor,
+        noise_SFM: Tensor,
+        time_S: Tensor,
     ) -> Tensor:
-        """(velocity loss, guess loss), each a mean over all values."""
-        guess = self.guess(hidden_SD)
+        """Mean squared error of the velocity at ``time`` on the way from ``noise`` to ``target``."""
         at = time_S[:, None, None]
         noisy = (1 - at) * noise_SFM + at * target_SFM
         velocity = self.velocity(noisy, time_S, hidden_SD, guess, last_SFM)
         left = (1 - at).clamp(min=MIN_TIME_LEFT)
-        flow = F.mse_loss(velocity.float(), ((target_SFM - noisy) / left).float())
-        return torch.stack([flow, F.l1_loss(guess[0].float(), target_SFM.float())])
+        return F.mse_loss(velocity.float(), ((target_SFM - noisy) / left).float())
 
     @torch.no_grad()
     def sample(self, hidden_SD: Tensor, last_SFM: Tensor, noise_SFM: Tensor) -> Tensor:

@@ -60,3 +60,5 @@ NUM_ENDS = 3
 
 MAX_REPLY = 15
 """Tokens of a reply are counted up to here."""
+MAX_AGE = 8
+"""Turns of a word that is being said are counted up to here."""

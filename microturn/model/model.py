@@ -10,7 +10,7 @@ from microturn.model.config import ModelConfig
 from microturn.model.ear import Ear
 from microturn.model.eye import Eye
 from microturn.model.flow import FlowHead
-from microturn.model.layout import MAX_REPLY, NUM_ENDS, NUM_KINDS, Kind
+from microturn.model.layout import MAX_AGE, MAX_REPLY, NUM_ENDS, NUM_KINDS, Kind
 from microturn.model.sequence import NONE, Sequence
 from microturn.model.state import NO_WORD, BackboneState
 from microturn.model.tokens import ACTS, OutputVocabulary
@@ -25,7 +25,8 @@ class Embedder(nn.Module):
     Every token also carries the last word heard and the last word said before it. To repeat or to follow a rule, the
     network looks for what came after a word; with this it takes one layer of attention in place of two (a text token
     knows its predecessor, which induction heads otherwise have to find: Olsson et al. 2022). And it carries its place
-    in the model's reply, as a decoder's tokens do: a turn says little of that.
+    in the model's reply, as a decoder's tokens do: a turn says little of that; and how long its newest word has lasted,
+    for that and the word are what the turn sounds like.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -40,9 +41,10 @@ class Embedder(nn.Module):
         self.heard = nn.Linear(width, width, bias=False)
         self.said = nn.Linear(width, width, bias=False)
         self.reply = nn.Embedding(1 + MAX_REPLY, width)
+        self.age = nn.Embedding(1 + MAX_AGE, width)
         self.ear = Ear(config)
         self.eye = Eye(config)
-        for table in (self.text, self.kind, self.end, self.act, self.source, self.reply):
+        for table in (self.text, self.kind, self.end, self.act, self.source, self.reply, self.age):
             nn.init.normal_(table.weight, std=0.5 if table is self.text else 0.1)
         for before in (self.heard, self.said):
             nn.init.zeros_(before.weight)
@@ -50,7 +52,7 @@ class Embedder(nn.Module):
     def forward(self, sequence: Sequence) -> Tensor:
         kind, payload = sequence.kind_BT.flatten(), sequence.payload_BT.flatten()
         valid = sequence.valid_BT.flatten()
-        x = self.kind(kind) + self.reply(sequence.reply_BT.flatten())
+        x = self.kind(kind) + self.reply(sequence.reply_BT.flatten()) + self.age(sequence.age_BT.flatten())
         for project, before in ((self.heard, sequence.heard_BT), (self.said, sequence.said_BT)):
             is_there = (before.flatten() != NONE).unsqueeze(1)
             x = x + project(self.text(before.flatten().clamp(min=0) % self.vocab_size) * is_there)

@@ -38,6 +38,8 @@ class Sequence:
     """Payload of the last SAY token before each token; ``NONE`` if there was none."""
     reply_BT: Tensor
     """How many tokens the model has said in the reply it is giving, each token's own included; 0 while it listens."""
+    age_BT: Tensor
+    """How many turns the newest word of that reply has lasted, each token's own turn included; 0 while it listens."""
     valid_BT: Tensor
     audio_NFM: Tensor
     """uint8 dMel levels (N, 30, 80) of turns with sound, see ``ear.with_context``."""
@@ -83,11 +85,13 @@ NONE = -1
 
 @dataclass(frozen=True)
 class LastWords:
-    """Payloads of the newest words of either side, and how many tokens of its reply the model has said."""
+    """Payloads of the newest words of either side, how many tokens of its reply the model has said, and the turn of the
+    last of them."""
 
     heard: int = NONE
     said: int = NONE
     reply: int = 0
+    said_turn: int = 0
 
 
 class SequenceBuilder:
@@ -98,6 +102,7 @@ class SequenceBuilder:
         self.heard: list[int] = []
         self.said: list[int] = []
         self.reply: list[int] = []
+        self.age: list[int] = []
         self.kinds: list[int] = []
         self.turns: list[int] = []
         self.slots: list[int] = []
@@ -115,10 +120,12 @@ class SequenceBuilder:
         if kind in (Kind.HEAR, Kind.TEXT_IN):
             self.last = replace(self.last, heard=payload)
         elif kind == Kind.SAY:
-            self.last = replace(self.last, said=payload, reply=min(self.last.reply + 1, layout.MAX_REPLY))
+            place = min(self.last.reply + 1, layout.MAX_REPLY)
+            self.last = replace(self.last, said=payload, reply=place, said_turn=turn)
         elif kind == Kind.END and payload != layout.END_SPEAK:
             self.last = replace(self.last, reply=0)
         self.reply.append(self.last.reply)
+        self.age.append(min(turn - self.last.said_turn + 1, layout.MAX_AGE) if self.last.reply else 0)
         self.kinds.append(kind)
         self.turns.append(turn)
         self.slots.append(slot)
@@ -129,7 +136,7 @@ class SequenceBuilder:
         if start == 0 and len(self) <= stop:
             return self
         part = SequenceBuilder()
-        for name in ("kinds", "turns", "slots", "payloads", "heard", "said", "reply"):
+        for name in ("kinds", "turns", "slots", "payloads", "heard", "said", "reply", "age"):
             setattr(part, name, getattr(self, name)[start:stop])
         for kind, name, per_item in _MEDIA:
             before, inside = self.kinds[:start].count(kind) // per_item, part.kinds.count(kind) // per_item
@@ -197,6 +204,7 @@ def stack_rows(rows: list[SequenceBuilder], device: torch.device) -> Sequence:
         heard_BT=pad([row.heard for row in rows]),
         said_BT=pad([row.said for row in rows]),
         reply_BT=pad([row.reply for row in rows]),
+        age_BT=pad([row.age for row in rows]),
         valid_BT=torch.from_numpy(valid).to(device),
         audio_NFM=media([part for row in rows for part in row.audio], (HEARD_FRAMES, MEL_BANDS)),
         own_NFM=media([part for row in rows for part in row.own], (TURN_FRAMES, MEL_BANDS)),

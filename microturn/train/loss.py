@@ -30,8 +30,8 @@ class LossConfig:
     letters: float = 0.1
     """Of the letters of the words that occur, told from their embeddings."""
     max_flow_turns: int = 192
-    """At most so many speaking turns of a batch train the flow head (drawn at random): it costs as much as the
-    backbone."""
+    """At most so many speaking turns of a batch train the velocity (drawn at random), which costs as much as the
+    backbone; the coarse guess is trained on all of them."""
     last_mel_noise: float = 0.25
     """Largest standard deviation of noise on the fed-back frames, normalised units."""
 
@@ -66,6 +66,32 @@ def letters_loss(network: Network, batch: Batch) -> Tensor:
     return F.cross_entropy(scores_WLC.flatten(0, 1), batch.letters_WL.flatten())
 
 
+def sound_losses(
+    network: Network, hidden_SD: Tensor, batch: Batch, config: LossConfig, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """(velocity loss, guess loss) of the speaking turns."""
+    if not len(hidden_SD):
+        return torch.zeros((), device=hidden_SD.device), torch.zeros((), device=hidden_SD.device)
+    coarse_SFM, features_STW = network.flow.guess(hidden_SD)
+    guess = F.l1_loss(coarse_SFM.float(), batch.mel_SFM.float())
+    chosen = torch.randperm(len(hidden_SD), generator=generator)[: config.max_flow_turns].to(hidden_SD.device)
+    target, last = batch.mel_SFM[chosen], batch.last_mel_SFM[chosen]
+    time = torch.rand(len(chosen), generator=generator)
+    noise = torch.randn(target.shape, generator=generator)
+    blur = torch.randn(target.shape, generator=generator)
+    blur *= torch.rand(len(chosen), 1, 1, generator=generator) * config.last_mel_noise
+    blur = blur.to(last.device) * (last > -1.999).any(-1).any(-1)[:, None, None]  # silence stays silence
+    flow = network.flow.velocity_loss(
+        hidden_SD[chosen],
+        (coarse_SFM[chosen], features_STW[chosen]),
+        last + blur,
+        target,
+        noise.to(last.device),
+        time.to(last.device),
+    )
+    return flow, guess
+
+
 def compute_losses(
     network: Network, batch: Batch, window: Window, config: LossConfig, generator: torch.Generator
 ) -> Losses:
@@ -73,19 +99,7 @@ def compute_losses(
     hidden_ND = network(batch.sequence, window).flatten(0, 1)
     scores = network.lane_scores(hidden_ND[batch.predict_at_P])
     lanes, right = lane_loss(scores, batch, network.config.vocab_size, config.say)
-    flow = guess = torch.zeros((), device=hidden_ND.device)
-    num = batch.speak_at_S.shape[0]
-    if num:
-        chosen = torch.randperm(num, generator=generator)[: config.max_flow_turns].to(hidden_ND.device)
-        target, last = batch.mel_SFM[chosen], batch.last_mel_SFM[chosen]
-        time = torch.rand(len(chosen), generator=generator)
-        noise = torch.randn(target.shape, generator=generator)
-        blur = torch.randn(target.shape, generator=generator)
-        blur *= torch.rand(len(chosen), 1, 1, generator=generator) * config.last_mel_noise
-        blur = blur.to(last.device) * (last > -1.999).any(-1).any(-1)[:, None, None]  # silence stays silence
-        flow, guess = network.flow.losses(
-            hidden_ND[batch.speak_at_S[chosen]], last + blur, target, noise.to(last.device), time.to(last.device)
-        )
+    flow, guess = sound_losses(network, hidden_ND[batch.speak_at_S], batch, config, generator)
     letters = letters_loss(network, batch)
     total = lanes + config.flow * flow + config.guess * guess + config.letters * letters
     return Losses(total, lanes.detach(), flow.detach(), guess.detach(), right)

@@ -75,6 +75,19 @@ def test_place_in_the_reply() -> None:
     assert row.reply[-1] == layout.MAX_REPLY
 
 
+def test_age_of_the_newest_word() -> None:
+    """In turns, from 1 in the turn in which it is said, until the model listens."""
+    row = SequenceBuilder()
+    row.add(Kind.END, 5, layout.SLOT_END, layout.END_START)
+    row.add(Kind.SAY, 5, layout.SLOT_SAY, RED)
+    for turn in (6, 7):
+        row.add(Kind.END, turn, layout.SLOT_END, layout.END_SPEAK)
+    row.add(Kind.SAY, 7, layout.SLOT_SAY, BLUE)
+    row.add(Kind.END, 7 + 2 * layout.MAX_AGE, layout.SLOT_END, layout.END_SPEAK)
+    row.add(Kind.END, 8 + 2 * layout.MAX_AGE, layout.SLOT_END, layout.END_LISTEN)
+    assert row.age == [0, 1, 2, 3, 1, layout.MAX_AGE, 0]
+
+
 def test_typed_words_are_the_same_words() -> None:
     row = SequenceBuilder()
     row.add(Kind.TEXT_IN, 0, layout.SLOT_TEXT_IN, RED + 2 * VOCAB)

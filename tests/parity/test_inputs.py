@@ -19,7 +19,7 @@ from microturn.scenario.corpus import decode_frame, mel_from_bytes, to_record
 from microturn.scenario.generate import generate
 from microturn.train.pack import Packer
 
-NAMES = ("kinds", "turns", "slots", "payloads", "heard", "said", "reply")
+NAMES = ("kinds", "turns", "slots", "payloads", "heard", "said", "reply", "age")
 OUTPUT_KINDS = TEXT_KINDS - {Kind.TEXT_IN}
 
 

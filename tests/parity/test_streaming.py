@@ -59,7 +59,7 @@ def random_turns(rng: np.random.Generator, num_turns: int) -> list[Turn]:
 def whole_row(turns: list[Turn]) -> SequenceBuilder:
     row = SequenceBuilder()
     for number, turn in enumerate(turns):
-        for name in ("kinds", "turns", "slots", "payloads", "heard", "said", "reply", "audio", "own", "patches"):
+        for name in ("kinds", "turns", "slots", "payloads", "heard", "said", "reply", "age", "audio", "own", "patches"):
             getattr(row, name).extend(getattr(turn.inputs, name))
         row.last = turn.inputs.last
         for kind, slot, payload in turn.outputs:
@@ -194,7 +194,7 @@ def test_hour_old_text_is_text_of_the_window_age() -> None:
         streamer = Streamer(network, 1)
         streamer.step([first], [0])
         shifted = SequenceBuilder()
-        for name in ("kinds", "slots", "payloads", "heard", "said", "reply", "audio", "own", "patches"):
+        for name in ("kinds", "slots", "payloads", "heard", "said", "reply", "age", "audio", "own", "patches"):
             setattr(shifted, name, getattr(later.inputs, name))
         shifted.turns = [number] * len(later.inputs)
         streamer.step([Turn(shifted, [])], [number])

@@ -138,3 +138,14 @@ def test_the_assistant_is_heard_from_the_turns_edge_on() -> None:
         speech = timeline.assistant_speech(text)
         levels = np.abs(speech.pcm[: SAMPLE_RATE_HZ // 5])
         assert levels.max() > 0.05 and speech.words[0].start_ms < 0.1
+
+
+@needs_assistant
+def test_the_assistant_begins_every_word_at_a_turns_edge() -> None:
+    """And a word sounds the same wherever it is said."""
+    speech = timeline.assistant_speech("red, mountain and b.")
+    assert [word.text for word in speech.words] == ["red", "mountain", "and", "b"]
+    assert all(word.start_ms % TURN_MS < 0.1 for word in speech.words)
+    start = round(speech.words[1].start_ms) * SAMPLE_RATE_HZ // 1000
+    alone = timeline.assistant_speech("mountain").pcm
+    np.testing.assert_array_equal(speech.pcm[start : start + len(alone)], alone)
