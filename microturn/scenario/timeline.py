@@ -81,8 +81,9 @@ def fluent_speech(text: str, rate: float = 1.0) -> Speech:
 def assistant_speech(text: str) -> Speech:
     """``text`` as the assistant says it: word by word, each from a turn's edge on.
 
-    Raises ``VoiceError`` if the voice is missing. So the sound of a turn is a matter of the word and of the turns since it began. In fluent speech it also depends on
-    where in the turn the word begins and on the words around it, which a small network blurs (docs/log.md).
+    So the sound of a turn is a matter of the word and of the turns since it began. In fluent speech it also depends on
+    where in the turn the word begins and on the words around it, which a small network blurs (docs/log.md). Raises
+    ``VoiceError`` if the voice is missing.
     """
     pieces: list[Pcm] = []
     words: list[Word] = []
