@@ -58,5 +58,5 @@ def train(
         console.print(f"stopped at step {run.trainer.step} of {train_config.num_steps}; the same command goes on")
         return
     vocoder = train_voice(out, console)
-    save(out / "weights", chosen.model, run.trainer.averaged.values, vocoder, tokenizer)
+    save(out / "weights", chosen.model, run.trainer.weights(), vocoder, tokenizer)
     console.print(f"weights: {out / 'weights'}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from microturn.model.backbone import Backbone, Tokens, Window
 from microturn.model.config import ModelConfig
@@ -11,6 +12,7 @@ from microturn.model.ear import Ear
 from microturn.model.eye import Eye
 from microturn.model.flow import FlowHead
 from microturn.model.layout import MAX_AGE, MAX_REPLY, NUM_ENDS, NUM_KINDS, Kind
+from microturn.model.letters import NUM_LETTERS, Letters
 from microturn.model.sequence import NONE, Sequence
 from microturn.model.state import NO_WORD, BackboneState
 from microturn.model.tokens import ACTS, OutputVocabulary
@@ -34,6 +36,7 @@ class Embedder(nn.Module):
         width = config.backbone.width
         self.vocab_size = config.vocab_size
         self.text = nn.Embedding(config.vocab_size, width)
+        self.letters = Letters(config.vocab_size, width)
         self.kind = nn.Embedding(NUM_KINDS, width)
         self.end = nn.Embedding(NUM_ENDS, width)
         self.act = nn.Embedding(len(ACTS), width)
@@ -49,19 +52,25 @@ class Embedder(nn.Module):
         for before in (self.heard, self.said):
             nn.init.zeros_(before.weight)
 
+    @property
+    def table_VD(self) -> Tensor:
+        """The embeddings of the text tokens."""
+        return self.text.weight + self.letters() if self.letters.known else self.text.weight
+
     def forward(self, sequence: Sequence) -> Tensor:
+        table_VD = self.table_VD
         kind, payload = sequence.kind_BT.flatten(), sequence.payload_BT.flatten()
         valid = sequence.valid_BT.flatten()
         x = self.kind(kind) + self.reply(sequence.reply_BT.flatten()) + self.age(sequence.age_BT.flatten())
         for project, before in ((self.heard, sequence.heard_BT), (self.said, sequence.said_BT)):
             is_there = (before.flatten() != NONE).unsqueeze(1)
-            x = x + project(self.text(before.flatten().clamp(min=0) % self.vocab_size) * is_there)
+            x = x + project(F.embedding(before.flatten().clamp(min=0) % self.vocab_size, table_VD) * is_there)
 
         def put(x: Tensor, where: Tensor, values: Tensor) -> Tensor:
             return x.index_add(0, where.nonzero().squeeze(1), values.to(x.dtype))
 
         text = valid & ((kind == Kind.HEAR) | (kind == Kind.SAY) | (kind == Kind.TEXT_IN))
-        x = put(x, text, self.text(payload[text] % self.vocab_size))
+        x = put(x, text, F.embedding(payload[text] % self.vocab_size, table_VD))
         typed = valid & (kind == Kind.TEXT_IN)
         x = put(x, typed, self.source(payload[typed] // self.vocab_size))
         end = valid & (kind == Kind.END)
@@ -114,11 +123,8 @@ def tokens_of(sequence: Sequence, vocab_size: int) -> Tokens:
     )
 
 
-NUM_LETTERS = 26
 NUM_PHASES = 6
 """At rest, four quarters of a repetition, its end."""
-MAX_LETTERS = 10
-"""Letters of a text token that its embedding is to tell."""
 
 
 class Network(nn.Module):
@@ -135,9 +141,6 @@ class Network(nn.Module):
         self.spelling = nn.Linear(config.backbone.width, 1 + NUM_LETTERS)
         """Only for training: scores of blank and letters at every audio token, read after the listening layers
         (``train.listen``)."""
-        self.letters = nn.Linear(config.backbone.width, MAX_LETTERS * (1 + NUM_LETTERS))
-        """Only for training: scores of each letter (0: none) of a text token, read off its embedding, so that a word
-        can be spelt that was never asked for (``train.loss``)."""
 
         self.phases = nn.Linear(config.backbone.width, NUM_PHASES)
         """Only for training: scores of how far a repetition is, read after the listening layers (``train.watch``)."""
@@ -161,14 +164,16 @@ class Network(nn.Module):
         )
         return listened
 
-    def letter_scores(self, token_W: Tensor) -> Tensor:
-        """Scores (W, MAX_LETTERS, 1 + NUM_LETTERS) of the letters of text tokens."""
-        scores: Tensor = self.letters(self.embedder.text(token_W)).unflatten(-1, (MAX_LETTERS, -1))
-        return scores
+    @torch.no_grad()
+    def fold_letters(self) -> None:
+        """Put the letters' part of the embeddings into their table: same function, no letters any more."""
+        assert self.embedder.letters.known
+        self.embedder.text.weight.copy_(self.embedder.table_VD)
+        self.embedder.letters.each.weight.zero_()
 
     def lane_scores(self, hidden_ND: Tensor) -> Tensor:
         """Scores (N, O) over what may come next at the positions that predict an output token."""
-        scores: Tensor = self.lanes(hidden_ND, self.embedder.text.weight)
+        scores: Tensor = self.lanes(hidden_ND, self.embedder.table_VD)
         return scores
 
     def num_parameters(self) -> tuple[int, int]:

@@ -172,7 +172,7 @@ class Batches(IterableDataset[AnyBatch]):
         rng = np.random.default_rng((self._config.seed, 1, step))
         rows = [self._packer.row(self._records[index], rng) for index in drawn]
         families = [self.families.index(self._records[index].family) for index in drawn]
-        return collate(rows, families, self._packer.letters_VL, torch.device("cpu"))
+        return collate(rows, families, torch.device("cpu"))
 
     def _listening_batch(self, drawn: list[int], step: int) -> ListeningBatch:
         rng = np.random.default_rng((self._config.seed, 1, step))

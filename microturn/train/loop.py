@@ -16,6 +16,7 @@ from microturn.model.backbone import Window
 from microturn.model.config import ModelConfig
 from microturn.model.model import Network
 from microturn.model.moe import MixtureOfExperts
+from microturn.model.tokens import TextTokenizer
 from microturn.scenario.listening import FAMILY as LISTENING
 from microturn.scenario.watching import FAMILY as WATCHING
 from microturn.train.checkpoint import Checkpoint
@@ -71,11 +72,14 @@ class Trainer:
     ``step`` counts optimiser steps done; ``run`` goes on from there to ``config.num_steps``.
     """
 
-    def __init__(self, model_config: ModelConfig, config: TrainConfig, device: torch.device) -> None:
+    def __init__(
+        self, model_config: ModelConfig, config: TrainConfig, tokenizer: TextTokenizer, device: torch.device
+    ) -> None:
         torch.manual_seed(config.seed)
         self.config = config
         self.device = device
         self.network = Network(model_config).to(device)
+        self.network.embedder.letters.learn(tokenizer)
         self.optimiser = Optimiser(self.network, config.optim)
         self.averaged = AveragedWeights(self.network, config.optim.ema_decay)
         self.generator = torch.Generator().manual_seed(config.seed)
@@ -98,6 +102,12 @@ class Trainer:
             optimiser=self.optimiser.state_dict(),
             generator=self.generator.get_state(),
         )
+
+    def weights(self) -> dict[str, Tensor]:
+        """The averaged weights as they are used, with letters folded; the trained network becomes them."""
+        self.network.load_state_dict(self.averaged.values)
+        self.network.fold_letters()
+        return self.network.state_dict()
 
     def train_step(self, batch: AnyBatch) -> AnyLosses:
         """One optimiser step."""

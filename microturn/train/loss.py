@@ -1,5 +1,4 @@
-"""What training minimises: the lanes' cross-entropy, the flow head's velocity error and its coarse guess, and how well
-words tell their letters."""
+"""What training minimises: the lanes' cross-entropy, the flow head's velocity error and its coarse guess."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from microturn.model.model import Network
 from microturn.model.tokens import SAY_WEIGHT
 from microturn.train.pack import Batch
 
-# Shapes: P predictions, O output ids, S speaking turns, D width, W words, L letters, C letter classes.
+# Shapes: P predictions, O output ids, S speaking turns, D width.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +26,6 @@ class LossConfig:
     """Of a word to be said, relative to other predictions."""
     spelling: float = 0.5
     """Of the letters in listening steps, relative to their words."""
-    letters: float = 0.1
-    """Of the letters of the words that occur, told from their embeddings."""
     max_flow_turns: int = 192
     """At most so many speaking turns of a batch train the velocity (drawn at random), which costs as much as the
     backbone; the coarse guess is trained on all of them."""
@@ -56,14 +53,6 @@ def lane_loss(scores_PO: Tensor, batch: Batch, vocab_size: int, say_weight: floa
     weight_P = torch.where(is_say_P, say_weight, 1.0)
     loss_P = F.cross_entropy(scores, batch.predict_P, reduction="none")
     return (weight_P * loss_P).sum() / weight_P.sum(), scores.argmax(-1) == batch.predict_P
-
-
-def letters_loss(network: Network, batch: Batch) -> Tensor:
-    """Mean cross-entropy of the letters (and of the end) of the batch's words."""
-    if not len(batch.word_W):
-        return torch.zeros((), device=batch.word_W.device)
-    scores_WLC = network.letter_scores(batch.word_W).float()
-    return F.cross_entropy(scores_WLC.flatten(0, 1), batch.letters_WL.flatten())
 
 
 def sound_losses(
@@ -100,6 +89,5 @@ def compute_losses(
     scores = network.lane_scores(hidden_ND[batch.predict_at_P])
     lanes, right = lane_loss(scores, batch, network.config.vocab_size, config.say)
     flow, guess = sound_losses(network, hidden_ND[batch.speak_at_S], batch, config, generator)
-    letters = letters_loss(network, batch)
-    total = lanes + config.flow * flow + config.guess * guess + config.letters * letters
+    total = lanes + config.flow * flow + config.guess * guess
     return Losses(total, lanes.detach(), flow.detach(), guess.detach(), right)

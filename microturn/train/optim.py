@@ -58,7 +58,7 @@ def split_parameters(network: Network) -> Split:
     """Muon takes the 2-D weights of backbone blocks and flow blocks; what ``Network.listen`` uses listens."""
     split = Split([], [], [], [])
     lower = tuple(f"backbone.blocks.{layer}." for layer in range(network.config.backbone.listening_layers))
-    listening = (*lower, "embedder.ear.", "embedder.text.", "lanes.hear", "spelling.", "letters.")
+    listening = (*lower, "embedder.ear.", "embedder.text.", "embedder.letters.", "lanes.hear", "spelling.")
     for name, parameter in network.named_parameters():
         inside = name.startswith(("backbone.blocks.", "flow.blocks."))
         is_matrix = parameter.ndim == 2 and inside and "router" not in name and "modulate" not in name

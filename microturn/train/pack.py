@@ -14,14 +14,13 @@ from microturn.model.ear import with_context
 from microturn.model.eye import frame_to_patches, with_before
 from microturn.model.layout import Kind
 from microturn.model.mel import LEVELS, MEL_BANDS, TURN_FRAMES, LogMel, dmel_levels, normalise_mel
-from microturn.model.model import MAX_LETTERS
 from microturn.model.sequence import Sequence, SequenceBuilder, stack_rows
 from microturn.model.tokens import OutputVocabulary, TextTokenizer, spill
 from microturn.scenario.corpus import Record, decode_frame, mel_from_bytes
 from microturn.train.augment import AugmentConfig, augment_user, hesitant, misheard
 from microturn.turn import MAX_HEAR_TOKENS, MAX_SAY_TOKENS, TextSource
 
-# Shapes: P predictions, S speaking turns, F mel frames, M mel bands, V text tokens, W words, L letters.
+# Shapes: P predictions, S speaking turns, F mel frames, M mel bands.
 
 assert LEVELS == 16
 
@@ -39,8 +38,6 @@ class Row:
     mel: list[LogMel] = field(default_factory=list)
     """Normalised frames (20, 80) of each such turn, and of the turn before it."""
     last_mel: list[LogMel] = field(default_factory=list)
-    words: set[int] = field(default_factory=set)
-    """Text tokens that occur."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +51,6 @@ class Batch:
     speak_at_S: Tensor
     mel_SFM: Tensor
     last_mel_SFM: Tensor
-    word_W: Tensor
-    """Text tokens that occur and are made of letters."""
-    letters_WL: Tensor
-    """Their letters, 1..26, padded with 0."""
     family_P: Tensor
     """Index into the sorted family names, for the figures of the progress bar."""
 
@@ -70,7 +63,6 @@ class Packer:
         self._outputs = OutputVocabulary(tokenizer.vocab_size)
         self._patch_rows = patch_rows
         self._augment = augment
-        self.letters_VL = token_letters(tokenizer)
         self._sources = {source.value: index for index, source in enumerate(TextSource)}
 
     def row(self, record: Record, rng: np.random.Generator) -> Row:
@@ -101,7 +93,6 @@ class Packer:
                 else with_context(None if turn - 1 in gaps | {-1} else user_levels[turn - 1], user_levels[turn]),
             )
             shown = shown if patches is None else patches
-            row.words.update(hear[turn], say[turn])
             self._add_outputs(row, turn, hear[turn], say[turn], turn in spoken, turn in unlabelled, deaf)
             if turn in spoken:
                 row.speak_at.append(len(row.tokens) - 1)
@@ -153,19 +144,8 @@ class Packer:
 _SILENT = np.full((TURN_FRAMES, MEL_BANDS), -2.0, np.float32)
 
 
-def token_letters(tokenizer: TextTokenizer) -> NDArray[np.int64]:
-    """Letters 1..26 of every text token, (V, MAX_LETTERS) padded with 0; all 0 for tokens that are not just letters."""
-    letters = np.zeros((tokenizer.vocab_size, MAX_LETTERS), np.int64)
-    for index in range(tokenizer.vocab_size):
-        text = tokenizer.decode([index]).strip()
-        if text.isascii() and text.isalpha() and text.islower():
-            spelt = [ord(letter) - ord("a") + 1 for letter in text[:MAX_LETTERS]]
-            letters[index, : len(spelt)] = spelt
-    return letters
-
-
-def collate(rows: list[Row], families: list[int], letters_VL: NDArray[np.int64], device: torch.device) -> Batch:
-    """Rows to one batch on ``device``; ``letters_VL`` as of ``token_letters``."""
+def collate(rows: list[Row], families: list[int], device: torch.device) -> Batch:
+    """Rows to one batch on ``device``."""
     sequence = stack_rows([row.tokens for row in rows], device)
     length = sequence.kind_BT.shape[1]
 
@@ -181,8 +161,6 @@ def collate(rows: list[Row], families: list[int], letters_VL: NDArray[np.int64],
         array = np.stack(parts) if parts else np.zeros((0, TURN_FRAMES, MEL_BANDS), np.float32)
         return torch.from_numpy(array).to(device)
 
-    words = np.asarray(sorted(set().union(*(row.words for row in rows))), np.int64)
-    words = words[letters_VL[words, 0] > 0]
     counts = np.repeat(np.asarray(families, np.int64), [len(row.predict) for row in rows])
     return Batch(
         sequence=sequence,
@@ -192,7 +170,5 @@ def collate(rows: list[Row], families: list[int], letters_VL: NDArray[np.int64],
         speak_at_S=flat("speak_at"),
         mel_SFM=mels("mel"),
         last_mel_SFM=mels("last_mel"),
-        word_W=torch.from_numpy(words).to(device),
-        letters_WL=torch.from_numpy(letters_VL[words]).to(device),
         family_P=torch.from_numpy(counts).to(device),
     )

@@ -47,7 +47,7 @@ class Run:
             raise InputError("device cuda: no GPU is available to torch")
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.trainer = Trainer(model, train, device)
+        self.trainer = Trainer(model, train, tokenizer, device)
         self._data, self._augment, self._tokenizer, self._model = data, augment, tokenizer, model
         checkpoint = folder / "checkpoint.pt"
         if checkpoint.exists():

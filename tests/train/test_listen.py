@@ -57,7 +57,7 @@ def test_layers_above_do_not_matter_at_first() -> None:
 
 def test_both_tasks_are_learnt() -> None:
     config = ModelConfig.of_size(1, vocab_size=default_tokenizer().vocab_size)
-    training = Trainer(config, TrainConfig(num_steps=150, optim=OptimConfig(warmup_steps=5)), CPU)
+    training = Trainer(config, TrainConfig(num_steps=150, optim=OptimConfig(warmup_steps=5)), default_tokenizer(), CPU)
     data = DataConfig(batch_tokens=700, pool_records=32, num_workers=0, listening_steps=150)
     stream = iter(Batches(make_records(64), default_tokenizer(), 2, data, None))
     losses = [training.train_step(batch) for batch in islice(stream, 150)]

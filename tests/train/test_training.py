@@ -28,9 +28,10 @@ DATA = DataConfig(batch_tokens=700, pool_records=32, num_workers=0, listening_ev
 
 
 def trainer(num_steps: int) -> Trainer:
-    config = ModelConfig.of_size(1, vocab_size=default_tokenizer().vocab_size)
+    tokenizer = default_tokenizer()
+    config = ModelConfig.of_size(1, vocab_size=tokenizer.vocab_size)
     optim = OptimConfig(warmup_steps=5, ema_decay=0.9)
-    return Trainer(config, TrainConfig(num_steps=num_steps, optim=optim), CPU)
+    return Trainer(config, TrainConfig(num_steps=num_steps, optim=optim), tokenizer, CPU)
 
 
 def batches(first_step: int = 0) -> Iterator[AnyBatch]:

@@ -63,7 +63,7 @@ def test_augmented_videos_keep_their_phases_and_change_their_pictures() -> None:
 
 def test_phases_are_learnt() -> None:
     config = ModelConfig.of_size(1, vocab_size=default_tokenizer().vocab_size)
-    training = Trainer(config, TrainConfig(num_steps=80, optim=OptimConfig(warmup_steps=5)), CPU)
+    training = Trainer(config, TrainConfig(num_steps=80, optim=OptimConfig(warmup_steps=5)), default_tokenizer(), CPU)
     data = DataConfig(batch_tokens=400, pool_records=32, num_workers=0, watching_every=1)
     records = blinking(16) + make_records(1)
     stream = iter(Batches(records, default_tokenizer(), 2, data, None))
