@@ -1,12 +1,14 @@
-"""The flow head: one hidden state and the last turn's sound to the 20 mel frames of this turn.
+"""The flow head: one hidden state, the word being said and the last turn's sound to the 20 mel frames of this turn.
 
 Conditional flow matching (Lipman et al. 2022, "Flow Matching for Generative Modeling", section 4.1, optimal-transport
 path): along x_s = (1 - s) x_0 + s x_1 from noise x_0 to frames x_1, a small diffusion transformer (Peebles & Xie 2022)
 learns the velocity x_1 - x_0. The network puts out frames and the velocity follows from them (Li & He 2025, "Back to
 Basics: Let Denoising Generative Models Denoise", section 4): a token's 160 values of noise would not fit through a
 narrow network, but its sound does. It sees the clean frames of the last turn, so the sound goes on without a seam, and
-adds to a coarse guess, read from the hidden state by its own regression loss as in Matcha-TTS (Mehta et al. 2023,
-section 2.2): the guess teaches the backbone what to say long before the velocity field is good.
+adds to a coarse guess, read from the condition by its own regression loss as in Matcha-TTS (Mehta et al. 2023, section
+2.2): the guess is there long before the velocity field is good. The condition (``Network.voice``) is not the hidden
+state alone: what a turn sounds like is mostly the word and how long it has been said, and a hidden state that has to
+carry that beside everything else is a narrow way (docs/log.md).
 """
 
 from __future__ import annotations
@@ -20,10 +22,12 @@ from torch.nn import functional as F
 from microturn.model.config import ModelConfig
 from microturn.model.mel import MEL_BANDS, TURN_FRAMES
 
-# Shapes: S speaking turns, F frames (20), M bands (80), T flow tokens of a turn, D backbone width, W flow width.
+# Shapes: S speaking turns, F frames (20), M bands (80), T flow tokens of a turn, C condition's width, W flow width.
 
 MIN_TIME_LEFT = 0.15
 """Least denominator of the velocity: no larger than the last Euler step, so that sampling is not touched by it."""
+CONDITION_PARTS = 3
+"""The condition is so many times as wide as the backbone: hidden state, word and its age."""
 SILENT_MEL = -2.0
 """Normalised value of silence: the frames of a turn that did not speak."""
 
@@ -65,8 +69,16 @@ class FlowHead(nn.Module):
         self.num_tokens = TURN_FRAMES // flow.frames_per_token
         values = flow.frames_per_token * MEL_BANDS
         self.width = flow.width
-        self.condition = nn.Linear(config.backbone.width, flow.width)
-        self.guess_hidden = nn.Linear(config.backbone.width, self.num_tokens * flow.width)
+        given = CONDITION_PARTS * config.backbone.width
+        self.condition = nn.Linear(given, flow.width)
+        self.guess_features = nn.Sequential(
+            nn.Linear(given, given),
+            nn.GELU(),
+            nn.Linear(given, given),
+            nn.GELU(),
+            nn.Linear(given, self.num_tokens * flow.width),
+            nn.GELU(),
+        )
         self.guess_out = nn.Linear(flow.width, values)
         self.time = nn.Sequential(nn.Linear(flow.width, flow.width), nn.SiLU(), nn.Linear(flow.width, flow.width))
         self.noisy_in = nn.Linear(2 * values, flow.width)
@@ -77,17 +89,17 @@ class FlowHead(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
-    def guess(self, hidden_SD: Tensor) -> tuple[Tensor, Tensor]:
+    def guess(self, given_SC: Tensor) -> tuple[Tensor, Tensor]:
         """Coarse frames (S, F, M) and the features they were read from (S, T, W)."""
-        features = F.gelu(self.guess_hidden(hidden_SD).unflatten(-1, (self.num_tokens, self.width)))
+        features = self.guess_features(given_SC).unflatten(-1, (self.num_tokens, self.width))
         return self.guess_out(features).reshape(-1, TURN_FRAMES, MEL_BANDS), features
 
     def velocity(
-        self, noisy_SFM: Tensor, time_S: Tensor, hidden_SD: Tensor, guess: tuple[Tensor, Tensor], last_SFM: Tensor
+        self, noisy_SFM: Tensor, time_S: Tensor, given_SC: Tensor, guess: tuple[Tensor, Tensor], last_SFM: Tensor
     ) -> Tensor:
         """Velocity (S, F, M) at position ``noisy`` and flow time 0..1."""
         coarse, features = guess
-        condition = F.silu(self.condition(hidden_SD) + self.time(self._time_features(time_S)))
+        condition = F.silu(self.condition(given_SC) + self.time(self._time_features(time_S)))
         now = self.noisy_in(torch.cat([self._group(noisy_SFM), self._group(coarse.detach())], -1)) + features
         x = torch.cat([self.last_in(self._group(last_SFM)), now], 1) + self.place
         for block in self.blocks:
@@ -100,7 +112,7 @@ class FlowHead(nn.Module):
 
     def velocity_loss(
         self,
-        hidden_SD: Tensor,
+        given_SC: Tensor,
         guess: tuple[Tensor, Tensor],
         last_SFM: Tensor,
         target_SFM: Tensor,
@@ -110,17 +122,17 @@ class FlowHead(nn.Module):
         """Mean squared error of the velocity at ``time`` on the way from ``noise`` to ``target``."""
         at = time_S[:, None, None]
         noisy = (1 - at) * noise_SFM + at * target_SFM
-        velocity = self.velocity(noisy, time_S, hidden_SD, guess, last_SFM)
+        velocity = self.velocity(noisy, time_S, given_SC, guess, last_SFM)
         left = (1 - at).clamp(min=MIN_TIME_LEFT)
         return F.mse_loss(velocity.float(), ((target_SFM - noisy) / left).float())
 
     @torch.no_grad()
-    def sample(self, hidden_SD: Tensor, last_SFM: Tensor, noise_SFM: Tensor) -> Tensor:
+    def sample(self, given_SC: Tensor, last_SFM: Tensor, noise_SFM: Tensor) -> Tensor:
         """Euler integration from ``noise`` (flow time 0) to frames (flow time 1), (S, F, M), normalised units."""
-        x, guess = noise_SFM, self.guess(hidden_SD)
+        x, guess = noise_SFM, self.guess(given_SC)
         for step in range(self.num_steps):
             time = torch.full((x.shape[0],), step / self.num_steps, device=x.device, dtype=x.dtype)
-            x = x + self.velocity(x, time, hidden_SD, guess, last_SFM) / self.num_steps
+            x = x + self.velocity(x, time, given_SC, guess, last_SFM) / self.num_steps
         return x
 
     def _group(self, frames_SFM: Tensor) -> Tensor:

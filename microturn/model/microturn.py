@@ -284,7 +284,11 @@ class Microturn:
             noise = torch.stack([torch.randn(shape, generator=state.rows[index].generator) for index in speaking])
             last = [state.rows[index].last_mel for index in speaking]
             last_mel = torch.from_numpy(np.stack([_SILENT_MEL if mel is None else mel for mel in last]))
-            mel_SFM = self.network.flow.sample(hidden_RD[speaking], last_mel.to(self.device), noise.to(self.device))
+            rows = [state.rows[index] for index in speaking]
+            said_S = torch.tensor([row.last.said for row in rows], device=self.device)
+            age_S = torch.tensor([row.last.age(row.turn) for row in rows], device=self.device)
+            given_SC = self.network.voice(hidden_RD[speaking], said_S, age_S)
+            mel_SFM = self.network.flow.sample(given_SC, last_mel.to(self.device), noise.to(self.device))
             mels = dict(zip(speaking, mel_SFM.float().clamp(-2.0, 2.0).cpu().numpy(), strict=True))
         else:
             mels = {}

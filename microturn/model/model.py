@@ -176,6 +176,12 @@ class Network(nn.Module):
         scores: Tensor = self.lanes(hidden_ND, self.embedder.table_VD)
         return scores
 
+    def voice(self, hidden_SD: Tensor, said_S: Tensor, age_S: Tensor) -> Tensor:
+        """What the flow head needs to make the sound of turns, (S, C): the hidden states that predicted <speak>, the
+        newest words said by then (text tokens, or ``NONE``) and for how many turns (see ``Sequence.age_BT``)."""
+        word_SD = F.embedding(said_S.clamp(min=0), self.embedder.table_VD) * (said_S != NONE).unsqueeze(1)
+        return torch.cat([hidden_SD, word_SD, self.embedder.age(age_S)], -1)
+
     def num_parameters(self) -> tuple[int, int]:
         """(all, active for one token): routed experts beyond ``top_k`` do not run."""
         total = sum(parameter.numel() for parameter in self.parameters())

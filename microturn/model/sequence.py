@@ -93,6 +93,10 @@ class LastWords:
     reply: int = 0
     said_turn: int = 0
 
+    def age(self, turn: int) -> int:
+        """How many turns the newest word of the reply has lasted, ``turn`` included; 0 while the model listens."""
+        return min(turn - self.said_turn + 1, layout.MAX_AGE) if self.reply else 0
+
 
 class SequenceBuilder:
     """Collects the tokens of one row, from a session's start or after the words ``last``."""
@@ -125,7 +129,7 @@ class SequenceBuilder:
         elif kind == Kind.END and payload != layout.END_SPEAK:
             self.last = replace(self.last, reply=0)
         self.reply.append(self.last.reply)
-        self.age.append(min(turn - self.last.said_turn + 1, layout.MAX_AGE) if self.last.reply else 0)
+        self.age.append(self.last.age(turn))
         self.kinds.append(kind)
         self.turns.append(turn)
         self.slots.append(slot)

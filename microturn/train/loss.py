@@ -56,14 +56,17 @@ def lane_loss(scores_PO: Tensor, batch: Batch, vocab_size: int, say_weight: floa
 
 
 def sound_losses(
-    network: Network, hidden_SD: Tensor, batch: Batch, config: LossConfig, generator: torch.Generator
+    network: Network, hidden_ND: Tensor, batch: Batch, config: LossConfig, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """(velocity loss, guess loss) of the speaking turns."""
-    if not len(hidden_SD):
-        return torch.zeros((), device=hidden_SD.device), torch.zeros((), device=hidden_SD.device)
-    coarse_SFM, features_STW = network.flow.guess(hidden_SD)
+    at_S = batch.speak_at_S
+    if not len(at_S):
+        return torch.zeros((), device=at_S.device), torch.zeros((), device=at_S.device)
+    said_S, age_S = (values.flatten()[at_S] for values in (batch.sequence.newest_said_BT, batch.sequence.age_BT))
+    given_SC = network.voice(hidden_ND[at_S], said_S, age_S)
+    coarse_SFM, features_STW = network.flow.guess(given_SC)
     guess = F.l1_loss(coarse_SFM.float(), batch.mel_SFM.float())
-    chosen = torch.randperm(len(hidden_SD), generator=generator)[: config.max_flow_turns].to(hidden_SD.device)
+    chosen = torch.randperm(len(at_S), generator=generator)[: config.max_flow_turns].to(at_S.device)
     target, last = batch.mel_SFM[chosen], batch.last_mel_SFM[chosen]
     time = torch.rand(len(chosen), generator=generator)
     noise = torch.randn(target.shape, generator=generator)
@@ -71,7 +74,7 @@ def sound_losses(
     blur *= torch.rand(len(chosen), 1, 1, generator=generator) * config.last_mel_noise
     blur = blur.to(last.device) * (last > -1.999).any(-1).any(-1)[:, None, None]  # silence stays silence
     flow = network.flow.velocity_loss(
-        hidden_SD[chosen],
+        given_SC[chosen],
         (coarse_SFM[chosen], features_STW[chosen]),
         last + blur,
         target,
@@ -88,6 +91,6 @@ def compute_losses(
     hidden_ND = network(batch.sequence, window).flatten(0, 1)
     scores = network.lane_scores(hidden_ND[batch.predict_at_P])
     lanes, right = lane_loss(scores, batch, network.config.vocab_size, config.say)
-    flow, guess = sound_losses(network, hidden_ND[batch.speak_at_S], batch, config, generator)
+    flow, guess = sound_losses(network, hidden_ND, batch, config, generator)
     total = lanes + config.flow * flow + config.guess * guess
     return Losses(total, lanes.detach(), flow.detach(), guess.detach(), right)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from microturn.model.config import ModelConfig
 from microturn.model.ear import Ear, with_context
 from microturn.model.eye import PATCH_PIXELS, Eye, frame_to_patches
-from microturn.model.flow import FlowHead
+from microturn.model.flow import CONDITION_PARTS, FlowHead
 from microturn.model.mel import (
     HISTORY_SAMPLES,
     HOP_SAMPLES,
@@ -194,7 +194,7 @@ class _KnownField(FlowHead):
         super().__init__(CONFIG)
         self.target = target
 
-    def velocity(self, noisy_SFM: Tensor, time_S: Tensor, hidden_SD: Tensor, guess: object, last_SFM: Tensor) -> Tensor:
+    def velocity(self, noisy_SFM: Tensor, time_S: Tensor, given_SC: Tensor, guess: object, last_SFM: Tensor) -> Tensor:
         return (self.target - noisy_SFM) / (1 - time_S[:, None, None])
 
 
@@ -203,7 +203,7 @@ def test_sampler_integrates_a_known_field() -> None:
     torch.manual_seed(0)
     target = torch.randn(2, 20, MEL_BANDS)
     head = _KnownField(target)
-    hidden = torch.randn(2, CONFIG.backbone.width)
+    hidden = torch.randn(2, CONDITION_PARTS * CONFIG.backbone.width)
     result = head.sample(hidden, torch.zeros(2, 20, MEL_BANDS), torch.randn(2, 20, MEL_BANDS))
     torch.testing.assert_close(result, target, atol=1e-4, rtol=1e-4)
 
@@ -212,7 +212,7 @@ def test_flow_head_learns_two_targets() -> None:
     """A few steps on two hidden states with a target each: sampling tells them apart."""
     torch.manual_seed(0)
     head = FlowHead(CONFIG)
-    hidden = torch.randn(2, CONFIG.backbone.width)
+    hidden = torch.randn(2, CONDITION_PARTS * CONFIG.backbone.width)
     target = torch.stack([torch.full((20, MEL_BANDS), -1.0), torch.full((20, MEL_BANDS), 1.0)])
     last = torch.full_like(target, -2.0)
     optimiser = torch.optim.AdamW(head.parameters(), 3e-3)
