@@ -92,6 +92,7 @@ def nano(data: Path | None = None) -> Recipe:
             listening_steps=LISTENING_STEPS,
             listening_every=3,
             watching_every=8,
+            spelling_every=6,
         ),
     )
 

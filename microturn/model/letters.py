@@ -7,12 +7,15 @@ parametrisation that exists in training alone: ``Network.fold_letters`` adds the
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
 from microturn.model.tokens import TextTokenizer
 
-# Shapes: V text tokens, D width, P letter places (MAX_LETTERS x 26).
+# Shapes: V text tokens, D width, P letter places (MAX_LETTERS x 26), L letters.
 
 NUM_LETTERS = 26
 MAX_LETTERS = 10
@@ -27,19 +30,34 @@ class Letters(nn.Module):
     def __init__(self, vocab_size: int, width: int) -> None:
         super().__init__()
         self.each = nn.Linear(MAX_LETTERS * NUM_LETTERS, width, bias=False)
-        nn.init.zeros_(self.each.weight)
+        nn.init.normal_(self.each.weight, std=0.2)
         self.register_buffer("spelt_VP", torch.zeros(vocab_size, MAX_LETTERS * NUM_LETTERS), persistent=False)
         self.known = False
         """Whether ``spelt_VP`` was set; without it there is nothing to add."""
+        self._names_L: Tensor | None = None
 
     def learn(self, tokenizer: TextTokenizer) -> None:
         """From now on the tokens are made of the letters that ``tokenizer`` gives them."""
         self.spelt_VP.copy_(token_letters(tokenizer))
         self.known = True
 
+    @contextmanager
+    def called(self, names_L: Tensor) -> Iterator[None]:
+        """Within, words of several letters are made of ``names[letter]`` in the place of every letter."""
+        self._names_L = names_L
+        try:
+            yield
+        finally:
+            self._names_L = None
+
     def forward(self) -> Tensor:
         """(V, D)."""
-        added: Tensor = self.each(self.spelt_VP)
+        spelt_VP = self.spelt_VP
+        if self._names_L is not None:
+            places_VL = spelt_VP.view(len(spelt_VP), MAX_LETTERS, NUM_LETTERS)
+            other_VP = places_VL[..., self._names_L.argsort()].flatten(1)
+            spelt_VP = torch.where(spelt_VP.sum(1, keepdim=True) > 1, other_VP, spelt_VP)
+        added: Tensor = self.each(spelt_VP)
         return added
 
 

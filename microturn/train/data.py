@@ -1,6 +1,7 @@
 """Batches from a corpus: length-bucketed, shuffled by seed, packed in worker processes, the same after a resume.
 
-There are three kinds: whole sessions, speech to spell (``train.listen``) and repetitions to follow (``train.watch``).
+There are four kinds: whole sessions, speech to hear (``train.listen``), repetitions to follow (``train.watch``) and
+words to spell (``train.spell``).
 Which kind a step gets is a matter of its number alone.
 """
 
@@ -18,13 +19,15 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from microturn.errors import CorpusError
 from microturn.model.layout import AUDIO_TOKENS
-from microturn.model.tokens import TextTokenizer
+from microturn.model.tokens import OutputVocabulary, TextTokenizer
 from microturn.scenario.corpus import Record, read_shards
 from microturn.scenario.listening import FAMILY as LISTENING
+from microturn.scenario.spelling import FAMILY as SPELLING
 from microturn.scenario.watching import FAMILY as WATCHING
 from microturn.train.augment import AugmentConfig
 from microturn.train.listen import ListeningBatch, can_be_spelt, collate_listening, listening_row
 from microturn.train.pack import Batch, Packer, collate
+from microturn.train.spell import draw_names, letter_tokens, renamed
 from microturn.train.watch import WatchingBatch, can_be_watched, collate_watching, watching_row
 
 
@@ -34,6 +37,7 @@ class StepKind(Enum):
     SESSIONS = "sessions"
     LISTENING = "listening"
     WATCHING = "watching"
+    SPELLING = "spelling"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +56,10 @@ class DataConfig:
     """The first steps, which only listen."""
     listening_every: int = 0
     """After them, one step of so many listens (0: none)."""
-
     watching_every: int = 0
     """One step of so many watches (0: none), in the place of any other."""
+    spelling_every: int = 0
+    """One step of so many spells (0: none), in the place of a session's."""
 
     def kind_of(self, step: int) -> StepKind:
         """What this step's batch is."""
@@ -62,6 +67,8 @@ class DataConfig:
             return StepKind.WATCHING
         if step < self.listening_steps or (self.listening_every and step % self.listening_every == 0):
             return StepKind.LISTENING
+        if self.spelling_every and step % self.spelling_every == 1:
+            return StepKind.SPELLING
         return StepKind.SESSIONS
 
 
@@ -103,12 +110,16 @@ class Batches(IterableDataset[AnyBatch]):
         self._sessions = [i for i, record in enumerate(records) if record.family not in (LISTENING, WATCHING)]
         self._speech = [index for index, record in enumerate(records) if can_be_spelt(record)]
         self._videos = [index for index, record in enumerate(records) if can_be_watched(record)]
+        self._spelling = [index for index, record in enumerate(records) if record.family == SPELLING]
+        self._letters_L = letter_tokens(tokenizer)
         if not self._sessions:
             raise CorpusError(f"{len(records)} records: none of them is a session to train on")
         if (config.listening_steps or config.listening_every) and not self._speech:
             raise CorpusError(f"{len(records)} records: none of them has speech whose words are known, to listen to")
         if config.watching_every and not self._videos:
             raise CorpusError(f"{len(records)} records: none of them has repetitions to watch")
+        if config.spelling_every and not self._spelling:
+            raise CorpusError(f"{len(records)} records: none of them has words to spell")
         self.families = sorted({records[index].family for index in self._sessions})
 
     def _session_epoch(self, epoch: int) -> Iterator[list[int]]:
@@ -130,6 +141,12 @@ class Batches(IterableDataset[AnyBatch]):
         rng = np.random.default_rng((self._config.seed, 4, epoch))
         drawn = [int(index) for index in rng.permutation(self._videos)]
         return self._cut(drawn, [self._patch_rows**2 * len(self._records[index].phases) for index in drawn], rng)
+
+    def _spelling_epoch(self, epoch: int) -> Iterator[list[int]]:
+        """Records of each batch of an epoch of spelling."""
+        rng = np.random.default_rng((self._config.seed, 5, epoch))
+        drawn = [int(index) for index in rng.permutation(self._spelling)]
+        return self._cut(drawn, [self._sizes[index] for index in drawn], rng)
 
     def _cut(self, drawn: list[int], sizes: list[int], rng: np.random.Generator) -> Iterator[list[int]]:
         """Batches of records of about one size."""
@@ -155,12 +172,14 @@ class Batches(IterableDataset[AnyBatch]):
             StepKind.SESSIONS: self._session_epoch,
             StepKind.LISTENING: self._listening_epoch,
             StepKind.WATCHING: self._watching_epoch,
+            StepKind.SPELLING: self._spelling_epoch,
         }
         streams = {kind: chain.from_iterable(map(epoch, count())) for kind, epoch in epochs.items()}
         make: dict[StepKind, Callable[[list[int], int], AnyBatch]] = {
             StepKind.SESSIONS: self._batch,
             StepKind.LISTENING: self._listening_batch,
             StepKind.WATCHING: self._watching_batch,
+            StepKind.SPELLING: self._spelling_batch,
         }
         for step in count():
             kind = self._config.kind_of(step)
@@ -173,6 +192,11 @@ class Batches(IterableDataset[AnyBatch]):
         rows = [self._packer.row(self._records[index], rng) for index in drawn]
         families = [self.families.index(self._records[index].family) for index in drawn]
         return collate(rows, families, torch.device("cpu"))
+
+    def _spelling_batch(self, drawn: list[int], step: int) -> Batch:
+        names_L = draw_names(np.random.default_rng((self._config.seed, 6, step)))
+        outputs = OutputVocabulary(self._tokenizer.vocab_size)
+        return renamed(self._batch(drawn, step), self._letters_L, names_L, outputs)
 
     def _listening_batch(self, drawn: list[int], step: int) -> ListeningBatch:
         rng = np.random.default_rng((self._config.seed, 1, step))

@@ -88,8 +88,9 @@ def compute_losses(
     network: Network, batch: Batch, window: Window, config: LossConfig, generator: torch.Generator
 ) -> Losses:
     """All parts for one batch; ``generator`` (CPU) draws flow times, noise and which turns train the flow head."""
-    hidden_ND = network(batch.sequence, window).flatten(0, 1)
-    scores = network.lane_scores(hidden_ND[batch.predict_at_P])
+    with network.embedder.letters.called(batch.letter_names_L):
+        hidden_ND = network(batch.sequence, window).flatten(0, 1)
+        scores = network.lane_scores(hidden_ND[batch.predict_at_P])
     lanes, right = lane_loss(scores, batch, network.config.vocab_size, config.say)
     flow, guess = sound_losses(network, hidden_ND, batch, config, generator)
     total = lanes + config.flow * flow + config.guess * guess

@@ -13,6 +13,7 @@ from microturn.model import layout
 from microturn.model.ear import with_context
 from microturn.model.eye import frame_to_patches, with_before
 from microturn.model.layout import Kind
+from microturn.model.letters import NUM_LETTERS
 from microturn.model.mel import LEVELS, MEL_BANDS, TURN_FRAMES, LogMel, dmel_levels, normalise_mel
 from microturn.model.sequence import Sequence, SequenceBuilder, stack_rows
 from microturn.model.tokens import OutputVocabulary, TextTokenizer, spill
@@ -53,6 +54,8 @@ class Batch:
     last_mel_SFM: Tensor
     family_P: Tensor
     """Index into the sorted family names, for the figures of the progress bar."""
+    letter_names_L: Tensor
+    """Which letter each letter is called, (26,): itself, but for ``train.spell``."""
 
 
 class Packer:
@@ -171,4 +174,5 @@ def collate(rows: list[Row], families: list[int], device: torch.device) -> Batch
         mel_SFM=mels("mel"),
         last_mel_SFM=mels("last_mel"),
         family_P=torch.from_numpy(counts).to(device),
+        letter_names_L=torch.arange(NUM_LETTERS, device=device),
     )
