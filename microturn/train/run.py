@@ -85,7 +85,8 @@ class Run:
             )
 
     def _dev_batches(self, records: list[Record]) -> tuple[list[AnyBatch], list[str]]:
-        config = replace(self._data, num_workers=0, family_shares={}, listening_steps=0, watching_every=0, spelling_every=0)
+        sessions = replace(self._data, listening_steps=0, watching_every=0, spelling_every=0)
+        config = replace(sessions, num_workers=0, family_shares={})
         batches = Batches(records, self._tokenizer, self._model.patch_rows, config, augment=None)
         stream: Iterator[AnyBatch] = iter(batches)
         return [next(stream) for _ in range(batches.epoch_length())], batches.families
