@@ -25,7 +25,10 @@ def save_untrained(folder: Path, size: int) -> Path:
     tokenizer = default_tokenizer()
     config = ModelConfig.of_size(size, vocab_size=tokenizer.vocab_size)
     torch.manual_seed(0)
-    save(folder, config, Network(config).state_dict(), Vocoder(VocoderConfig(width=32, num_blocks=1)), tokenizer)
+    network = Network(config)
+    with torch.no_grad():
+        network.lanes.control.bias[-1] = 5.0  # so that it speaks
+    save(folder, config, network.state_dict(), Vocoder(VocoderConfig(width=32, num_blocks=1)), tokenizer)
     return folder
 
 
