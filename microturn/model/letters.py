@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from microturn.model.tokens import TextTokenizer
 
-# Shapes: V text tokens, D width, P letter places (MAX_LETTERS x 26), L letters.
+# Shapes: V text tokens, D width, K places in a word, L letters, P letters at places (K x L).
 
 NUM_LETTERS = 26
 MAX_LETTERS = 10
@@ -51,12 +51,12 @@ class Letters(nn.Module):
             self._names_L = None
 
     def forward(self) -> Tensor:
-        """(V, D)."""
+        """What is added to the embeddings, (V, D)."""
         spelt_VP = self.spelt_VP
         if self._names_L is not None:
-            places_VL = spelt_VP.view(len(spelt_VP), MAX_LETTERS, NUM_LETTERS)
-            other_VP = places_VL[..., self._names_L.argsort()].flatten(1)
-            spelt_VP = torch.where(spelt_VP.sum(1, keepdim=True) > 1, other_VP, spelt_VP)
+            spelt_VKL = spelt_VP.view(len(spelt_VP), MAX_LETTERS, NUM_LETTERS)
+            renamed_VP = spelt_VKL[..., self._names_L.argsort()].flatten(1)
+            spelt_VP = torch.where(spelt_VP.sum(1, keepdim=True) > 1, renamed_VP, spelt_VP)
         added: Tensor = self.each(spelt_VP)
         return added
 

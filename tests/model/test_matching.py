@@ -88,6 +88,20 @@ def test_age_of_the_newest_word() -> None:
     assert row.age == [0, 1, 2, 3, 1, layout.MAX_AGE, 0]
 
 
+def test_the_voice_is_given_the_same_word_and_age_in_training_and_in_streaming() -> None:
+    """Streaming reads them off ``LastWords``, training off the sequence (``Network.voice``)."""
+    row = SequenceBuilder()
+    row.add(Kind.END, 0, layout.SLOT_END, layout.END_START)
+    for turn, said in ((1, [RED]), (2, []), (3, [BLUE, GREEN]), (4, [])):
+        row.add(Kind.END, turn, layout.SLOT_END, layout.END_SPEAK)
+        for place, word in enumerate(said):
+            row.add(Kind.SAY, turn, layout.SLOT_SAY + place, word)
+        sequence = stack_rows([row], torch.device("cpu"))
+        assert row.last.said == int(sequence.newest_said_BT[0, -1])
+        assert row.last.age(turn) == int(sequence.age_BT[0, -1])
+    assert (row.last.said, row.last.age(4)) == (GREEN, 2)
+
+
 def test_typed_words_are_the_same_words() -> None:
     row = SequenceBuilder()
     row.add(Kind.TEXT_IN, 0, layout.SLOT_TEXT_IN, RED + 2 * VOCAB)

@@ -13,6 +13,7 @@ import torch
 
 from microturn.errors import WeightsError
 from microturn.model.config import ModelConfig
+from microturn.model.model import Network
 from microturn.model.tokens import default_tokenizer, spill
 from microturn.train.augment import AugmentConfig, augment_user
 from microturn.train.checkpoint import Checkpoint
@@ -65,6 +66,19 @@ def test_resume_is_exact(tmp_path: Path) -> None:
     assert run(second, batches(first_step=6), 6) == expected[6:]
     for name, value in straight.averaged.values.items():
         assert torch.equal(value, second.averaged.values[name]), name
+
+
+def test_the_weights_that_are_saved_are_the_averaged_ones() -> None:
+    """With the letters folded into the table, so that they say the same without a tokenizer."""
+    training = trainer(20)
+    run(training, batches(), 4)
+    network = training.network
+    network.load_state_dict(training.averaged.values)
+    hidden = torch.randn(3, network.config.backbone.width)
+    expected = network.lane_scores(hidden).detach()
+    saved = Network(network.config)
+    saved.load_state_dict(training.weights())
+    torch.testing.assert_close(saved.lane_scores(hidden).detach(), expected)
 
 
 def test_words_are_learnt() -> None:
