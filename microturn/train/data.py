@@ -67,7 +67,7 @@ class DataConfig:
             return StepKind.WATCHING
         if step < self.listening_steps or (self.listening_every and step % self.listening_every == 0):
             return StepKind.LISTENING
-        if self.spelling_every and step % self.spelling_every == 1:
+        if self.spelling_every and (step - 1) % self.spelling_every == 0:
             return StepKind.SPELLING
         return StepKind.SESSIONS
 
