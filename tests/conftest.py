@@ -1,9 +1,29 @@
-"""Settings of all tests."""
+"""Settings of all tests, and the marker of those that need a voice which does not come with the package."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from importlib import import_module
+
+import pytest
 from hypothesis import settings
 
 # A busy machine is no error of the code, and the same examples every time make a failure reproducible.
 settings.register_profile("microturn", deadline=None, derandomize=True)
 settings.load_profile("microturn")
+
+
+def missing_speakers(engine: str, speakers: Sequence[str] = ()) -> list[str]:
+    """Which of an engine's ``speakers`` (all that are used here, if none are named) this machine lacks or hides."""
+    module = import_module(f"microturn.voices.{engine}")
+    installed = module.installed()
+    return [speaker for speaker in speakers or module.SPEAKERS if speaker not in installed]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test that is marked ``needs_engine(engine, *speakers)`` where a speaker is missing."""
+    for marker in item.iter_markers("needs_engine"):
+        engine, *speakers = marker.args
+        if missing := missing_speakers(engine, speakers):
+            pytest.skip(f"not installed (make voices): {', '.join(f'{engine}/{speaker}' for speaker in missing)}")

@@ -49,7 +49,7 @@ def _write(scenario: Scenario, folder: Path) -> None:
         (folder / "frames").mkdir()
     for turn, frame in scenario.frames.items():
         Image.fromarray(frame).save(folder / "frames" / f"{turn * TURN_MS:06d}.png")
-    draw_timeline(scenario, folder / "timeline.png")
+    draw_scenario(scenario, folder / "timeline.png")
 
 
 def write_wav(path: Path, pcm: Pcm) -> None:
@@ -90,7 +90,7 @@ def labels(scenario: Scenario) -> dict[str, Any]:
     }
 
 
-def draw_timeline(scenario: Scenario, path: Path) -> None:
+def draw_scenario(scenario: Scenario, path: Path) -> None:
     """Both voices, words heard and said, event windows, gaps, typed text and pictures, ``ROW_S`` seconds a row."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from microturn.errors import InputError
+from microturn.language.lexicon import CONTENT
 from microturn.scenario.families import FAMILIES
-from microturn.scenario.lexicon import CONTENT
-from microturn.scenario.scenario import Scenario, Split
-from microturn.scenario.timeline import Timeline
-from microturn.scenario.voices import Voice
+from microturn.scenario.scenario import Scenario
+from microturn.scenario.script import Script
+from microturn.split import Split
 from microturn.turn import TURN_MS
+from microturn.voices.catalogue import Voice
 
 STRING = "string"
 """The family name of several scenarios joined in one session."""
@@ -39,7 +40,7 @@ def generate(
     ``data`` is a folder with real recordings (``speech/``, ``sounds/``, ``video/``) to mix in; ``voice`` speaks in
     place of voices of the split, and requests are about words of ``content``. Without ``assistant`` the model's side is
     silent (words are evenly spaced and its voice need not be installed); the user's side stays the same. Without
-    ``sound`` nothing of the user is heard, only the times of the words are made (``timeline.timed_words``). Raises
+    ``sound`` nothing of the user is heard, only the times of the words are made (``script.timed_words``). Raises
     ``InputError`` for an unknown family or split and ``VoiceError`` if a voice is missing.
     """
     if family == STRING:
@@ -49,7 +50,7 @@ def generate(
         )
     if family not in FAMILIES:
         raise InputError(f"family {family}: unknown, expected one of {', '.join([*FAMILIES, STRING])}")
-    timeline = Timeline(
+    script = Script(
         _generator(family, seed, split),
         split,
         voice=voice,
@@ -58,9 +59,9 @@ def generate(
         assistant=assistant,
         sound=sound,
     )
-    timeline.kind = family
-    FAMILIES[family](timeline)
-    return timeline.finish(family, tail_ms=float(timeline.rng.uniform(600.0, 1500.0)))
+    script.kind = family
+    FAMILIES[family](script)
+    return script.finish(family, tail_ms=float(script.rng.uniform(600.0, 1500.0)))
 
 
 def generate_string(
@@ -80,20 +81,20 @@ def generate_string(
     is its own family. Raises as ``generate``.
     """
     rng = _generator(STRING, seed, split)
-    timeline = Timeline(rng, split, voice=voice, content=content, data=data, assistant=assistant, sound=sound)
-    timeline.strung = True
+    script = Script(rng, split, voice=voice, content=content, data=data, assistant=assistant, sound=sound)
+    script.strung = True
     scenarios = 0
-    while scenarios < 2 or timeline.now_ms < target_ms:
+    while scenarios < 2 or script.now_ms < target_ms:
         if scenarios:
-            timeline.wait_until(timeline.busy_until_ms)
-            timeline.pause(500.0, 2000.0)
+            script.wait_until(script.busy_until_ms)
+            script.pause(500.0, 2000.0)
             if rng.random() < 0.5:
-                timeline.change_speaker()
-        timeline.kind = str(rng.choice(list(FAMILIES)))
-        FAMILIES[timeline.kind](timeline)
+                script.change_speaker()
+        script.kind = str(rng.choice(list(FAMILIES)))
+        FAMILIES[script.kind](script)
         scenarios += 1
-    timeline.true_count = timeline.penultimate_end_ms = None
-    return timeline.finish(STRING, tail_ms=float(rng.uniform(600.0, 1500.0)))
+    script.true_count = script.penultimate_end_ms = None
+    return script.finish(STRING, tail_ms=float(rng.uniform(600.0, 1500.0)))
 
 
 def string_parts(

@@ -1,70 +1,136 @@
-"""Listening practice: speech without a break, which is only written down.
+"""Listening practice: utterances of a voice bank strung together anew, in another room, at another speed, every time.
 
-Telling words apart takes far more speech than learning when to answer. A session of this family is dense (about two
-words a second, a new voice every few utterances) and has no answers: ``train.listen`` teaches the lower layers its
-words and letters, at a fraction of a whole turn's cost.
+A session is dense speech with pauses, noise and now and then nothing at all. Nothing is asked and nothing answered;
+what is learnt is who says which word when, and which sounds are in it.
 """
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from microturn.scenario import wordings
-from microturn.scenario.families import free
-from microturn.scenario.families.say import draw_request, letter_names
-from microturn.scenario.lexicon import LETTERS, NUMBERS
-from microturn.scenario.scenario import Scenario, Split
-from microturn.scenario.sentences import aside, combination, loose_words, pick, plain_sentence
-from microturn.scenario.timeline import Timeline
+from microturn.errors import InputError
+from microturn.split import Split
+from microturn.turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, Pcm
+from microturn.voices import noise
+from microturn.voices.bank import Part
+from microturn.voices.clips import draw_read_speech, draw_sound
+from microturn.voices.speech import Speech, Word
+from microturn.voices.uneven import resample, uneven
 
 FAMILY = "listening"
-REQUESTS = (wordings.ONCE, wordings.TWO_TIMERS, wordings.EVERY, wordings.CUE, wordings.COUNT, wordings.STOP)
-RECORDED_SHARE = 0.12
-"""Share of utterances that are recordings of real people, if there are any."""
-SPEAKER_CHANGE = 0.4
-"""Probability that another voice says the next utterance."""
+SYNTHESISED = ("synthesised", "kokoro")
+"""Sources whose parts are numbered."""
+SAMPLES_PER_MS = SAMPLE_RATE_HZ // 1000
 
 
-def listening(seed: int, split: Split, data: Path | None) -> Scenario:
-    """12 to 20 s of requests, sentences, loose words, letters and (with ``data``) recordings of real people."""
-    rng = np.random.default_rng((zlib.crc32(f"{FAMILY} {split}".encode()), seed))
-    timeline = Timeline(rng, split, data=data, assistant=False)
-    timeline.kind = FAMILY
-    end_ms = float(rng.uniform(12_000.0, 20_000.0))
-    while timeline.now_ms < end_ms:
-        if data is not None and rng.random() < RECORDED_SHARE:
-            free.place_recorded_words(timeline, data)
+@dataclass(frozen=True, kw_only=True)
+class ListeningConfig:
+    """What a session of practice is like."""
+
+    num_turns: int = 80
+    source_shares: dict[str, float] = field(
+        default_factory=lambda: {
+            "synthesised": 0.45, "kokoro": 0.15, "sentences": 0.26, "commands": 0.16, "natives": 0.06,
+            "commands_small": 0.02, "digits": 0.03, "wake_words": 0.03, "wake_words_more": 0.01,
+        }
+    )  # fmt: skip
+    """How often an utterance comes from which parts of the bank (those that are there)."""
+    uneven_probability: float = 0.25
+    tape_spread: float = 0.1
+    """Standard deviation of the logarithm of an utterance's speed, as from a tape."""
+    gap_probability: float = 0.15
+    """Of a session in which some turns, or a long stretch, did not arrive."""
+    quiet_probability: float = 0.08
+    """Of a session without speech: noise, everyday sounds, far voices."""
+
+
+@dataclass(frozen=True)
+class Practice:
+    """One session: sound, words, and the turns that did not arrive (their sound is silence)."""
+
+    user: Pcm
+    words: tuple[Word, ...]
+    gaps: frozenset[int]
+
+
+class Listening:
+    """Draws sessions from the parts of a bank that belong to a split. Raises ``InputError`` if there is none."""
+
+    def __init__(self, bank: Path, split: Split, config: ListeningConfig, data: Path | None = None) -> None:
+        self.config, self.split, self.data = config, split, data
+        self._parts: dict[str, list[Part]] = {}
+        for source in config.source_shares:
+            name = f"{source}-{split}" if source in SYNTHESISED else f"people-{split}-{source}"
+            folders = [bank / name, *sorted(bank.glob(f"{name}-[0-9]*[0-9]"))]
+            found = [Part(folder) for folder in folders if folder.is_dir()]
+            if any(map(len, found)):
+                self._parts[source] = [part for part in found if len(part)]
+        if not self._parts:
+            raise InputError(f"{bank}: no utterances of the split {split} there")
+        shares = np.array([config.source_shares[source] for source in self._parts])
+        self._sources, self._shares = list(self._parts), shares / shares.sum()
+
+    def draw(self, rng: np.random.Generator) -> Practice:
+        """One session."""
+        config = self.config
+        samples = config.num_turns * TURN_SAMPLES
+        user = np.zeros(samples, np.float32)
+        words: list[Word] = []
+        if rng.random() >= config.quiet_probability:
+            now_ms = float(rng.uniform(0.0, 1000.0))
+            while now_ms < config.num_turns * TURN_MS:
+                speech = self._utterance(rng)
+                start = int(now_ms * SAMPLES_PER_MS)
+                part = speech.pcm[: samples - start] * np.float32(noise.decibel(float(rng.normal(0.0, 3.0))))
+                user[start : start + len(part)] += part
+                words += [replace(word, start_ms=word.start_ms + now_ms, end_ms=word.end_ms + now_ms)
+                          for word in speech.words]  # fmt: skip
+                now_ms += len(speech.pcm) / SAMPLES_PER_MS + _pause_ms(rng)
+        words = [word for word in words if word.end_ms < config.num_turns * TURN_MS]
+        user = self._surroundings(rng, user)
+        gaps = self._gaps(rng)
+        for turn in gaps:
+            user[turn * TURN_SAMPLES : (turn + 1) * TURN_SAMPLES] = 0.0
+        return Practice(np.clip(user, -1.0, 1.0), tuple(words), gaps)
+
+    def _utterance(self, rng: np.random.Generator) -> Speech:
+        source = self._parts[self._sources[int(rng.choice(len(self._sources), p=self._shares))]]
+        part = source[int(rng.integers(len(source)))]
+        speech = part.speech(int(rng.integers(len(part))))
+        if rng.random() < self.config.uneven_probability:
+            return uneven(speech, rng)
+        speed = float(np.exp(np.clip(rng.normal(), -2.0, 2.0) * self.config.tape_spread))
+        return resample(speech, np.full(len(speech.pcm), speed))
+
+    def _surroundings(self, rng: np.random.Generator, user: Pcm) -> Pcm:
+        """The user's speech in a room with a noise, at some level."""
+        acoustics = noise.draw_acoustics(rng, babble=False, recording=self.data is not None)
+        user = noise.apply_room(user, acoustics.impulse)
+        level_db = -acoustics.snr_db
+        if acoustics.noise == "recording" and self.data is not None:
+            if rng.random() < 0.3:
+                sound = np.resize(draw_read_speech(rng, self.data, self.split, 16_000.0) / noise.SPEECH_RMS, len(user))
+                level_db = min(level_db, -15.0)  # words of far voices must stay too low to be taken for the user's
+            else:
+                sound = np.resize(draw_sound(rng, self.data, self.split, 5000.0), len(user))
         else:
-            timeline.speak(_text(timeline), matters=False)
-        timeline.pause(60.0, 400.0)
-        if rng.random() < SPEAKER_CHANGE:
-            timeline.change_speaker()
-    return timeline.finish(FAMILY, tail_ms=500.0, gap_probability=0.0)
+            kind = acoustics.noise if acoustics.noise in noise.NOISE_KINDS else "pink"
+            sound = noise.background(rng, kind, len(user))
+        mixed = user + sound * np.float32(noise.SPEECH_RMS * noise.decibel(level_db))
+        return np.asarray(mixed * np.float32(noise.decibel(acoustics.gain_db)), np.float32)
+
+    def _gaps(self, rng: np.random.Generator) -> frozenset[int]:
+        if rng.random() >= self.config.gap_probability:
+            return frozenset()
+        if rng.random() < 0.5:
+            return frozenset(int(turn) for turn in rng.integers(0, self.config.num_turns, int(rng.integers(1, 6))))
+        first, length = int(rng.integers(self.config.num_turns)), int(rng.integers(5, 40))
+        return frozenset(range(first, min(first + length, self.config.num_turns)))
 
 
-def _text(timeline: Timeline) -> str:
-    """One utterance: anything that the families let a user say."""
-    rng, split = timeline.rng, timeline.split
-    kinds: tuple[tuple[float, Callable[[], str]], ...] = (
-        (0.40, lambda: " ".join(loose_words(rng, int(rng.integers(3, 12))))),
-        (0.14, lambda: plain_sentence(rng, split)),
-        (0.04, lambda: aside(rng, split)),
-        (0.04, lambda: letter_names(rng.choice(LETTERS, int(rng.integers(2, 7))))),
-        (0.06, lambda: " ".join(rng.choice(NUMBERS, int(rng.integers(2, 6))))),
-        (0.16, lambda: draw_request(rng, split)[0]),
-        (0.16, lambda: _request(timeline)),
-    )
-    place = rng.choice(len(kinds), p=[share for share, _ in kinds])
-    return kinds[int(place)][1]()
-
-
-def _request(timeline: Timeline) -> str:
-    rng, split = timeline.rng, timeline.split
-    first, second = combination(rng, split, 2)
-    number, other = pick(rng, NUMBERS[2:11]), pick(rng, NUMBERS[2:11])
-    chosen = REQUESTS[int(rng.integers(len(REQUESTS)))]
-    return chosen.draw(rng, split, x=first, y=second, n=number, m=other)
+def _pause_ms(rng: np.random.Generator) -> float:
+    """Between two utterances: mostly short, now and then so long that the next one comes out of silence."""
+    return float(rng.uniform(20.0, 400.0) if rng.random() < 0.7 else rng.uniform(400.0, 2500.0))

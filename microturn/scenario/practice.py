@@ -1,7 +1,7 @@
 """Speech practice: typed requests to say words, without any sound from the user.
 
-Speaking is the slowest thing to learn and needs no listening. A session of gaps costs four tokens a turn instead of
-seven, so this is the cheapest way to many hours of the assistant's voice.
+Speaking is the slowest thing to learn and needs no listening: this is the cheapest way to many hours of the assistant's
+voice.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import zlib
 
 import numpy as np
 
+from microturn.language.lexicon import LETTERS, NUMBERS
+from microturn.language.sentences import combination, plain_sentence
+from microturn.language.wordings import SAY
 from microturn.scenario.families.say import draw_request, letter_names
-from microturn.scenario.lexicon import LETTERS, NUMBERS
-from microturn.scenario.scenario import Scenario, Split
-from microturn.scenario.sentences import combination, plain_sentence
-from microturn.scenario.timeline import Timeline, plain_words
-from microturn.scenario.wordings import SAY
+from microturn.scenario.scenario import Scenario
+from microturn.scenario.script import Script, plain_words
+from microturn.split import Split
 from microturn.turn import TURN_MS
 
 FAMILY = "practice"
@@ -24,16 +25,16 @@ FAMILY = "practice"
 def practice(seed: int, split: Split) -> Scenario:
     """Four to seven typed requests, each answered aloud in the next turn; every turn's sound is a gap."""
     rng = np.random.default_rng((zlib.crc32(f"{FAMILY} {split}".encode()), seed))
-    timeline = Timeline(rng, split)
-    timeline.kind = FAMILY
+    script = Script(rng, split)
+    script.kind = FAMILY
     for _ in range(int(rng.integers(4, 8))):
-        timeline.pause(0.0, 500.0)
+        script.pause(0.0, 500.0)
         request, reply = _request(rng, split)
-        turn, cause_ms = timeline.type(request)
-        at_ms = timeline.say(reply, turn + 1)
-        timeline.expect(reply, at_ms, at_ms - cause_ms, 1200.0, cause_ms)
-        timeline.wait_until(timeline.said_until_ms)
-    scenario = timeline.finish(FAMILY, tail_ms=2.0 * TURN_MS, gap_probability=0.0)
+        turn, cause_ms = script.type(request)
+        at_ms = script.say(reply, turn + 1)
+        script.expect(reply, at_ms, at_ms - cause_ms, 1200.0, cause_ms)
+        script.wait_until(script.said_until_ms)
+    scenario = script.finish(FAMILY, tail_ms=2.0 * TURN_MS, gap_probability=0.0)
     scenario.gaps = frozenset(range(scenario.num_turns))
     scenario.user[:] = 0.0
     return scenario

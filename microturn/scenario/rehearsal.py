@@ -1,8 +1,7 @@
 """Rehearsal: the sessions of the families without the user's sound.
 
-What to do when is learnt from the words and their times as well as from sound, at a third of the tokens; and making
-such a session takes no synthesis of the user's side. The hear lane is given (see ``train.pack``): every turn's sound is
-a gap, so there is nothing to hear.
+What to do when is learnt from the words and their times as well as from sound, and making such a session takes no
+synthesis of the user's side: the words are given to the hear lane, and there is nothing to hear.
 """
 
 from __future__ import annotations
@@ -10,7 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from microturn.scenario.generate import generate
-from microturn.scenario.scenario import Scenario, Split
+from microturn.scenario.scenario import Scenario
+from microturn.split import Split
 
 PREFIX = "rehearsed "
 

@@ -10,8 +10,8 @@ import numpy as np
 from microturn.media.writer import FilmWriter, WavWriter
 from microturn.scenario.generate import generate
 from microturn.scenario.scenario import Scenario
-from microturn.scenario.voices import voices
 from microturn.turn import TURN_SAMPLES
+from microturn.voices.catalogue import voices
 
 SAMPLES = {"timer": ("time", 5), "cue": ("cue", 1), "count": ("count", 0)}
 """Name -> family and seed. The user is a voice that training has never heard."""

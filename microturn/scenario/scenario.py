@@ -7,36 +7,17 @@ All times are milliseconds from the start of the session. The sound of output tu
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
 from microturn.turn import TURN_MS, TURN_SAMPLES, Frame, Pcm, TextIn
+from microturn.voices.speech import Speech, Word
 
-Split = Literal["train", "heldout"]
-
-HEAR_LAG_MS = 80
-"""A word is written to the hear lane in the turn that contains ``end_ms + HEAR_LAG_MS``: the least right context."""
-REPLY_PAUSE_MS = 160
-"""An answer starts at the first turn's edge at least this long after the request's end: so much silence tells that
-the request is over."""
-
-
-@dataclass(frozen=True)
-class Word:
-    """One spoken word, lower case, with the time of its sound."""
-
-    text: str
-    start_ms: float
-    end_ms: float
-
-
-@dataclass(frozen=True)
-class Speech:
-    """Synthesised or recorded speech: samples at 16 kHz and the words in them (times from the first sample)."""
-
-    pcm: Pcm
-    words: tuple[Word, ...]
+HEAR_LAG_MS = 200
+"""A word is written to the hear lane in the turn that contains ``end_ms + HEAR_LAG_MS``: late enough to know that
+"seven" does not go on as "seventeen", and to tell whether somebody goes on speaking."""
+REPLY_PAUSE_MS = HEAR_LAG_MS + 1
+"""An answer is said in the turn in which the last word of its request is written."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +70,8 @@ class Scenario:
     """Pictures by the turn they come in, (height, width, 3) uint8."""
     texts: dict[int, tuple[TextIn, ...]] = field(default_factory=dict)
     """Typed text by the turn it comes in."""
+    rehearsed: bool = False
+    """Whether the user's words are given in place of sound."""
     gaps: frozenset[int] = frozenset()
     """Turns whose sound did not arrive."""
     events: list[Event] = field(default_factory=list)

@@ -12,11 +12,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from microturn.model.tokens import default_tokenizer
+from microturn.language.lexicon import CONTENT, FUNCTION
+from microturn.language.tokenizer import default_tokenizer
 from microturn.scenario.families.say import draw_spelling
-from microturn.scenario.lexicon import CONTENT, FUNCTION
-from microturn.scenario.scenario import Scenario, Split
-from microturn.scenario.timeline import Timeline
+from microturn.scenario.scenario import Scenario
+from microturn.scenario.script import Script
+from microturn.split import Split
 
 FAMILY = "spelling"
 TYPED_SHARE = 0.2
@@ -34,16 +35,16 @@ def spellable() -> tuple[str, ...]:
 def spelling(seed: int, split: Split) -> Scenario:
     """Three to six requests to spell, rehearsed (see ``rehearsal``) or typed."""
     rng = np.random.default_rng((zlib.crc32(f"{FAMILY} {split}".encode()), seed))
-    timeline = Timeline(rng, split, sound=False)
-    timeline.kind = FAMILY
+    script = Script(rng, split, sound=False)
+    script.kind = FAMILY
     for _ in range(int(rng.integers(3, 7))):
-        timeline.pause(200.0, 800.0)
+        script.pause(200.0, 800.0)
         request, reply = draw_spelling(rng, split, spellable())
         if rng.random() < TYPED_SHARE:
-            turn, cause_ms = timeline.type(request)
-            at_ms = timeline.say(reply, turn + 1)
-            timeline.expect(reply, at_ms, at_ms - cause_ms, 1200.0, cause_ms)
+            turn, cause_ms = script.type(request)
+            at_ms = script.say(reply, turn + 1)
+            script.expect(reply, at_ms, at_ms - cause_ms, 1200.0, cause_ms)
         else:
-            timeline.answer(reply, timeline.speak(request)[-1].end_ms)
-        timeline.wait_until(timeline.said_until_ms)
-    return timeline.finish(FAMILY, tail_ms=600.0)
+            script.answer(reply, script.speak(request)[-1].end_ms)
+        script.wait_until(script.said_until_ms)
+    return script.finish(FAMILY, tail_ms=600.0)

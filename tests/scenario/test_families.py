@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 
 import pytest
 
-from microturn.scenario import flite
+from microturn.language.lexicon import NUMBERS, number_words
+from microturn.language.wordings import combination_split
 from microturn.scenario.families import FAMILIES
 from microturn.scenario.families.time import WINDOW_MS
 from microturn.scenario.generate import SPLITS, STRING, generate
-from microturn.scenario.lexicon import NUMBERS, number_words
-from microturn.scenario.scenario import HEAR_LAG_MS, REPLY_PAUSE_MS, Scenario, Split
-from microturn.scenario.wordings import combination_split
+from microturn.scenario.scenario import HEAR_LAG_MS, REPLY_PAUSE_MS, Scenario
+from microturn.split import Split
 from microturn.turn import TURN_MS, TURN_SAMPLES
 
 SEEDS = range(20)
-ASSISTANT = "slt" in flite.installed()
+SLT = pytest.mark.needs_engine("flite", "slt")
 
 
 @cache
-def sessions(family: str, split: Split) -> list[Scenario]:
-    """Twenty sessions, made once for all tests of this file."""
-    return [generate(family, seed, split, assistant=ASSISTANT) for seed in SEEDS]
+def sessions(family: str, split: Split, answered: bool = False) -> list[Scenario]:
+    """Twenty sessions, made once for all tests of this file: of the user's sound without the model's, or of the model's
+    (``answered``) without the user's."""
+    return [generate(family, seed, split, assistant=answered, sound=not answered) for seed in SEEDS]
 
 
-@pytest.fixture(params=[(family, split) for family in FAMILIES for split in SPLITS], ids=lambda param: "-".join(param))
-def made(request: pytest.FixtureRequest) -> Iterator[list[Scenario]]:
-    yield sessions(*request.param)
+HEARD = [pytest.param((family, split, False), id=f"{family}-{split}") for family in FAMILIES for split in SPLITS]
+ANSWERED = [
+    pytest.param((family, split, True), id=f"{family}-{split}-answered", marks=SLT)
+    for family in FAMILIES
+    for split in SPLITS
+]
+
+
+@pytest.fixture(params=[*HEARD, *ANSWERED])
+def made(request: pytest.FixtureRequest) -> list[Scenario]:
+    return sessions(*request.param)
 
 
 def test_shapes_and_lengths(made: list[Scenario]) -> None:
@@ -77,8 +85,10 @@ def test_words_heard_are_in_order_and_all_labelled(made: list[Scenario]) -> None
             assert before.start_ms <= before.end_ms <= after.start_ms + 1.0
 
 
-def test_words_in_gaps_are_not_labelled(made: list[Scenario]) -> None:
-    for scenario in made:
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_words_in_gaps_are_not_labelled(family: str, split: Split) -> None:
+    for scenario in sessions(family, split):
         for word in scenario.heard:
             first, last = int(word.start_ms // TURN_MS), int(word.end_ms // TURN_MS)
             assert scenario.gaps.isdisjoint(range(first, last + 1))
@@ -181,9 +191,10 @@ def test_combinations_belong_to_their_split(split: Split) -> None:
     assert pairs > 5
 
 
-def test_strings_hold_several_families_and_end_their_rules() -> None:
+@pytest.mark.parametrize("answered", [False, pytest.param(True, marks=SLT)])
+def test_strings_hold_several_families_and_end_their_rules(answered: bool) -> None:
     for seed in range(6):
-        scenario = generate(STRING, seed, "train", assistant=ASSISTANT)
+        scenario = generate(STRING, seed, "train", assistant=answered, sound=not answered)
         assert scenario.family == STRING and scenario.true_count is None
         assert scenario.num_turns * TURN_MS > 10_000
         for before, after in zip(scenario.said, scenario.said[1:], strict=False):

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from microturn.errors import InputError
+from microturn.language.lexicon import CONTENT, UNSEEN
 from microturn.scenario.families import FAMILIES
 from microturn.scenario.generate import STRING, generate, generate_string, string_parts
-from microturn.scenario.lexicon import CONTENT, UNSEEN
-from microturn.scenario.recordings import WAKE_WORDS
-from microturn.scenario.scenario import Scenario, Split
-from microturn.scenario.voices import voices
+from microturn.scenario.scenario import Scenario
+from microturn.split import Split
 from microturn.turn import TURN_MS
+from microturn.voices.catalogue import voices
 
 DATA = Path(os.environ.get("MICROTURN_DATA", "/nowhere"))
 
@@ -96,17 +96,3 @@ def test_parts_of_a_long_string_follow_one_another() -> None:
     assert parts[-1][0] * TURN_MS < 60_000.0 <= expected_turn * TURN_MS
     again = next(string_parts(4, "heldout", 60_000.0, assistant=False))
     assert same(parts[0][1], again[1])
-
-
-@pytest.mark.skipif(not DATA.is_dir(), reason="MICROTURN_DATA names no folder with recordings")
-def test_real_recordings_are_mixed_in() -> None:
-    heard: set[str] = set()
-    unlabelled = 0
-    for seed in range(10):
-        scenario = generate("free", seed, "train", data=DATA, assistant=False)
-        heard |= {word.text for word in scenario.heard}
-        unlabelled += len(scenario.unlabelled_ms)
-    assert len(heard & {word for words in WAKE_WORDS.values() for word in words}) > 3
-    assert unlabelled > 0
-    for family in ("idle", "count"):
-        assert generate(family, 0, "train", data=DATA, assistant=False).num_turns > 0

@@ -1,13 +1,13 @@
-"""The scenario families: one builder a file, each a function that adds one scenario to a ``Timeline``."""
+"""The scenario families: one builder a file, each a function that adds one scenario to a ``Script``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from microturn.scenario.families import count, cue, free, idle, say, time
-from microturn.scenario.timeline import Timeline
+from microturn.scenario.script import Script
 
-Builder = Callable[[Timeline], None]
+Builder = Callable[[Script], None]
 
 FAMILIES: dict[str, Builder] = {
     "say": say.build,

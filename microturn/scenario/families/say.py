@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from microturn.language.lexicon import CONTENT
+from microturn.language.sentences import combination
+from microturn.language.wordings import GREETINGS, SAY, SPELL, combination_split
 from microturn.scenario.families import free
-from microturn.scenario.lexicon import CONTENT
-from microturn.scenario.scenario import Split
-from microturn.scenario.sentences import combination
-from microturn.scenario.timeline import REPLY_LATE_MS, Timeline, estimate_ms
-from microturn.scenario.wordings import GREETINGS, SAY, SPELL, combination_split
+from microturn.scenario.script import REPLY_LATE_MS, Script, estimate_ms
+from microturn.split import Split
 from microturn.turn import TURN_MS
 
 TYPED_SHARE = 0.2
@@ -19,20 +19,20 @@ SPELLED_LETTERS = range(3, 7)
 """Lengths of words that are spelt."""
 
 
-def build(timeline: Timeline) -> None:
+def build(script: Script) -> None:
     """One to three requests with pauses, sometimes with a remark that asks nothing before or between them."""
-    rng = timeline.rng
+    rng = script.rng
     for _ in range(int(rng.choice([1, 2, 2, 3]))):
-        timeline.pause(300.0, 1500.0)
+        script.pause(300.0, 1500.0)
         if rng.random() < 0.2:
-            timeline.speak(free.draw_text(timeline), matters=False)
-            timeline.pause(600.0, 1500.0)
-        request, reply = draw_request(rng, timeline.split, timeline.content)
+            script.speak(free.draw_text(script), matters=False)
+            script.pause(600.0, 1500.0)
+        request, reply = draw_request(rng, script.split, script.content)
         if rng.random() < TYPED_SHARE:
-            end_ms = _answer_typed(timeline, request, reply)
+            end_ms = _answer_typed(script, request, reply)
         else:
-            end_ms = timeline.answer(reply, timeline.speak(request)[-1].end_ms)
-        timeline.wait_until(end_ms)
+            end_ms = script.answer(reply, script.speak(request)[-1].end_ms)
+        script.wait_until(end_ms)
 
 
 def draw_request(rng: np.random.Generator, split: Split, content: Sequence[str] = CONTENT) -> tuple[str, str]:
@@ -63,9 +63,9 @@ def letter_names(letters: Iterable[str]) -> str:
     return ", ".join(f"{letter}." for letter in letters)
 
 
-def _answer_typed(timeline: Timeline, request: str, reply: str) -> float:
+def _answer_typed(script: Script, request: str, reply: str) -> float:
     """A typed request is answered in the turn after the one it came in; returns the planned end of the answer."""
-    turn, cause_ms = timeline.type(request)
-    at_ms = timeline.say(reply, turn + 1)
-    timeline.expect(reply, at_ms, at_ms - cause_ms, REPLY_LATE_MS + TURN_MS, cause_ms)
+    turn, cause_ms = script.type(request)
+    at_ms = script.say(reply, turn + 1)
+    script.expect(reply, at_ms, at_ms - cause_ms, REPLY_LATE_MS + TURN_MS, cause_ms)
     return at_ms + estimate_ms(reply)

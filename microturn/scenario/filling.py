@@ -1,0 +1,168 @@
+"""Fills a voice bank: people's recordings cut and timed, and synthesised voices saying what the families' users say."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from microturn.errors import InputError, MediaError, VoiceError
+from microturn.language.common import COMMANDS, COMMON
+from microturn.language.lexicon import NUMBERS
+from microturn.language.sentences import aside, loose_words, pick, plain_sentence
+from microturn.scenario.families import FAMILIES
+from microturn.scenario.generate import generate
+from microturn.split import Split
+from microturn.voices import kokoro, people
+from microturn.voices.bank import write_part
+from microturn.voices.catalogue import Voice, draw_kokoro_voice, draw_voice, synthesise
+from microturn.voices.noise import levelled
+from microturn.voices.speech import Speech, Word
+
+PART_UTTERANCES = 400
+KOKORO_PART_UTTERANCES = 100
+"""Fewer to a part: Kokoro takes minutes for them."""
+REQUEST_PAUSE_MS = 300.0
+"""A pause of this length in a rehearsal separates two utterances."""
+SPEED_RANGE = (0.8, 1.25)
+PITCH_RANGE = (0.8, 1.25)
+KOKORO_PITCH_RANGE = (0.9, 1.12)
+"""Narrower, as Kokoro's formants move with its pitch."""
+NICENESS = 19
+"""Added to that of the processes that fill a bank: whatever else runs goes first."""
+
+_KOKORO_STREAM = 1
+"""Last of the seeds of a part of Kokoro's, whose texts are not those of the other engines' part of that number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BankConfig:
+    """What a bank holds: so many utterances of synthesised voices, of Kokoro's where it is installed, and all people
+    of ``data``."""
+
+    num_synthesised: int = 12_000
+    num_kokoro: int = 0
+    split: Split = "train"
+    seed: int = 0
+
+
+def fill(bank: Path, config: BankConfig, data: Path | None, workers: int | None = None) -> Iterator[Path]:
+    """Make what is missing, part by part; yields each part as it is done. The same arguments give the same bank."""
+    bank.mkdir(parents=True, exist_ok=True)
+    num_parts = -(-config.num_synthesised // PART_UTTERANCES)
+    with ProcessPoolExecutor(workers or os.cpu_count(), initializer=os.nice, initargs=(NICENESS,)) as pool:
+        jobs: list[Future[Path | None]] = [
+            pool.submit(_synthesised_part, bank, config, number) for number in range(num_parts)
+        ]
+        if data is not None:
+            corpora = (*people.INDEXED, "digits", "wake_words")
+            jobs += [pool.submit(_people_part, bank, config.split, data, corpus) for corpus in corpora]
+        if kokoro.installed():
+            kokoro_parts = range(-(-config.num_kokoro // KOKORO_PART_UTTERANCES))
+            jobs += [pool.submit(_kokoro_part, bank, config, number) for number in kokoro_parts]
+        for job in as_completed(jobs):
+            path = job.result()
+            if path is not None:
+                yield path
+
+
+def _synthesised_part(bank: Path, config: BankConfig, number: int) -> Path | None:
+    path = bank / f"synthesised-{config.split}-{number:04d}"
+    if path.exists():
+        return path
+    with threadpool_limits(1):
+        rng = np.random.default_rng([config.seed, number, config.split == "train"])
+        write_part(path, (_synthesised(rng, config.split) for _ in range(PART_UTTERANCES)))
+    return path
+
+
+def _kokoro_part(bank: Path, config: BankConfig, number: int) -> Path:
+    path = bank / f"kokoro-{config.split}-{number:04d}"
+    if path.exists():
+        return path
+    with threadpool_limits(1):
+        rng = np.random.default_rng([config.seed, number, config.split == "train", _KOKORO_STREAM])
+        said = (
+            _synthesised(rng, config.split, draw_kokoro_voice, KOKORO_PITCH_RANGE)
+            for _ in range(KOKORO_PART_UTTERANCES)
+        )
+        write_part(path, said)
+    return path
+
+
+def _synthesised(
+    rng: np.random.Generator,
+    split: Split,
+    draw: Callable[[np.random.Generator, Split], Voice] = draw_voice,
+    pitch_range: tuple[float, float] = PITCH_RANGE,
+) -> tuple[str, str, Speech]:
+    while True:
+        voice = draw(rng, split)
+        rate, pitch = (float(np.exp(rng.uniform(*np.log(span)))) for span in (SPEED_RANGE, pitch_range))
+        try:
+            speech = synthesise(voice, draw_text(rng, split), rate=rate, pitch=pitch)
+        except VoiceError:
+            continue  # an engine that swallows a word has no times for it
+        return voice.engine, voice.name, Speech(levelled(speech.pcm), speech.words)
+
+
+def draw_text(rng: np.random.Generator, split: Split) -> str:
+    """Something that a user of the families may say, or anything else: words, digits, sentences."""
+    kind = rng.random()
+    if kind < 0.4:
+        return _request(rng, split)
+    if kind < 0.5:
+        return " ".join(pick(rng, COMMANDS) for _ in range(int(rng.integers(1, 5))))
+    if kind < 0.6:
+        return " ".join(pick(rng, COMMON) for _ in range(int(rng.integers(2, 8))))
+    if kind < 0.7:
+        return " ".join(loose_words(rng, int(rng.integers(1, 9))))
+    if kind < 0.78:
+        return " ".join(str(word) for word in rng.choice(NUMBERS[:10], int(rng.integers(1, 7))))
+    return aside(rng, split) if kind < 0.85 else plain_sentence(rng, split)
+
+
+def _request(rng: np.random.Generator, split: Split) -> str:
+    """One utterance of a rehearsal of some family."""
+    while True:
+        family = pick(rng, tuple(FAMILIES))
+        scenario = generate(family, int(rng.integers(1 << 30)), split, assistant=False, sound=False)
+        said: list[list[str]] = []
+        end_ms = -1e9
+        for word in scenario.heard:
+            if word.start_ms - end_ms > REQUEST_PAUSE_MS:
+                said.append([])
+            said[-1].append(word.text)
+            end_ms = word.end_ms
+        if said:
+            return " ".join(said[int(rng.integers(len(said)))])
+
+
+def _people_part(bank: Path, split: Split, data: Path, corpus: str) -> Path | None:
+    path = bank / f"people-{split}-{corpus}"
+    if path.exists():
+        return path
+    try:
+        found = [clip for clip in people.clips(data, (corpus,)) if clip.split == split]
+    except InputError:
+        return None
+    if not found:
+        return None
+    with threadpool_limits(1):
+        write_part(path, _timed(found))
+    return path
+
+
+def _timed(found: list[people.Clip]) -> Iterator[tuple[str, str, Speech]]:
+    for clip in found:
+        try:
+            speech = people.timed(clip)
+        except (InputError, MediaError, VoiceError):
+            continue  # a word that no synthesiser reads, or a damaged file
+        words = tuple(Word(word.text, word.start_ms, word.end_ms) for word in speech.words)
+        yield clip.corpus, f"{clip.corpus}/{clip.speaker}", Speech(levelled(speech.pcm), words)

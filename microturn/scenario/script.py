@@ -1,0 +1,355 @@
+"""Builds one scenario on one clock: places speech, sounds, pictures, typed text and what the model ought to say.
+
+A family's builder moves ``now_ms`` forward by speaking and pausing; ``finish`` puts the session's room, level and noise
+on the user's side and returns the ``Scenario``. Everything is drawn from ``rng``, so a seed gives the same bits.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from microturn.language.lexicon import CONTENT
+from microturn.pictures.repcount import RepTiming, load_timings
+from microturn.scenario.scenario import HEAR_LAG_MS, REPLY_PAUSE_MS, Event, Scenario, Utterance, first_turn_heard_after
+from microturn.split import Split
+from microturn.turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, Frame, Pcm, TextIn, TextSource
+from microturn.voices import clips, noise
+from microturn.voices.catalogue import Voice, assistant_voice, draw_voice, synthesise
+from microturn.voices.speech import Speech, Word
+
+SAMPLES_PER_MS = SAMPLE_RATE_HZ // 1000
+WORD_ESTIMATE_MS = 3.0 * TURN_MS
+"""Length of a word of the assistant, for plans of the user's side (which must not depend on the assistant's voice) and
+for sessions made without it."""
+ASSISTANT_RATE = 1.15
+"""Speed of the assistant's words: at 1.0 they take 590 ms each, at this speed 530, and are understood as well."""
+ASSISTANT_TAIL_MS = 60.0
+"""Sound kept after a word of the assistant."""
+PAUSE_SHARE = 0.08
+"""Share of words after which somebody hesitates."""
+REPLY_LATE_MS = 1200.0
+"""How long after its moment an answer still counts."""
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """One person of a session: a voice at one speed and pitch. Without ``sound``, only the words' times are made."""
+
+    voice: Voice
+    rate: float
+    pitch: float
+    sound: bool = True
+
+    def speak(self, text: str) -> Speech:
+        """``text`` at the level ``noise.SPEECH_RMS``, from its first word's start to 30 ms after the last one's end."""
+        if not self.sound:
+            return timed_words(text, self.rate)
+        speech = trimmed(synthesise(self.voice, text, rate=self.rate, pitch=self.pitch), tail_ms=30.0)
+        return Speech(noise.levelled(speech.pcm), speech.words)
+
+
+def trimmed(speech: Speech, tail_ms: float) -> Speech:
+    """The part of ``speech`` from its first word's start to ``tail_ms`` after its last word's end."""
+    first = int(speech.words[0].start_ms * SAMPLES_PER_MS)
+    last = int((speech.words[-1].end_ms + tail_ms) * SAMPLES_PER_MS)
+    shift_ms = first / SAMPLES_PER_MS
+    words = tuple(Word(word.text, word.start_ms - shift_ms, word.end_ms - shift_ms) for word in speech.words)
+    return Speech(speech.pcm[first:last], words)
+
+
+@lru_cache(maxsize=4_000)
+def fluent_speech(text: str, rate: float = 1.0) -> Speech:
+    """``text`` in the assistant's voice in one breath, from its first sound on.
+
+    Raises ``VoiceError`` if the voice is missing.
+    """
+    return trimmed(synthesise(assistant_voice(), text, rate=rate, pitch=1.0), ASSISTANT_TAIL_MS)
+
+
+def assistant_speech(text: str) -> Speech:
+    """``text`` as the assistant says it: word by word, each from a turn's edge on.
+
+    So the sound of a turn is a matter of the word and of the turns since it began. In fluent speech it also depends on
+    where in the turn the word begins and on the words around it, which a small network blurs (docs/log.md). Raises
+    ``VoiceError`` if the voice is missing.
+    """
+    pieces: list[Pcm] = []
+    words: list[Word] = []
+    for token in text.replace(",", "").split():
+        word = fluent_speech(token, ASSISTANT_RATE)
+        start_ms = float(len(pieces) * TURN_MS)
+        words += [Word(part.text, start_ms + part.start_ms, start_ms + part.end_ms) for part in word.words]
+        num_turns = -(-len(word.pcm) // TURN_SAMPLES)
+        padded = np.pad(word.pcm, (0, num_turns * TURN_SAMPLES - len(word.pcm)))
+        pieces += list(padded.reshape(num_turns, TURN_SAMPLES))
+    return Speech(np.concatenate(pieces), tuple(words))
+
+
+def silent_speech(text: str) -> Speech:
+    """Stand-in for ``assistant_speech`` without the voice: silence with evenly spaced words."""
+    texts = plain_words(text).split()
+    words = tuple(
+        Word(word, index * WORD_ESTIMATE_MS, (index + 1) * WORD_ESTIMATE_MS) for index, word in enumerate(texts)
+    )
+    return Speech(np.zeros(int(len(texts) * WORD_ESTIMATE_MS) * SAMPLES_PER_MS, np.float32), words)
+
+
+def timed_words(text: str, rate: float) -> Speech:
+    """Stand-in for a user's speech: no samples, words of plausible lengths (the same for the same arguments).
+
+    The lengths are about those of espeak-ng: 80 ms and 50 ms a letter, each word 25 % more or less; now and then there
+    is a pause between two words, as people make them.
+    """
+    rng = np.random.default_rng((zlib.crc32(text.encode()), int(rate * 1e6)))
+    words: list[Word] = []
+    now_ms = 0.0
+    for token in text.split():
+        word = plain_words(token)
+        letters = 3 if token.rstrip(",").endswith(".") else len(word)  # the name of a letter is no shorter than "bee"
+        end_ms = now_ms + (80.0 + 50.0 * letters) * float(rng.uniform(0.75, 1.25)) / rate
+        words.append(Word(word, now_ms, end_ms))
+        pauses = token.endswith(",") or rng.random() < PAUSE_SHARE
+        now_ms = end_ms + (float(rng.uniform(80.0, 350.0)) if pauses else float(rng.uniform(0.0, 30.0)))
+    return Speech(np.zeros(0, np.float32), tuple(words))
+
+
+def plain_words(text: str) -> str:
+    """The words of a text to be spoken, without its commas and the full stops of letter names."""
+    return text.replace(",", "").replace(".", "")
+
+
+def estimate_ms(text: str) -> float:
+    """Planned length of an utterance of the assistant."""
+    return WORD_ESTIMATE_MS * len(text.split())
+
+
+@lru_cache(maxsize=4)
+def repetition_timings(data: Path, split: Split) -> tuple[RepTiming, ...]:
+    """Repetition times of RepCount-A's training or test part. Raises ``InputError`` if the table is missing."""
+    name = "train" if split == "train" else "test"
+    return tuple(video.timing for video in load_timings(data / "video" / "repcount" / f"{name}_with_fps.csv"))
+
+
+def draw_speaker(rng: np.random.Generator, split: Split, voice: Voice | None = None, *, sound: bool = True) -> Speaker:
+    """``voice``, or a voice of the split, at rate and pitch 0.8 to 1.25."""
+    low, high = np.log(0.8), np.log(1.25)
+    rate, pitch = (float(factor) for factor in np.exp(rng.uniform(low, high, 2)))
+    drawn = draw_voice(rng, split)
+    return Speaker(voice or drawn, rate, pitch, sound)
+
+
+class Script:
+    """A session in the making. ``now_ms`` is where the user's next sound starts; ``kind`` names the events' family."""
+
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        split: Split,
+        *,
+        voice: Voice | None = None,
+        content: tuple[str, ...] = CONTENT,
+        data: Path | None = None,
+        assistant: bool = True,
+        sound: bool = True,
+    ) -> None:
+        self.rng = rng
+        self.split = split
+        self.content = content
+        """Words that requests are about."""
+        self.data = data
+        self.assistant = assistant
+        self.sound = sound
+        """Without it the user's words have times but no sound, and every turn's sound is a gap."""
+        self.kind = ""
+        self.strung = False
+        """Other scenarios follow in the same session, so rules have to be ended."""
+        self._voice = voice
+        self.speaker = draw_speaker(rng, split, voice, sound=sound)
+        self.now_ms = 0.0
+        self.noise_gain_db = 0.0
+        """Raises or lowers the session's noise (``idle`` makes it audible on its own)."""
+        self.timings = repetition_timings(data, split) if data else None
+        """Real repetition times for ``count``."""
+        self.true_count: int | None = None
+        self.penultimate_end_ms: float | None = None
+        self._sounds: list[tuple[int, Pcm]] = []
+        self._close_sounds: list[tuple[int, Pcm]] = []
+        self._heard: list[Word] = []
+        self._fragile: list[Word] = []
+        self._said: list[Utterance] = []
+        self._planned_until_ms = 0.0
+        self._frames: dict[int, Frame] = {}
+        self._texts: dict[int, tuple[TextIn, ...]] = {}
+        self._events: list[Event] = []
+
+    def change_speaker(self) -> None:
+        """Another person goes on."""
+        self.speaker = draw_speaker(self.rng, self.split, self._voice, sound=self.sound)
+
+    def pause(self, low_ms: float, high_ms: float) -> None:
+        """The user is silent for ``low_ms`` to ``high_ms``."""
+        self.now_ms += float(self.rng.uniform(low_ms, high_ms))
+
+    def wait_until(self, time_ms: float) -> None:
+        """The user is silent until ``time_ms`` (no effect if that has passed)."""
+        self.now_ms = max(self.now_ms, time_ms)
+
+    def speak(self, text: str, *, matters: bool = True) -> list[Word]:
+        """The user says ``text`` now; returns its words on the session's clock.
+
+        ``now_ms`` moves to the last word's end. Sound of words that do not ``matter`` may get lost in a gap.
+        """
+        return self.place(self.speaker.speak(text), matters=matters)
+
+    def place(self, speech: Speech, *, matters: bool = True, gain_db: float = 0.0) -> list[Word]:
+        """As ``speak``, with speech that exists already (levelled to ``noise.SPEECH_RMS``)."""
+        start = round(self.now_ms * SAMPLES_PER_MS)
+        shift_ms = start / SAMPLES_PER_MS
+        words = [Word(word.text, word.start_ms + shift_ms, word.end_ms + shift_ms) for word in speech.words]
+        self._sounds.append((start, speech.pcm * np.float32(noise.decibel(gain_db))))
+        self._heard.extend(words)
+        if not matters:
+            self._fragile.extend(words)
+        self.now_ms = words[-1].end_ms if words else shift_ms + len(speech.pcm) / SAMPLES_PER_MS
+        return words
+
+    def place_sound(self, pcm: Pcm, at_ms: float) -> None:
+        """A sound that is not speech, or is too far away to be heard as words."""
+        self._close_sounds.append((round(at_ms * SAMPLES_PER_MS), pcm))
+
+    def type(self, text: str) -> tuple[int, float]:
+        """The user types ``text`` now; returns the turn it comes in and the moment at which that turn is over."""
+        turn = int(self.now_ms // TURN_MS)
+        self._texts[turn] = (*self._texts.get(turn, ()), TextIn(TextSource.TYPED, text))
+        self.now_ms = float((turn + 1) * TURN_MS)
+        return turn, self.now_ms
+
+    def show(self, frames: Mapping[int, Frame], first_turn: int) -> None:
+        """Pictures, by turn counted from ``first_turn``."""
+        self._frames.update({first_turn + turn: frame for turn, frame in frames.items()})
+
+    def say(self, text: str, turn: int) -> float:
+        """The model says ``text`` from output turn ``turn`` on, or as soon as it is done with what it is saying.
+
+        Returns the moment its first sound is heard.
+        """
+        self._planned_until_ms = max(self._planned_until_ms, (turn + 1) * TURN_MS + estimate_ms(text))
+        if self._said:
+            turn = max(turn, self._said[-1].turn + self._said[-1].num_turns)
+        speech = assistant_speech(text) if self.assistant else silent_speech(text)
+        self._said.append(Utterance(turn, speech))
+        return float((turn + 1) * TURN_MS)
+
+    def expect(self, text: str, at_ms: float, early_ms: float, late_ms: float, cause_ms: float) -> None:
+        """``text`` is scored: its first sound belongs into [``at_ms - early_ms``, ``at_ms + late_ms``]."""
+        self._events.append(Event(self.kind, plain_words(text), at_ms, early_ms, late_ms, cause_ms))
+
+    def answer(self, text: str, request_end_ms: float) -> float:
+        """The model answers a spoken request: says ``text`` after the pause that tells that it is over.
+
+        Returns the planned end of the answer.
+        """
+        at_ms = self.say(text, first_turn_heard_after(request_end_ms + REPLY_PAUSE_MS))
+        self.expect(text, at_ms, at_ms - request_end_ms, REPLY_LATE_MS, request_end_ms)
+        return at_ms + estimate_ms(text)
+
+    @property
+    def said_until_ms(self) -> float:
+        """The end of what the model has been given to say so far, as it is heard."""
+        return max(((item.turn + item.num_turns + 1) * TURN_MS for item in self._said), default=0.0)
+
+    @property
+    def busy_until_ms(self) -> float:
+        """The end of the last thing that happens: user's sound, model's sound (as planned), pictures."""
+        return max([self.now_ms, self._planned_until_ms, *((turn + 1) * TURN_MS for turn in self._frames)])
+
+    def finish(self, family: str, tail_ms: float, *, gap_probability: float = 0.05) -> Scenario:
+        """The session, ending at least ``tail_ms`` after the last thing that happens."""
+        end_ms = max(self.busy_until_ms, max((word.end_ms + HEAR_LAG_MS for word in self._heard), default=0.0))
+        num_turns = int(-(-(end_ms + tail_ms) // TURN_MS))
+        num_turns = max([num_turns, *(item.turn + item.num_turns + 1 for item in self._said)])
+        heard = sorted(self._heard, key=lambda word: word.end_ms)
+        drawn = self.rng.random() < gap_probability
+        gaps = self._draw_gaps(num_turns) if drawn and self.sound else frozenset[int]()
+        unlabelled_ms: list[tuple[float, float]] = []
+        for word in [word for word in heard if _lost(word, gaps)]:
+            heard.remove(word)
+            unlabelled_ms.append((word.start_ms, word.end_ms))
+        if self.sound:
+            user = self._mix(num_turns * TURN_SAMPLES, gaps)
+        else:
+            user = np.zeros(num_turns * TURN_SAMPLES, np.float32)
+        return Scenario(
+            family=family,
+            num_turns=num_turns,
+            user=user,
+            heard=heard,
+            unlabelled_ms=sorted(unlabelled_ms),
+            said=self._said,
+            frames=dict(sorted(self._frames.items())),
+            texts=dict(sorted(self._texts.items())),
+            rehearsed=not self.sound,
+            gaps=gaps,
+            events=sorted(self._events, key=lambda event: event.at_ms),
+            true_count=self.true_count,
+            penultimate_end_ms=self.penultimate_end_ms,
+        )
+
+    def _draw_gaps(self, num_turns: int) -> frozenset[int]:
+        """One to three turns that hold no word that matters, nor the pause after it."""
+        fragile = set(self._fragile)
+        needed: set[int] = set()
+        for word in self._heard:
+            if word not in fragile:
+                last_ms = word.end_ms + REPLY_PAUSE_MS + 2 * TURN_MS
+                needed.update(range(int(word.start_ms // TURN_MS), int(last_ms // TURN_MS) + 1))
+        free = [turn for turn in range(num_turns) if turn not in needed]
+        count = min(len(free), int(self.rng.integers(1, 4)))
+        return frozenset(int(turn) for turn in self.rng.choice(free, count, replace=False)) if count else frozenset()
+
+    def _mix(self, samples: int, gaps: frozenset[int]) -> Pcm:
+        """The user's side, ``(samples,)``: speech and sounds in the room, noise, level, gaps as silence."""
+        acoustics = noise.draw_acoustics(self.rng, recording=self.data is not None)
+        user = noise.apply_room(_sum(self._sounds, samples) + _sum(self._close_sounds, samples), acoustics.impulse)
+        kind = acoustics.noise
+        if kind == "babble":
+            chosen = self.rng.choice(noise.FAR_VOICES, 4, replace=False)
+            far_voices = [noise.far_voice(self.split, int(index)) for index in chosen]
+            sound = noise.babble(self.rng, samples, far_voices)
+        elif kind == "recording":
+            sound = self._recorded_noise(samples)
+        else:
+            sound = noise.background(self.rng, kind, samples)
+        level_db = self.noise_gain_db - acoustics.snr_db
+        if kind == "babble":
+            # Words of far voices must stay too low to be taken for the user's.
+            level_db = min(level_db, -15.0)
+        user += sound * np.float32(noise.SPEECH_RMS * noise.decibel(level_db))
+        user *= np.float32(noise.decibel(acoustics.gain_db))
+        for turn in gaps:
+            user[turn * TURN_SAMPLES : (turn + 1) * TURN_SAMPLES] = 0.0
+        return np.clip(user, -1.0, 1.0)
+
+    def _recorded_noise(self, samples: int) -> Pcm:
+        """An everyday sound, repeated to ``(samples,)``, RMS 1."""
+        assert self.data is not None
+        return np.resize(clips.draw_sound(self.rng, self.data, self.split, 5000.0), samples)
+
+
+def _lost(word: Word, gaps: frozenset[int]) -> bool:
+    return any(turn in gaps for turn in range(int(word.start_ms // TURN_MS), int(word.end_ms // TURN_MS) + 1))
+
+
+def _sum(sounds: list[tuple[int, Pcm]], samples: int) -> Pcm:
+    """Sounds at their start samples, added up to ``(samples,)``."""
+    total = np.zeros(samples, np.float32)
+    for start, pcm in sounds:
+        part = pcm[: max(0, samples - start)]
+        total[start : start + len(part)] += part
+    return total

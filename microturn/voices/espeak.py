@@ -1,0 +1,188 @@
+"""espeak-ng through ctypes, from the library and data in the wheel ``espeakng_loader``.
+
+espeak-ng keeps hidden state between calls (a flutter table's position, random numbers), so that the same words sound
+different each time. Here every call loads the library anew and unloads it after: that costs 0.3 ms, makes the sound a
+function of the arguments alone, and leaves nothing behind that a fork could copy in a bad state. The library leaks
+about 3 kB each time, so a process that makes millions of utterances should be renewed now and then.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import espeakng_loader
+import numpy as np
+from numpy.typing import NDArray
+
+from microturn.errors import VoiceError
+from microturn.voices.wordtimes import RawSpeech, Token
+
+ACCENTS = (
+    "en-us",
+    "en",
+    "en-gb-scotland",
+    "en-gb-x-rp",
+    "en-gb-x-gbclan",
+    "en-gb-x-gbcwmd",
+    "en-029",
+    "en-us-nyc",
+)
+"""English accents of espeak-ng; ``en`` is British."""
+
+_OUTPUT_SYNCHRONOUS = 2
+_PHONEME_EVENTS = 1
+_DO_NOT_EXIT = 0x8000
+_UTF8_AND_PHONEMES = 0x101
+_PARAMETER_RATE = 1
+_PARAMETER_PITCH = 3
+_EVENT_END_OF_LIST = 0
+_EVENT_WORD = 1
+_EVENT_PHONEME = 7
+_WORDS_PER_MINUTE = 165
+"""Speed at rate 1."""
+_SEED = 1
+
+LIBRARY_LOCK = threading.Lock()
+
+
+class _Event(ctypes.Structure):
+    """``espeak_EVENT`` of speak_lib.h."""
+
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", ctypes.c_char * 8),
+    )
+
+
+_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+
+
+@cache
+def variants() -> frozenset[str]:
+    """Names of the speakers ("variants") that the wheel brings."""
+    return frozenset(path.name for path in (Path(espeakng_loader.get_data_path()) / "voices" / "!v").iterdir())
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """What one call of the library gave: samples at ``rate_hz``, words by their place in the text and phonemes, each
+    with the sample at which it starts."""
+
+    samples: NDArray[np.float32]
+    rate_hz: int
+    words: tuple[tuple[int, int], ...]
+    phonemes: tuple[tuple[str, int], ...]
+
+
+def speak(accent: str, variant: str, spoken: Sequence[Token], rate: float, pitch: float) -> RawSpeech:
+    """Say ``spoken`` as ``accent`` and ``variant`` (``""`` is the accent's own speaker).
+
+    ``rate`` multiplies the speed, ``pitch`` the fundamental frequency (within 0.5 to 2). Raises ``VoiceError`` for an
+    unknown accent or variant.
+    """
+    # espeak-ng itself says nothing about an unknown variant and takes the accent's own speaker.
+    if variant and variant not in variants():
+        raise VoiceError(f"espeak-ng has no speaker {variant!r}")
+    text, places = _markup(spoken)
+    heard = _call(f"{accent}+{variant}" if variant else accent, text, rate, pitch)
+    starts: dict[int, float] = {}
+    for position, sample in heard.words:
+        starts.setdefault(_token_at(places, position), sample / heard.rate_hz)
+    spans = _spans(spoken, starts, len(heard.samples) / heard.rate_hz)
+    return RawSpeech(heard.samples, heard.rate_hz, spans)
+
+
+def phonemes(spoken: Sequence[Token]) -> tuple[tuple[str, float], ...]:
+    """espeak-ng's phonemes of ``spoken`` in American English, each with its start in seconds; pauses start with an
+    underscore, and the last one is always a pause."""
+    heard = _call("en-us", _markup(spoken)[0], 1.0, 1.0)
+    return tuple((name, sample / heard.rate_hz) for name, sample in heard.phonemes)
+
+
+def _call(name: str, text: str, rate: float, pitch: float) -> _Heard:
+    # The pitch parameter is logarithmic: 50 is the voice's own, 0 an octave below, 100 an octave above.
+    pitch_parameter = round(min(100.0, max(0.0, 50 + 50 * math.log2(pitch))))
+    chunks: list[NDArray[np.int16]] = []
+    words: list[tuple[int, int]] = []
+    names: list[tuple[str, int]] = []
+
+    def receive(samples: ctypes._Pointer[ctypes.c_short], count: int, events: ctypes._Pointer[_Event]) -> int:
+        if samples and count > 0:
+            chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
+        index = 0
+        while events[index].type != _EVENT_END_OF_LIST:
+            event = events[index]
+            if event.type == _EVENT_WORD:
+                words.append((event.text_position - 1, event.sample))
+            elif event.type == _EVENT_PHONEME:
+                names.append((event.id.decode(), event.sample))
+            index += 1
+        return 0
+
+    callback = _Callback(receive)
+    with LIBRARY_LOCK:
+        library = ctypes.CDLL(espeakng_loader.get_library_path())
+        try:
+            data = espeakng_loader.get_data_path().encode()
+            rate_hz = library.espeak_Initialize(_OUTPUT_SYNCHRONOUS, 0, data, _PHONEME_EVENTS | _DO_NOT_EXIT)
+            if rate_hz <= 0:
+                raise VoiceError(f"espeak-ng cannot read its data in {data.decode()}")
+            library.espeak_ng_SetRandSeed(ctypes.c_long(_SEED))
+            library.espeak_SetSynthCallback(callback)
+            if library.espeak_SetVoiceByName(name.encode()) != 0:
+                raise VoiceError(f"espeak-ng has no voice {name!r}")
+            library.espeak_SetParameter(_PARAMETER_RATE, round(_WORDS_PER_MINUTE * rate), 0)
+            library.espeak_SetParameter(_PARAMETER_PITCH, pitch_parameter, 0)
+            encoded = text.encode() + b"\0"
+            library.espeak_Synth(encoded, ctypes.c_size_t(len(encoded)), 0, 0, 0, _UTF8_AND_PHONEMES, None, None)
+        finally:
+            library.espeak_Terminate()
+            ctypes.CDLL(None).dlclose(ctypes.c_void_p(library._handle))
+    samples = np.concatenate(chunks).astype(np.float32) if chunks else np.zeros(0, np.float32)
+    return _Heard(samples, int(rate_hz), tuple(words), tuple(names))
+
+
+def _markup(spoken: Sequence[Token]) -> tuple[str, list[int]]:
+    """The text for espeak-ng and the place of each token's first character in it."""
+    text = ""
+    places = []
+    for token in spoken:
+        places.append(len(text))
+        # Only "a" is read as a word when it stands alone; its name is given as phonemes.
+        text += "[['eI]]" if token.letter and token.word == "a" else token.word
+        text += ", " if token.pause else " "
+    return text.rstrip(" ,"), places
+
+
+def _token_at(places: Sequence[int], position: int) -> int:
+    """Index of the token that holds the character at ``position``."""
+    return max(0, int(np.searchsorted(places, position, side="right")) - 1)
+
+
+def _spans(spoken: Sequence[Token], starts: dict[int, float], length_s: float) -> tuple[tuple[float, float], ...]:
+    """One (start, end) in seconds per token, each ending where the next begins.
+
+    espeak-ng says some pairs ("of the") as one word: those share its time in proportion to their letters.
+    """
+    known = sorted({0, *starts})
+    spans: list[tuple[float, float]] = []
+    for place, index in enumerate(known):
+        following = known[place + 1] if place + 1 < len(known) else len(spoken)
+        start_s = starts.get(index, 0.0)
+        end_s = starts.get(following, length_s)
+        letters = np.cumsum([0] + [len(token.word) for token in spoken[index:following]])
+        cuts = start_s + (end_s - start_s) * letters / letters[-1]
+        spans.extend((float(cuts[k]), float(cuts[k + 1])) for k in range(following - index))
+    return tuple(spans)

