@@ -3,112 +3,90 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 
+from microturn.language.tokenizer import default_tokenizer
 from microturn.model.config import ModelConfig
-from microturn.model.tokens import default_tokenizer
-from microturn.scenario import listening, practice, rehearsal, spelling, watching
-from microturn.scenario.corpus import CorpusConfig
-from microturn.scenario.generate import generate
+from microturn.scenario import practice, spelling, watching
+from microturn.scenario.filling import BankConfig
 from microturn.scenario.rehearsal import rehearsed
-from microturn.scenario.scenario import Scenario, Split
-from microturn.train.augment import AugmentConfig
-from microturn.train.data import DataConfig
-from microturn.train.loop import TrainConfig
-from microturn.train.loss import LossConfig
+from microturn.train.hear import ListeningRows
+from microturn.train.loop import StageConfig, TrainConfig
 from microturn.train.optim import OptimConfig
+from microturn.train.recipe import Recipe
+from microturn.train.sessions import SessionRows
+from microturn.train.tasks import TaskConfig
+from microturn.train.voice import SpeakingRows, VoiceRows
 
-MIXTURE = {
-    "say": 0.20,
-    "time": 0.16,
-    "cue": 0.16,
-    "count": 0.08,
-    "free": 0.12,
-    "idle": 0.04,
-    "string": 0.06,
-    practice.FAMILY: 0.08,
-    rehearsed("say"): 0.55,
-    rehearsed("time"): 0.75,
-    rehearsed("cue"): 0.75,
-    rehearsed("count"): 0.20,
-    rehearsed("free"): 0.15,
-    rehearsed("string"): 0.15,
-    spelling.FAMILY: 0.15,
-    listening.FAMILY: 1.2,
-    watching.FAMILY: 0.35,
+REHEARSALS = {
+    rehearsed("say"): 0.26,
+    rehearsed("time"): 0.22,
+    rehearsed("cue"): 0.22,
+    rehearsed("free"): 0.05,
+    rehearsed("idle"): 0.02,
+    rehearsed("string"): 0.10,
+    practice.FAMILY: 0.06,
+    spelling.FAMILY: 0.07,
 }
-"""Shares of the families in the default corpus. Hearing gets sessions of its own, and so does what to do when: with a
-few thousand sessions the network learns them by heart (docs/log.md), and rehearsed ones cost a tenth to make."""
+"""Shares of the families among sessions without pictures."""
+TASKS = {
+    "hear": TaskConfig(source=ListeningRows(), tokens=2_560, uses=3),
+    "decide": TaskConfig(source=SessionRows(shares=REHEARSALS), max_tokens=384),
+    "watch": TaskConfig(source=SessionRows(shares={watching.FAMILY: 1.0})),
+    "count": TaskConfig(source=SessionRows(shares={rehearsed("count"): 1.0})),
+    "speak": TaskConfig(source=SpeakingRows(), tokens=1_536, uses=4),
+    "voice": TaskConfig(source=VoiceRows(), tokens=512, uses=8),
+}
+HEARING = ("network.hearing.", "phones.")
+READING = ("network.embedder.", "network.backbone.", "network.say.", "phases.")
+SPEAKING = ("network.flow.",)
+VOCODER = ("vocoder.",)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """One whole run: corpus, model, training."""
-
-    name: str
-    model: ModelConfig
-    corpus: CorpusConfig
-    dev_corpus: CorpusConfig
-    train: TrainConfig
-    data: DataConfig
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
+def optim(rate: float, *parts: str, decay_share: float = 0.6) -> OptimConfig:
+    """Rates in the proportion that suits both optimisers."""
+    return OptimConfig(matrix_rate=0.01 * rate, rate=1e-3 * rate, decay_share=decay_share, parts=parts)
 
 
-def make_scenario(family: str, seed: int, split: Split, data: Path | None) -> Scenario:
-    """A scenario of any family of a mixture, speaking and listening practice among them."""
-    if family == practice.FAMILY:
-        return practice.practice(seed, split)
-    if family == spelling.FAMILY:
-        return spelling.spelling(seed, split)
-    if family.startswith(rehearsal.PREFIX):
-        return rehearsal.rehearsal(family, seed, split)
-    if family == watching.FAMILY:
-        return watching.watching(seed, split, data)
-    if family == listening.FAMILY:
-        return listening.listening(seed, split, data)
-    return generate(family, seed, split, data=data)
-
-
-SHARES = {"string": 0.5, "free": 0.4, "count": 0.6}
-"""How often records are drawn in an epoch, other than once. ``free`` is mostly heard, which listening practice teaches
-for less; long sessions and pictures come less often."""
-LISTENING_STEPS = 6_000
-OPTIM = OptimConfig(matrix_rate=0.008, rate=8e-4, decay_share=0.6, listening_steps=LISTENING_STEPS, listening_share=0.7)
-
-
-def nano(data: Path | None = None) -> Recipe:
-    """The default weights: size 3, about five hours on two CPU cores, one of them listening."""
-    folder = None if data is None else str(data)
+def nano() -> Recipe:
+    """The default weights: size 3, hours on two CPU cores. Hearing and reading have no parameters in common."""
     return Recipe(
         name="nano",
         model=ModelConfig.of_size(3, vocab_size=default_tokenizer().vocab_size),
-        corpus=CorpusConfig(weights=MIXTURE, num_records=40_000, data=folder),
-        dev_corpus=CorpusConfig(weights=MIXTURE, num_records=256, split="heldout", first_seed=500_000, data=folder),
-        train=TrainConfig(num_steps=16_000, optim=OPTIM, loss=LossConfig(max_flow_turns=96)),
-        data=DataConfig(
-            batch_tokens=3_600,
-            family_shares=SHARES,
-            listening_steps=LISTENING_STEPS,
-            listening_every=3,
-            watching_every=8,
-            spelling_every=6,
+        bank=BankConfig(num_kokoro=2_000),
+        train=TrainConfig(
+            tasks=TASKS,
+            stages=(
+                StageConfig(name="hear", num_steps=12_000, shares={"hear": 1.0}, optim=optim(0.8, *HEARING)),
+                StageConfig(
+                    name="decide",
+                    num_steps=8_000,
+                    shares={"decide": 0.7, "watch": 0.2, "count": 0.1},
+                    optim=optim(1.0, *READING),
+                ),
+                StageConfig(name="speak", num_steps=3_000, shares={"speak": 1.0}, optim=optim(1.0, *SPEAKING)),
+                StageConfig(
+                    name="voice",
+                    num_steps=10_000,
+                    shares={"voice": 1.0},
+                    optim=OptimConfig(matrix_rate=None, rate=2e-3, decay_share=0.7, parts=VOCODER),
+                ),
+            ),
         ),
     )
 
 
-def nano_gpu(data: Path | None = None) -> Recipe:
-    """A size up, for one GPU and many cores: more sessions, larger batches, everything else as ``nano``."""
-    base = nano(data)
+def nano_gpu() -> Recipe:
+    """A size up, for one GPU and many cores: larger batches, everything else as ``nano``."""
+    base = nano()
+    tasks = {name: replace(task, tokens=12 * task.tokens) for name, task in TASKS.items()}
     return replace(
         base,
         name="nano_gpu",
         model=ModelConfig.of_size(4, vocab_size=base.model.vocab_size),
-        corpus=replace(base.corpus, num_records=200_000),
-        train=replace(base.train, loss=LossConfig(max_flow_turns=1_024)),
-        data=replace(base.data, batch_tokens=36_000, pool_records=4_096, num_workers=12),
+        train=replace(base.train, tasks=tasks, num_workers=12, bfloat16=True),
     )
 
 
-RECIPES: dict[str, Callable[[Path | None], Recipe]] = {"nano": nano, "nano_gpu": nano_gpu}
+RECIPES: dict[str, Callable[[], Recipe]] = {"nano": nano, "nano_gpu": nano_gpu}
 """Recipes by the name that ``microturn train`` takes."""

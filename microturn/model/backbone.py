@@ -1,8 +1,11 @@
-"""The backbone: one transformer over the tokens of all turns, the same code for whole sessions and for streaming.
+"""The backbone: a decoder-only transformer over everything that comes in and goes out.
 
-A forward pass takes new tokens and, in streaming, the memory. What a query may see is one rule (``visible``): nothing
-later in the sequence; media no older than the window; the newest text tokens. Training applies it as a mask over the
-whole sequence, streaming over cache and new tokens, so both give the same numbers (law 1).
+Conventions of Qwen3 (RMSNorm, grouped queries, QK-norm, SwiGLU experts) with a partial rotary embedding: some
+dimensions of a head rotate with the turn, some with the slot in the turn, and the others not at all, so that a word can
+be matched with the same word wherever that was said.
+
+Two paths compute the same numbers (``tests/parity``): ``whole`` for sessions from their start, and ``turn`` for the
+tokens of one turn after what is remembered.
 """
 
 from __future__ import annotations
@@ -13,7 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from microturn.model.config import ModelConfig
+from microturn.model.config import BackboneConfig, MemoryConfig, ModelConfig
+from microturn.model.linear import Linear, RMSNorm
+from microturn.model.memory import MEDIA, MemoryState, Places, places_of, remembered, visible
 from microturn.model.moe import MixtureOfExperts
 from microturn.model.rotary import (
     SLOT_LONGEST,
@@ -22,341 +27,245 @@ from microturn.model.rotary import (
     TIME_SHORTEST_TURNS,
     Rotation,
     frequencies,
+    partners,
     rotate,
 )
-from microturn.model.state import NO_WORD, BackboneState
+from microturn.model.turns import Turns
 
-# Shapes: B rows, Q new tokens (queries), K keys, D width, H heads, G key-value heads, E head dimension.
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """Where each new token stands. ``valid`` marks padding (False)."""
-
-    turn_BQ: Tensor
-    offset_BQ: Tensor
-    """Time since the turn's start, in turns: 0, 0.25, 0.5, 0.75 for the four AUDIO tokens, 0 for all others."""
-    slot_BQ: Tensor
-    word_BQ: Tensor
-    """The user's word that a token is; ``NO_WORD`` for other tokens."""
-    newest_BQ: Tensor
-    """The user's newest word at each token, its own included; ``NO_WORD`` if there was none."""
-    before_BQ: Tensor
-    """The user's word before the one that a token is; ``NO_WORD`` for other tokens and for the first word."""
-    newest_said_BQ: Tensor
-    """The model's newest word at each token, its own included; ``NO_WORD`` if there was none."""
-    is_text_BQ: Tensor
-    valid_BQ: Tensor
-
-
-@dataclass(frozen=True)
-class Window:
-    """The visibility rule's two numbers."""
-
-    window_turns: int
-    text_tokens: int
+# Shapes: B, R rows, Q, T new tokens, C remembered tokens, X text tokens, D width, H heads, G key-value heads, E head
+# dimension, S dimensions that rotate in time.
 
 
 @dataclass(frozen=True)
 class _Far:
-    """Text tokens (X of them, padded) once more as keys, for the queries that are more than the window away from them:
-    there, both are rotated as if their turns were exactly the window apart."""
+    """Text tokens once more as keys, for the queries that are more than the window away from them: there, both are
+    rotated as if their turns were exactly the window apart."""
 
     index_BX: Tensor
-    query_time: Rotation
+    mask_B1QX: Tensor
+    query: Rotation
+    """By the window."""
 
 
 @dataclass(frozen=True)
-class _Masks:
-    """What each query may see in some of the heads (each, or all of them): keys, and far copies of text keys."""
+class WholeView:
+    """What all layers share when whole sessions are computed."""
 
-    near_BHQK: Tensor
-    far_BHQX: Tensor | None
-
-
-@dataclass(frozen=True)
-class _View:
-    """What all layers of one forward pass share."""
-
-    all: _Masks
-    matching: _Masks
-    """Of the matching heads: a token itself, and what ``_matches`` says."""
+    partner_E: Tensor
     slot: Rotation
-    time: Rotation
-    """Of the new tokens, by their time since the session's start."""
+    """By the slot alone."""
+    both: Rotation
+    """By slot and turn."""
+    mask_B1QK: Tensor
     far: _Far | None
-    """None when nothing is further apart than the window, or when old keys already are turned."""
-    place_BQ: Tensor | None
-    state: BackboneState | None
-    text_time: Rotation | None
-    """Of all text in memory as of this turn; None when that has not changed."""
 
 
-def _visible(
-    query_turn_BQ: Tensor, query_ordinal_BQ: Tensor, key_turn_BK: Tensor, key_ordinal_BK: Tensor, window: Window
-) -> Tensor:
-    """The rule of memory, without order in the sequence; (B, Q, K)."""
-    age_BQK = query_turn_BQ[:, :, None] - key_turn_BK[:, None, :]
-    media_BQK = (key_ordinal_BK < 0)[:, None, :] & (age_BQK < window.window_turns)
-    newer_BQK = query_ordinal_BQ[:, :, None] - key_ordinal_BK[:, None, :] < window.text_tokens
-    text_BQK = (key_ordinal_BK >= 0)[:, None, :] & newer_BQK
-    return media_BQK | text_BQK
+@dataclass(frozen=True)
+class TurnView:
+    """What all layers share when one turn is computed."""
 
-
-NUM_MATCHING = 2
-
-
-def _matches(tokens: Tokens, word_BK: Tensor, before_BK: Tensor) -> Tensor:
-    """Which of the user's words the matching heads find, (B, NUM_MATCHING, Q, K): the same word as the user's newest;
-    those that followed the word that the model said last."""
-
-    def equal(query_BQ: Tensor, key_BK: Tensor) -> Tensor:
-        return (query_BQ[:, :, None] == key_BK[:, None, :]) & (key_BK != NO_WORD)[:, None, :]
-
-    return torch.stack([equal(tokens.newest_BQ, word_BK), equal(tokens.newest_said_BQ, before_BK)], 1)
+    partner_E: Tensor
+    slot: Rotation
+    past_time: Rotation
+    """Of the remembered tokens, by minus their age; only of the dimensions that rotate in time."""
+    bias_R1NK: Tensor
+    """0 where a query sees a remembered or a new token, else minus infinity; once for each head that shares keys."""
 
 
 class Attention(nn.Module):
-    """Grouped-query attention with QK-norm and rotary positions on two axes.
+    """Grouped-query attention with QK-norm. Dimensions of a head: time, slot, and those that do not rotate."""
 
-    The two heads of the last key-value head are matching heads: one sees only where the user's newest word was said
-    before, the other what the user said after the word that the model said last. To find the rule that a word is the
-    cue of, and to repeat several words, words have to be matched, and ordinary heads were slow to learn it or did not
-    (docs/log.md).
-    """
-
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
-        b = config.backbone
-        self.num_heads, self.num_kv_heads = b.num_heads, b.num_kv_heads
-        self.head_dim, self.time_dim = b.head_dim, b.time_dim
-        self.qkv = nn.Linear(b.width, (b.num_heads + 2 * b.num_kv_heads) * b.head_dim, bias=False)
-        self.query_norm = nn.RMSNorm(b.head_dim, eps=1e-6)
-        self.key_norm = nn.RMSNorm(b.head_dim, eps=1e-6)
-        self.out = nn.Linear(b.num_heads * b.head_dim, b.width, bias=False)
+        self.num_heads, self.num_kv_heads, self.head_dim = config.num_heads, config.num_kv_heads, config.head_dim
+        self.time_dim, self.slot_dim = config.time_dim, config.slot_dim
+        self.qkv = Linear(config.width, (config.num_heads + 2 * config.num_kv_heads) * config.head_dim, bias=False)
+        self.query_norm = RMSNorm(config.head_dim)
+        self.key_norm = RMSNorm(config.head_dim)
+        self.out = Linear(config.num_heads * config.head_dim, config.width, bias=False)
         nn.init.zeros_(self.out.weight)
-        self.num_plain = b.num_heads - NUM_MATCHING
 
-    def forward(self, x_BQD: Tensor, view: _View, layer: int) -> Tensor:
-        rows, num_new, _ = x_BQD.shape
-        sizes = [self.num_heads, self.num_kv_heads, self.num_kv_heads]
-        query, key, value = self.qkv(x_BQD).unflatten(-1, (-1, self.head_dim)).split(sizes, dim=2)
-        query, key = self.query_norm(query), self.key_norm(key)
-        query, key = self._rotate_slot(query, view.slot), self._rotate_slot(key, view.slot)
-        if view.state is not None:
-            key, value = self._remember(key, value, view, view.state, layer)
-        plain = self._look(query[:, :, : self.num_plain], key[:, :, :-1], value[:, :, :-1], view, view.all)
-        matching = self._look(query[:, :, self.num_plain :], key[:, :, -1:], value[:, :, -1:], view, view.matching)
-        attended = torch.cat([plain, matching], dim=2)
-        result: Tensor = self.out(attended.reshape(rows, num_new, -1))
+    def whole(self, x_BTD: Tensor, view: WholeView) -> Tensor:
+        """The tokens of whole sessions, (B, T, D)."""
+        query, key, value = self._project(x_BTD)
+        if view.far is None:
+            query, key = (rotate(x, view.both, view.partner_E) for x in (query, key))
+            attended = self._attend(query, key, value, view.mask_B1QK)
+        else:
+            attended = self._attend_far(query, key, value, view, view.far)
+        result: Tensor = self.out(attended)
         return result
 
-    def _remember(
-        self, key: Tensor, value: Tensor, view: _View, state: BackboneState, layer: int
-    ) -> tuple[Tensor, Tensor]:
-        """Add the new tokens to the memory; all of its keys, rotated, and values."""
-        assert view.place_BQ is not None
-        state.write(layer, view.place_BQ, key, self._rotate_time(key, view.time), value)
-        if view.text_time is not None:
-            state.turn_text(layer, self._rotate_time(state.text_keys[layer][:, :-1], view.text_time))
-        return state.keys[layer][:, :-1], state.values[layer][:, :-1]
+    def turn(
+        self, x_RQD: Tensor, view: TurnView, keys_RGCE: Tensor, values_RGCE: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One turn's tokens after those that are remembered, (R, Q, D); and their keys and values (R, G, Q, E).
 
-    def _look(self, query: Tensor, key: Tensor, value: Tensor, view: _View, masks: _Masks) -> Tensor:
-        if view.far is not None:
-            return self._attend_far(query, key, value, view, view.far, masks)
-        query = self._rotate_time(query, view.time)
-        key = key if view.state is not None else self._rotate_time(key, view.time)
-        return self._attend(query, key, value, masks.near_BHQK)
-
-    def _rotate_time(self, x: Tensor, rotation: Rotation) -> Tensor:
-        return torch.cat([rotate(x[..., : self.time_dim], rotation), x[..., self.time_dim :]], dim=-1)
-
-    def _rotate_slot(self, x: Tensor, rotation: Rotation) -> Tensor:
-        return torch.cat([x[..., : self.time_dim], rotate(x[..., self.time_dim :], rotation)], dim=-1)
-
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask_BHQK: Tensor) -> Tensor:
-        """(B, Q, H, E of the values). The mask is one for all heads, or one for each head of a single key-value head.
-
-        Heads that share keys stand side by side as further queries: no copies of the keys, which are many.
+        All of them are of this turn, so they see each other without rotation in time.
         """
-        rows, num_new, num_heads, _ = query.shape
-        shared = num_heads // key.shape[2]
-        folded = query.reshape(rows, num_new, -1, shared, query.shape[-1]).permute(0, 2, 3, 1, 4).flatten(2, 3)
-        mask = mask_BHQK.expand(-1, shared, -1, -1).flatten(1, 2).unsqueeze(1)
-        attended = F.scaled_dot_product_attention(
-            folded, key.transpose(1, 2), value.transpose(1, 2), attn_mask=mask, scale=self.head_dim**-0.5
-        )
-        return attended.reshape(rows, -1, shared, num_new, value.shape[-1]).permute(0, 3, 1, 2, 4).flatten(2, 3)
+        query, key, value = self._project(x_RQD)
+        query, key = (rotate(x, view.slot, view.partner_E) for x in (query * self.head_dim**-0.5, key))
+        query, key, value = self._fold(query), key.transpose(1, 2), value.transpose(1, 2)
+        time, past = self.time_dim, keys_RGCE[:, :, :-1]
+        past_time = rotate(past[..., :time], view.past_time, view.partner_E[:time], head_axis=1)
+        scores = torch.matmul(query[..., :time], past_time.mT) + torch.matmul(query[..., time:], past[..., time:].mT)
+        scores = torch.cat([scores, torch.matmul(query, key.mT)], -1)
+        weights = (scores + view.bias_R1NK).softmax(-1)
+        count = past.shape[2]
+        attended = torch.matmul(weights[..., :count], values_RGCE[:, :, :-1])
+        attended = attended + torch.matmul(weights[..., count:], value)
+        return self.out(self._unfold(attended, x_RQD.shape[1])), key, value
 
-    def _attend_far(self, query: Tensor, key: Tensor, value: Tensor, view: _View, far: _Far, masks: _Masks) -> Tensor:
+    def _project(self, x_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values (B, T, H or G, E), not yet rotated."""
+        sizes = [self.num_heads, self.num_kv_heads, self.num_kv_heads]
+        query, key, value = self.qkv(x_BTD).unflatten(-1, (-1, self.head_dim)).split(sizes, dim=2)
+        return self.query_norm(query).to(value.dtype), self.key_norm(key).to(value.dtype), value
+
+    def _fold(self, x_BQHE: Tensor) -> Tensor:
+        """Heads that share keys side by side as further queries, (B, G, H / G * Q, E): no copies of keys."""
+        rows, length, _, dim = x_BQHE.shape
+        return x_BQHE.reshape(rows, length, self.num_kv_heads, -1, dim).permute(0, 2, 3, 1, 4).flatten(2, 3)
+
+    def _unfold(self, x_BGNE: Tensor, length: int) -> Tensor:
+        rows, _, _, dim = x_BGNE.shape
+        return x_BGNE.reshape(rows, self.num_kv_heads, -1, length, dim).permute(0, 3, 1, 2, 4).flatten(2)
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask_B1QK: Tensor) -> Tensor:
+        mask = mask_B1QK.repeat(1, 1, self.num_heads // self.num_kv_heads, 1)
+        attended = F.scaled_dot_product_attention(
+            self._fold(query), key.transpose(1, 2), value.transpose(1, 2), attn_mask=mask, scale=self.head_dim**-0.5
+        )
+        return self._unfold(attended, query.shape[1])
+
+    def _attend_far(self, query: Tensor, key: Tensor, value: Tensor, view: WholeView, far: _Far) -> Tensor:
         """One softmax over near keys and far copies of the text keys.
 
         Queries carry both rotations side by side; a near key has zeros where the far rotation is, and vice versa.
         """
-        assert masks.far_BHQX is not None
-        index = far.index_BX[:, :, None, None].expand(-1, -1, key.shape[2], self.head_dim)
-        far_key, far_value = key.gather(1, index), value.gather(1, index)
-        near_query = self._rotate_time(query, view.time)
-        far_query = rotate(query[..., : self.time_dim], far.query_time)
-        near_key = self._rotate_time(key, view.time)
-        query = torch.cat([far_query, near_query], -1)
-        key = torch.cat([F.pad(near_key, (self.time_dim, 0)), _insert_zeros(far_key, self.time_dim)], 1)
-        value = F.pad(torch.cat([value, far_value], 1), (0, query.shape[-1] - self.head_dim))
-        mask = torch.cat([masks.near_BHQK, masks.far_BHQX], 3)
-        return self._attend(query, key, value, mask)[..., : self.head_dim]
-
-
-def _insert_zeros(x: Tensor, count: int) -> Tensor:
-    """``count`` zeros after the first ``count`` values of the last axis."""
-    return torch.cat([x[..., :count], torch.zeros_like(x[..., :count]), x[..., count:]], -1)
+        time = self.time_dim
+        index = far.index_BX[:, :, None, None].expand(-1, -1, self.num_kv_heads, self.head_dim)
+        far_key, far_value = rotate(key, view.slot, view.partner_E).gather(1, index), value.gather(1, index)
+        far_query = rotate(query, far.query, view.partner_E)[..., :time]
+        queries = torch.cat([far_query, rotate(query, view.both, view.partner_E)], -1)
+        no_time = torch.zeros_like(far_key[..., :time])
+        far_key = torch.cat([far_key[..., :time], no_time, far_key[..., time:]], -1)
+        keys = torch.cat([F.pad(rotate(key, view.both, view.partner_E), (time, 0)), far_key], 1)
+        values = F.pad(torch.cat([value, far_value], 1), (0, time))
+        mask = torch.cat([view.mask_B1QK, far.mask_B1QX], 3)
+        attended = self._attend(queries, keys, values, mask).view(*query.shape[:3], -1)
+        return attended[..., : self.head_dim].flatten(2)
 
 
 class Block(nn.Module):
     """Pre-norm attention and mixture-of-experts with residuals."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
-        width = config.backbone.width
-        self.attention_norm = nn.RMSNorm(width, eps=1e-6)
+        self.attention_norm = RMSNorm(config.width)
         self.attention = Attention(config)
-        self.experts_norm = nn.RMSNorm(width, eps=1e-6)
-        self.experts = MixtureOfExperts(config.backbone)
-        for expert in (self.experts.shared, *self.experts.experts):
-            # As in attention: a block starts as the identity, so the layers above pass on what is heard below.
-            nn.init.zeros_(expert.out.weight)
+        self.experts_norm = RMSNorm(config.width)
+        self.experts = MixtureOfExperts(config)
 
-    def forward(self, x_BQD: Tensor, view: _View, layer: int) -> Tensor:
-        x_BQD = x_BQD + self.attention(self.attention_norm(x_BQD), view, layer)
-        normed = self.experts_norm(x_BQD)
-        mixed: Tensor = self.experts(normed.flatten(0, 1)).view_as(x_BQD)
-        return x_BQD + mixed
+    def feed(self, x_BTD: Tensor) -> Tensor:
+        mixed: Tensor = self.experts(self.experts_norm(x_BTD).flatten(0, 1)).view_as(x_BTD)
+        return x_BTD + mixed
 
 
 class Backbone(nn.Module):
-    """Embedded tokens in, hidden states out."""
+    """The blocks, and the rule of what they see."""
 
     time_frequency_F: Tensor
     slot_frequency_F: Tensor
+    partner_E: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         b = config.backbone
-        self.blocks = nn.ModuleList(Block(config) for _ in range(b.num_layers))
-        self.listening_layers = b.listening_layers
-        self.norm = nn.RMSNorm(b.width, eps=1e-6)
+        self.memory = config.memory
+        self.shared_heads = b.num_heads // b.num_kv_heads
+        self.blocks = nn.ModuleList(Block(b) for _ in range(b.num_layers))
+        self.norm = RMSNorm(b.width)
         time = frequencies(b.time_dim, TIME_SHORTEST_TURNS, TIME_LONGEST_TURNS)
-        slot = frequencies(b.head_dim - b.time_dim, SLOT_SHORTEST, SLOT_LONGEST)
         self.register_buffer("time_frequency_F", time, persistent=False)
+        slot = frequencies(b.slot_dim, SLOT_SHORTEST, SLOT_LONGEST)
         self.register_buffer("slot_frequency_F", slot, persistent=False)
+        self.rest_dims = b.head_dim - b.time_dim - b.slot_dim
+        self.register_buffer("partner_E", partners(b.time_dim, b.slot_dim, rest=self.rest_dims), persistent=False)
 
-    def forward(self, x_BQD: Tensor, tokens: Tokens, window: Window, state: BackboneState | None = None) -> Tensor:
-        """Hidden states after the last layer, (B, Q, D), normed.
+    def whole(
+        self, x_BTD: Tensor, turns: Turns, memory: MemoryConfig | None = None, layers: int | None = None
+    ) -> Tensor:
+        """Whole sessions from their start: their tokens after all layers, normed, or after the first ``layers``.
 
-        Without ``state`` the rows are whole sessions from their start. With ``state`` the new tokens of a row must all
-        belong to one turn (padding apart), and the state is advanced.
+        ``memory`` takes the place of the configuration's (training draws it at random).
         """
-        view = self._whole_view(tokens, window) if state is None else self._turn_view(tokens, window, state)
-        for layer, block in enumerate(self.blocks):
-            x_BQD = block(x_BQD, view, layer)
-        normed: Tensor = self.norm(x_BQD)
-        return normed
+        view = self._whole_view(turns, memory or self.memory)
+        for block in list(self.blocks)[:layers]:
+            assert isinstance(block, Block)
+            x_BTD = x_BTD + block.attention.whole(block.attention_norm(x_BTD), view)
+            x_BTD = block.feed(x_BTD)
+        return x_BTD if layers is not None else self.norm(x_BTD)
 
-    def listen(self, x_BQD: Tensor, tokens: Tokens, window: Window) -> Tensor:
-        """Hidden states of whole rows after the lower ``listening_layers``, (B, Q, D), normed."""
-        view = self._whole_view(tokens, window)
-        for layer in range(self.listening_layers):
-            x_BQD = self.blocks[layer](x_BQD, view, layer)
-        normed: Tensor = self.norm(x_BQD)
-        return normed
+    def turn(self, x_RQD: Tensor, turns: Turns, state: MemoryState) -> tuple[Tensor, MemoryState]:
+        """Tokens of one turn, the same for all tokens of a row: normed states (R, Q, D), and the memory with them."""
+        new, count_RQ3 = places_of(turns, state.count_R3)
+        view = self._turn_view(turns, new, count_RQ3, state)
+        keys: list[Tensor] = []
+        values: list[Tensor] = []
+        for block, ring_keys, ring_values in zip(self.blocks, state.keys, state.values, strict=True):
+            assert isinstance(block, Block)
+            attended, key, value = block.attention.turn(block.attention_norm(x_RQD), view, ring_keys, ring_values)
+            x_RQD = block.feed(x_RQD + attended)
+            keys.append(key)
+            values.append(value)
+        return self.norm(x_RQD), remembered(state, new, count_RQ3[:, -1], turns.valid_BT, keys, values)
 
-    def _in_time(self, turns: Tensor) -> Rotation:
-        return Rotation.by(turns.double().unsqueeze(-1) * self.time_frequency_F.double())
+    def _rotation(self, turns: Turns, turn_BT: Tensor | None) -> Rotation:
+        """By the slots and by ``turn_BT``; by the slots alone without it."""
+        slot = turns.slot_BT.float().unsqueeze(-1) * self.slot_frequency_F
+        time = self._time(torch.zeros_like(turns.slot_BT) if turn_BT is None else turn_BT)
+        return Rotation.by(time, slot, rest=self.rest_dims)
 
-    def _in_slot(self, slots: Tensor) -> Rotation:
-        return Rotation.by(slots.float().unsqueeze(-1) * self.slot_frequency_F)
+    def _time(self, turn: Tensor) -> Tensor:
+        return turn.double().unsqueeze(-1) * self.time_frequency_F.double()
 
-    def _whole_view(self, tokens: Tokens, window: Window) -> _View:
-        turn = tokens.turn_BQ
-        count_BQ = tokens.is_text_BQ.cumsum(1)
-        ordinal_BQ = torch.where(tokens.is_text_BQ, count_BQ, -1)
-        length = turn.shape[1]
-        causal = torch.ones(length, length, dtype=torch.bool, device=turn.device).tril()
-        mask = _visible(turn, count_BQ, turn, ordinal_BQ, window) & causal & tokens.valid_BQ[:, None, :]
-        mask = mask.unsqueeze(1)
-        matching = mask & _matches(tokens, tokens.word_BQ, tokens.before_BQ)
-        far, far_all, far_matching = self._far_view(tokens, mask, matching, window)
-        if far is not None:
-            near = (turn[:, :, None] - turn[:, None, :] <= window.window_turns).unsqueeze(1)
-            mask, matching = mask & near, matching & near
-        itself = torch.eye(length, dtype=torch.bool, device=turn.device)  # padding must see something
-        return _View(
-            all=_Masks(mask | itself, far_all),
-            matching=_Masks(matching | itself, far_matching),
-            slot=self._in_slot(tokens.slot_BQ),
-            time=self._in_time(turn + tokens.offset_BQ),
-            far=far,
-            place_BQ=None,
-            state=None,
-            text_time=None,
+    def _whole_view(self, turns: Turns, memory: MemoryConfig) -> WholeView:
+        rows, length = turns.kind_BT.shape
+        places, count_BT3 = places_of(turns, torch.zeros(rows, 3, dtype=torch.int64, device=turns.kind_BT.device))
+        mask = visible(places, count_BT3, places, memory).tril()
+        # Padding must see something.
+        mask = mask | torch.eye(length, dtype=torch.bool, device=mask.device)
+        turn = turns.turn_BT
+        far = None
+        if turns.sound_BU.shape[1] > memory.window_turns:
+            is_old = (turn[:, :, None] - turn[:, None, :]) > memory.window_turns
+            is_text = (places.region_BT != MEDIA) & turns.valid_BT
+            num_text = max(1, int(is_text.sum(1).max()))
+            index_BX = is_text.float().topk(num_text, dim=1).indices.sort(1).values
+            seen = mask & is_old & is_text[:, None]
+            seen_BQX = seen.gather(2, index_BX[:, None].expand(-1, length, -1))
+            window = torch.full_like(turn, memory.window_turns)
+            far = _Far(index_BX, seen_BQX.unsqueeze(1), self._rotation(turns, window))
+            mask = mask & ~is_old
+        slot, both = self._rotation(turns, None), self._rotation(turns, turn)
+        return WholeView(self.partner_E, slot, both, mask.unsqueeze(1), far)
+
+    def _turn_view(self, turns: Turns, new: Places, count_RQ3: Tensor, state: MemoryState) -> TurnView:
+        past = Places(state.region_RC, state.turn_RC, state.ordinal_RC)
+        now_R1 = turns.turn_BT[:, :1]
+        age_RC = (now_R1 - state.turn_RC).clamp(0, self.memory.window_turns)
+        mask = torch.cat(
+            [
+                visible(new, count_RQ3, past, self.memory),
+                visible(new, count_RQ3, new, self.memory).tril(),
+            ],
+            2,
         )
-
-    def _far_view(
-        self, tokens: Tokens, mask_BHQK: Tensor, matching_BHQK: Tensor, window: Window
-    ) -> tuple[_Far | None, Tensor | None, Tensor | None]:
-        """The far keys, and which of them are seen, in all and in the matching heads."""
-        turn, is_text = tokens.turn_BQ, tokens.is_text_BQ
-        if int(turn.max()) <= window.window_turns or not bool(is_text.any()):
-            return None, None, None
-        num_text = int(is_text.sum(1).max())
-        index_BX = is_text.float().topk(num_text, dim=1).indices.sort(1).values
-        far_BQX = turn[:, :, None] - turn.gather(1, index_BX)[:, None, :] > window.window_turns
-        text_BQX = is_text.gather(1, index_BX)[:, None, :]
-        query_time = self._in_time(window.window_turns + tokens.offset_BQ)
-        far_B1QX = (far_BQX & text_BQX).unsqueeze(1)
-
-        def seen(mask_BHQK: Tensor) -> Tensor:
-            index = index_BX[:, None, None, :].expand(-1, *mask_BHQK.shape[1:3], -1)
-            return far_B1QX & mask_BHQK.gather(3, index)
-
-        return _Far(index_BX, query_time), seen(mask_BHQK), seen(matching_BHQK)
-
-    def _turn_view(self, tokens: Tokens, window: Window, state: BackboneState) -> _View:
-        place, ordinal = state.reserve(
-            tokens.turn_BQ,
-            tokens.word_BQ,
-            tokens.before_BQ,
-            tokens.is_text_BQ,
-            tokens.valid_BQ,
-        )
-        now_B = tokens.turn_BQ.masked_fill(~tokens.valid_BQ, -1).amax(1)
-        now_B = torch.where(now_B < 0, state.now_R, now_B)
-        is_new_turn = not torch.equal(now_B, state.now_R)
-        state.now_R.copy_(now_B)
-        key_turn, key_ordinal = state.turn_RC[:, :-1], state.ordinal_RC[:, :-1]
-        mask = _visible(now_B[:, None].expand_as(place), ordinal, key_turn, key_ordinal, window)
-        mask &= (key_turn >= 0)[:, None, :]
-        mask &= ~self._later(place, tokens.valid_BQ, key_turn.shape[1])
-        mask = mask.unsqueeze(1)
-        matching = mask & _matches(tokens, state.word_RC[:, :-1], state.before_RC[:, :-1])
-        matching |= (place[:, :, None] == torch.arange(key_turn.shape[1], device=place.device)).unsqueeze(1)
-        for seen in (mask, matching):
-            seen[..., 0] |= ~seen.any(-1)  # a padding query must see something
-        as_old_as_the_window_B1 = now_B[:, None] - window.window_turns
-        return _View(
-            all=_Masks(mask, None),
-            matching=_Masks(matching, None),
-            slot=self._in_slot(tokens.slot_BQ),
-            time=self._in_time(tokens.turn_BQ + tokens.offset_BQ),
-            far=None,
-            place_BQ=place,
-            state=state,
-            text_time=self._in_time(state.text_turn_RX.maximum(as_old_as_the_window_B1)) if is_new_turn else None,
-        )
-
-    @staticmethod
-    def _later(place_BQ: Tensor, valid_BQ: Tensor, num_keys: int) -> Tensor:
-        """Keys of new tokens that come after a new token in the same pass; (B, Q, K)."""
-        order = torch.full((place_BQ.shape[0], num_keys + 1), -1, device=place_BQ.device)
-        position = torch.arange(place_BQ.shape[1], device=place_BQ.device).expand_as(place_BQ)
-        order.scatter_(1, place_BQ, position)
-        return order[:, None, :-1] > position[:, :, None]
+        # Padding must see something.
+        length = mask.shape[1]
+        itself = torch.eye(length, dtype=torch.bool, device=mask.device)
+        mask = torch.cat([mask[..., :-length], mask[..., -length:] | itself], 2)
+        bias = torch.where(mask, 0.0, float("-inf")).unsqueeze(1)
+        slot, past_time = self._rotation(turns, None), Rotation.by(self._time(-age_RC))
+        return TurnView(self.partner_E, slot, past_time, bias.repeat(1, 1, self.shared_heads, 1))

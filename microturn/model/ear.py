@@ -1,81 +1,68 @@
-"""The ear: dMel levels to token embeddings by a bag of embeddings, for the user's sound and the model's own voice.
+"""The ear: dMel levels to token embeddings by two convolutions over time and bands, for the user's sound.
 
-dMel (Bai et al. 2024) has one level of 16 for each of 5 x 80 values of a 50-ms token; the token is the sum over
-them of an embedding for (frame, band, level), mixed with those of the two tokens before it, so that a sound which
-starts between two tokens looks alike wherever it starts.
-
-Here that table has rank ``ear_rank`` over the levels: a level is the first Chebyshev polynomials of its place between 0
-and 15, and each (frame, band) has a matrix that is learnt. It is a bag of embeddings in which neighbouring levels are
-alike, at a quarter of the arithmetic of the free table, and its backward is a plain matrix product (a scatter-add over
-the free table is ~20 times slower on a CPU).
+dMel (Bai et al. 2024) has one level of 16 for each of 80 bands every 10 ms. Formants that move are the same pattern
+moved, in time and in bands, which a convolution knows from the start and a bag of embeddings has to learn for every
+place (docs/log.md). A token is 100 ms.
 """
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from microturn.model.config import ModelConfig
-from microturn.model.layout import AUDIO_TOKENS
-from microturn.model.mel import LEVELS, MEL_BANDS, TURN_FRAMES
+from microturn.media.mel import LEVELS, MEL_BANDS, TURN_FRAMES
+from microturn.model.linear import Linear, RMSNorm
 
-# Shapes: N turns, F frames, M mel bands, R rank, A audio tokens, D width.
+# Shapes: B rows, F mel frames, M mel bands, T tokens, D width, C channels.
 
-TOKEN_FRAMES = TURN_FRAMES // AUDIO_TOKENS
-"""Mel frames of one audio token: 5 = 50 ms."""
-CONTEXT_TOKENS = 2
-"""Tokens before it that an audio token's embedding looks at."""
-CONTEXT_FRAMES = CONTEXT_TOKENS * TOKEN_FRAMES
-"""Frames of the turn before that a turn's embeddings need: 10."""
-HEARD_FRAMES = CONTEXT_FRAMES + TURN_FRAMES
+TOKEN_FRAMES = 10
+"""Mel frames of one audio token: 100 ms."""
+AUDIO_TOKENS = TURN_FRAMES // TOKEN_FRAMES
+"""Audio tokens of one turn: 2."""
+CONTEXT_FRAMES = 7
+"""Frames before a turn that its tokens look at."""
+
+
+def to_values(levels: Tensor) -> Tensor:
+    """uint8 levels to values in [-1, 1]."""
+    return levels.float() * (2.0 / (LEVELS - 1)) - 1.0
 
 
 class Ear(nn.Module):
-    """Levels of turns to embeddings: four tokens for the user's sound, one for the model's own voice."""
+    """uint8 levels (B, 7 + F, 80), the first seven frames being those before, to tokens (B, F / 10, D)."""
 
-    level_LR: Tensor
-
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, width: int, channels: int) -> None:
         super().__init__()
-        width = config.backbone.width
-        axis = torch.linspace(-1.0, 1.0, LEVELS)
-        basis = torch.stack([torch.cos(order * torch.acos(axis)) for order in range(1, config.ear_rank + 1)], 1)
-        self.register_buffer("level_LR", basis, persistent=False)
-        self.bag = nn.Linear(TOKEN_FRAMES * MEL_BANDS * config.ear_rank, width)
-        self.norm = nn.RMSNorm(width, eps=1e-6)
-        self.mix = nn.Linear((CONTEXT_TOKENS + 1) * width, 2 * width)
-        self.mixed = nn.Linear(2 * width, width)
-        self.own = nn.Linear(AUDIO_TOKENS * width, width)
-        nn.init.zeros_(self.mixed.weight)
-        nn.init.zeros_(self.mixed.bias)
+        self.first = nn.Conv2d(1, channels, (5, 5), stride=(2, 2), padding=(0, 2))
+        self.second = nn.Conv2d(channels, 2 * channels, (3, 3), stride=(1, 2), padding=(0, 1))
+        features = (TOKEN_FRAMES // 2) * (MEL_BANDS // 4) * 2 * channels
+        self.out = Linear(features, width)
+        self.norm = RMSNorm(width)
+
+    def forward(self, levels_BFM: Tensor) -> Tensor:
+        x = to_values(levels_BFM).unsqueeze(1)
+        x = F.gelu(self.second(F.gelu(self.first(x))))
+        rows, _, steps, _ = x.shape
+        x = x.permute(0, 2, 1, 3).reshape(rows, steps // (TOKEN_FRAMES // 2), -1)
+        result: Tensor = self.norm(self.out(x))
+        return result
+
+
+class OwnVoice(nn.Module):
+    """The model's own sound of a turn, uint8 levels (N, 20, 80), to one vector (N, D)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.out = Linear(TURN_FRAMES * MEL_BANDS // 20, width)
 
     def forward(self, levels_NFM: Tensor) -> Tensor:
-        """uint8 levels (N, 30, 80) of turns, each after the last 10 frames of the turn before -> (N, 4, D)."""
-        parts_NAD = self._bags(levels_NFM)
-        normed_NAD = self.norm(parts_NAD)
-        near_NAD = torch.cat([normed_NAD[:, i : i + AUDIO_TOKENS] for i in range(CONTEXT_TOKENS + 1)], -1)
-        result: Tensor = parts_NAD[:, CONTEXT_TOKENS:] + self.mixed(F.silu(self.mix(near_NAD)))
-        return result
-
-    def own_voice(self, levels_NFM: Tensor) -> Tensor:
-        """uint8 levels (N, 20, 80) of whole turns -> (N, D)."""
-        result: Tensor = self.own(self._bags(levels_NFM).flatten(1))
-        return result
-
-    def _bags(self, levels_NFM: Tensor) -> Tensor:
-        """Each token's bag of embeddings, (N, F / 5, D)."""
-        num_turns, num_frames, _ = levels_NFM.shape
-        values = self.level_LR[levels_NFM.long()].view(num_turns, num_frames // TOKEN_FRAMES, self.bag.in_features)
-        result: Tensor = self.bag(values)
+        # Means over 5 frames and 4 bands: what it has said is known by the words; this tells that it sounds, and how.
+        coarse = to_values(levels_NFM).view(-1, TURN_FRAMES // 5, 5, MEL_BANDS // 4, 4).mean((2, 4)).flatten(1)
+        result: Tensor = self.out(coarse)
         return result
 
 
-def with_context(before_FM: NDArray[np.uint8] | None, turn_FM: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Levels (30, 80) for ``Ear.forward``: a turn's (20, 80) after the end of those of the turn before (``None``: the
-    session's start or a gap, which count as silence)."""
-    if before_FM is None:
-        before_FM = np.zeros_like(turn_FM)
-    return np.concatenate([before_FM[-CONTEXT_FRAMES:], turn_FM])
+def no_sound(rows: int, frames: int) -> Tensor:
+    """Levels of silence, (B, F, 80): what lies before a session, and in a gap."""
+    return torch.zeros(rows, frames, MEL_BANDS, dtype=torch.uint8)

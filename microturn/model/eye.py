@@ -15,13 +15,13 @@ from PIL import Image
 from torch import Tensor, nn
 
 from microturn.model.config import ModelConfig
+from microturn.model.linear import Linear
+from microturn.model.turns import PATCH_PIXELS
 from microturn.turn import Frame
 
 # Shapes: N patches, P pixels of a side (40), C channels, D width.
 
-PATCH_PIXELS = 40
 COLOURS = 3
-PATCH_SHAPE = (PATCH_PIXELS, PATCH_PIXELS, 2 * COLOURS)
 
 
 def frame_to_patches(frame: Frame, patch_rows: int) -> NDArray[np.uint8]:
@@ -54,11 +54,11 @@ class Eye(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         width, inner = config.backbone.width, config.backbone.width // 4
-        self.fine = nn.Linear(4 * 4 * 2 * COLOURS, inner)
+        self.fine = Linear(4 * 4 * 2 * COLOURS, inner)
         self.fine_norm = nn.LayerNorm(inner)
-        self.middle = nn.Linear(2 * 2 * inner, inner)
+        self.middle = Linear(2 * 2 * inner, inner)
         self.middle_norm = nn.LayerNorm(inner)
-        self.coarse = nn.Linear(5 * 5 * inner, width)
+        self.coarse = Linear(5 * 5 * inner, width)
         self.coarse_norm = nn.LayerNorm(width)
         self.place = nn.Embedding(config.num_patches, width)
 

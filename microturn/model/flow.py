@@ -1,4 +1,4 @@
-"""The flow head: one hidden state, the word being said and the last turn's sound to the 20 mel frames of this turn.
+"""The flow head: the words being said, how long the newest has lasted and the last turn's sound to 20 mel frames.
 
 Conditional flow matching (Lipman et al. 2022, "Flow Matching for Generative Modeling", section 4.1, optimal-transport
 path): along x_s = (1 - s) x_0 + s x_1 from noise x_0 to frames x_1, a small diffusion transformer (Peebles & Xie 2022)
@@ -6,9 +6,12 @@ learns the velocity x_1 - x_0. The network puts out frames and the velocity foll
 Basics: Let Denoising Generative Models Denoise", section 4): a token's 160 values of noise would not fit through a
 narrow network, but its sound does. It sees the clean frames of the last turn, so the sound goes on without a seam, and
 adds to a coarse guess, read from the condition by its own regression loss as in Matcha-TTS (Mehta et al. 2023, section
-2.2): the guess is there long before the velocity field is good. The condition (``Network.voice``) is not the hidden
-state alone: what a turn sounds like is mostly the word and how long it has been said, and a hidden state that has to
-carry that beside everything else is a narrow way (docs/log.md).
+2.2): the guess is there long before the velocity field is good.
+
+The condition is the newest words that are said (a word of several tokens is known by them) and the age of the newest
+one. The assistant says word by word, so that is all that a turn's sound depends on: the mean of all turns of one word
+and age is off by 0.003 (docs/log.md). Speaking has no parameter in common with deciding what to say, and can be taught
+apart.
 """
 
 from __future__ import annotations
@@ -19,15 +22,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from microturn.media.mel import MEL_BANDS, TURN_FRAMES
 from microturn.model.config import ModelConfig
-from microturn.model.mel import MEL_BANDS, TURN_FRAMES
+from microturn.model.lanes import MAX_AGE, NONE
+from microturn.model.linear import Linear, padded_rows
 
 # Shapes: S speaking turns, F frames (20), M bands (80), T flow tokens of a turn, C condition's width, W flow width.
 
 MIN_TIME_LEFT = 0.15
 """Least denominator of the velocity: no larger than the last Euler step, so that sampling is not touched by it."""
-CONDITION_PARTS = 3
-"""The condition is so many times as wide as the backbone: hidden state, word and its age."""
+WORDS = 3
+"""So many of the newest words are part of the condition."""
 SILENT_MEL = -2.0
 """Normalised value of silence: the frames of a turn that did not speak."""
 
@@ -38,11 +43,11 @@ class FlowBlock(nn.Module):
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
-        self.up = nn.Linear(width, 3 * width)
-        self.down = nn.Linear(3 * width, width)
-        self.modulate = nn.Linear(width, 6 * width)
+        self.qkv = Linear(width, 3 * width)
+        self.out = Linear(width, width)
+        self.up = Linear(width, 3 * width)
+        self.down = Linear(3 * width, width)
+        self.modulate = Linear(width, 6 * width)
         nn.init.zeros_(self.modulate.weight)
         nn.init.zeros_(self.modulate.bias)
 
@@ -69,25 +74,34 @@ class FlowHead(nn.Module):
         self.num_tokens = TURN_FRAMES // flow.frames_per_token
         values = flow.frames_per_token * MEL_BANDS
         self.width = flow.width
-        given = CONDITION_PARTS * config.backbone.width
-        self.condition = nn.Linear(given, flow.width)
+        width = config.backbone.width
+        given = (WORDS + 1) * width
+        self.word = nn.Embedding(config.vocab_size + 1, width)
+        """The last one is no word."""
+        self.age = nn.Embedding(1 + MAX_AGE, width)
+        self.condition = Linear(given, flow.width)
         self.guess_features = nn.Sequential(
-            nn.Linear(given, given),
+            Linear(given, given),
             nn.GELU(),
-            nn.Linear(given, given),
+            Linear(given, given),
             nn.GELU(),
-            nn.Linear(given, self.num_tokens * flow.width),
+            Linear(given, self.num_tokens * flow.width),
             nn.GELU(),
         )
-        self.guess_out = nn.Linear(flow.width, values)
-        self.time = nn.Sequential(nn.Linear(flow.width, flow.width), nn.SiLU(), nn.Linear(flow.width, flow.width))
-        self.noisy_in = nn.Linear(2 * values, flow.width)
-        self.last_in = nn.Linear(values, flow.width)
+        self.guess_out = Linear(flow.width, values)
+        self.time = nn.Sequential(Linear(flow.width, flow.width), nn.SiLU(), Linear(flow.width, flow.width))
+        self.noisy_in = Linear(2 * values, flow.width)
+        self.last_in = Linear(values, flow.width)
         self.place = nn.Parameter(torch.randn(2 * self.num_tokens, flow.width) * 0.02)
         self.blocks = nn.ModuleList(FlowBlock(flow.width, flow.num_heads) for _ in range(flow.num_layers))
-        self.out = nn.Linear(flow.width, values)
+        self.out = Linear(flow.width, values)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
+
+    def given(self, said_SK: Tensor, age_S: Tensor) -> Tensor:
+        """The condition (S, C) of turns in which the words ``said`` are the newest, the newest first."""
+        words_SKD = self.word(torch.where(said_SK == NONE, self.word.num_embeddings - 1, said_SK))
+        return torch.cat([words_SKD.flatten(1), self.age(age_S)], -1)
 
     def guess(self, given_SC: Tensor) -> tuple[Tensor, Tensor]:
         """Coarse frames (S, F, M) and the features they were read from (S, T, W)."""
@@ -129,11 +143,13 @@ class FlowHead(nn.Module):
     @torch.no_grad()
     def sample(self, given_SC: Tensor, last_SFM: Tensor, noise_SFM: Tensor) -> Tensor:
         """Euler integration from ``noise`` (flow time 0) to frames (flow time 1), (S, F, M), normalised units."""
+        turns = len(given_SC)
+        given_SC, last_SFM, noise_SFM = (padded_rows(x, 2) for x in (given_SC, last_SFM, noise_SFM))
         x, guess = noise_SFM, self.guess(given_SC)
         for step in range(self.num_steps):
             time = torch.full((x.shape[0],), step / self.num_steps, device=x.device, dtype=x.dtype)
             x = x + self.velocity(x, time, given_SC, guess, last_SFM) / self.num_steps
-        return x
+        return x[:turns]
 
     def _group(self, frames_SFM: Tensor) -> Tensor:
         return frames_SFM.reshape(frames_SFM.shape[0], self.num_tokens, self.frames_per_token * MEL_BANDS)

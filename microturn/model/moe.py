@@ -12,22 +12,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from microturn.model.config import BackboneConfig
+from microturn.model.linear import VECTOR_VALUES, Linear, SwiGLU, padded_rows
 
-# Shapes: N tokens, D width, X experts, K experts chosen for a token, I inner width.
+# Shapes: N tokens, D width, X experts, K experts chosen for a token, I inner width, S places of an expert.
 
-
-class SwiGLU(nn.Module):
-    """``w_out(silu(w_gate(x)) * w_up(x))`` (Shazeer 2020); (..., D) -> (..., D)."""
-
-    def __init__(self, width: int, inner: int) -> None:
-        super().__init__()
-        self.gate_up = nn.Linear(width, 2 * inner, bias=False)
-        self.out = nn.Linear(inner, width, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        gate, up = self.gate_up(x).chunk(2, dim=-1)
-        result: Tensor = self.out(F.silu(gate) * up)
-        return result
+FEW_TOKENS = 64
+"""Up to so many tokens all go through every expert that one of them chose: no token's bits depend on another's."""
+PLACES = 64
+"""Places of an expert are a multiple of so many: a half-precision product of a size that it has not met costs a CPU
+many times its arithmetic, and every step has other numbers."""
 
 
 class MixtureOfExperts(nn.Module):
@@ -39,36 +32,62 @@ class MixtureOfExperts(nn.Module):
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         self.num_experts, self.top_k = config.num_experts, config.top_k
-        self.shared = SwiGLU(config.width, config.shared_width)
-        self.experts = nn.ModuleList(SwiGLU(config.width, config.expert_width) for _ in range(config.num_experts))
-        self.router = nn.Linear(config.width, config.num_experts, bias=False)
+        width, inner = config.width, config.expert_width
+        self.shared = SwiGLU(width, config.shared_width)
+        self.gate_up = nn.Parameter(torch.randn(config.num_experts, width, 2 * inner) * width**-0.5)
+        self.out = nn.Parameter(torch.zeros(config.num_experts, inner, width))
+        self.router = Linear(width, config.num_experts, bias=False)
         self.register_buffer("balance_bias_X", torch.zeros(config.num_experts))
         self.register_buffer("load_X", torch.zeros(config.num_experts), persistent=False)
 
     def choose(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
         """Chosen experts and their gate weights, both (N, K)."""
-        affinity_NX = torch.sigmoid(self.router(x_ND).float())
+        scores_NX = padded_rows(self.router(x_ND).float(), VECTOR_VALUES // self.num_experts or 1)
+        affinity_NX = torch.sigmoid(scores_NX)[: x_ND.shape[0]]
         chosen_NK = (affinity_NX + self.balance_bias_X).topk(self.top_k, dim=-1).indices
         gate_NK = affinity_NX.gather(1, chosen_NK)
         if self.top_k > 1:
             gate_NK = gate_NK / gate_NK.sum(-1, keepdim=True)
+        if self.num_experts == 1:
+            gate_NK = torch.ones_like(gate_NK)
         return chosen_NK, gate_NK
 
     def forward(self, x_ND: Tensor) -> Tensor:
         result_ND: Tensor = self.shared(x_ND)
-        if self.num_experts == 1:
-            result_ND = result_ND + self.experts[0](x_ND)
-            return result_ND
         chosen_NK, gate_NK = self.choose(x_ND)
         if self.training:
-            self.load_X += torch.bincount(chosen_NK.flatten(), minlength=self.num_experts).to(self.load_X.dtype)
+            self.load_X += F.one_hot(chosen_NK, self.num_experts).sum((0, 1)).to(self.load_X.dtype)
+        if x_ND.shape[0] <= FEW_TOKENS and not self.training:
+            return result_ND + self._few(x_ND, chosen_NK, gate_NK)
+        return result_ND + self._routed(x_ND, chosen_NK, gate_NK).to(result_ND.dtype)
+
+    def _few(self, x_ND: Tensor, chosen_NK: Tensor, gate_NK: Tensor) -> Tensor:
+        """All tokens through every expert that one of them chose, with the weight 0 where it did not."""
         routed_ND = torch.zeros_like(x_ND)
-        for index, expert in enumerate(self.experts):
-            token, rank = torch.where(chosen_NK == index)
-            if token.numel():
-                weighted = expert(x_ND[token]) * gate_NK[token, rank].unsqueeze(-1).to(x_ND.dtype)
-                routed_ND = routed_ND.index_add(0, token, weighted)
-        return result_ND + routed_ND
+        for index in sorted(set(chosen_NK.flatten().tolist())):
+            gate_N = (gate_NK * (chosen_NK == index)).sum(1, keepdim=True)
+            gate, up = torch.matmul(x_ND, self.gate_up[index]).chunk(2, dim=-1)
+            routed_ND = routed_ND + torch.matmul(F.silu(gate) * up, self.out[index]) * gate_N
+        return routed_ND
+
+    def _experts(self, x_XSD: Tensor) -> Tensor:
+        gate, up = torch.matmul(x_XSD, self.gate_up.to(x_XSD.dtype)).chunk(2, dim=-1)
+        return torch.matmul(F.silu(gate) * up, self.out.to(x_XSD.dtype))
+
+    def _routed(self, x_ND: Tensor, chosen_NK: Tensor, gate_NK: Tensor) -> Tensor:
+        """Every token through its own experts only: tokens side by side by expert, one batched product."""
+        expert_A = chosen_NK.flatten()
+        token_A = torch.arange(x_ND.shape[0], device=x_ND.device).repeat_interleave(self.top_k)
+        one_hot_AX = F.one_hot(expert_A, self.num_experts)
+        place_A = (one_hot_AX.cumsum(0) - 1).gather(1, expert_A.unsqueeze(1)).squeeze(1)
+        places = -(-int(one_hot_AX.sum(0).max()) // PLACES) * PLACES
+        at_A = expert_A * places + place_A
+        grid_XSD = x_ND.new_zeros(self.num_experts * places, x_ND.shape[1]).index_copy(0, at_A, x_ND[token_A])
+        each_AD = self._experts(grid_XSD.view(self.num_experts, places, -1)).flatten(0, 1)[at_A]
+        weighted_AD = each_AD.float() * gate_NK.flatten().unsqueeze(-1)
+        if self.top_k == 1:
+            return weighted_AD
+        return weighted_AD.view(x_ND.shape[0], self.top_k, -1).sum(1)
 
     @torch.no_grad()
     def balance(self, speed: float) -> None:

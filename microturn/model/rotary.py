@@ -19,7 +19,7 @@ from torch import Tensor
 TIME_SHORTEST_TURNS = 1.0
 TIME_LONGEST_TURNS = 1600.0
 SLOT_SHORTEST = 4.0
-SLOT_LONGEST = 256.0
+SLOT_LONGEST = 128.0
 
 
 def frequencies(dim: int, shortest: float, longest: float) -> Tensor:
@@ -31,19 +31,40 @@ def frequencies(dim: int, shortest: float, longest: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Rotation:
-    """Angles, as all layers of a forward pass need them: cosines and sines (B, T, F) are taken once."""
+    """Angles, as all layers of a forward pass need them, for all dimensions of a head: cosines and sines (B, T, E).
+    Dimensions that do not rotate have the angle 0."""
 
-    cos_BTF: Tensor
-    sin_BTF: Tensor
+    cos_BTE: Tensor
+    sin_BTE: Tensor
+    """With the sign that the first half of a rotated pair needs."""
 
     @classmethod
-    def by(cls, angle_BTF: Tensor) -> Rotation:
-        """Of angles of any precision: hours are many turns of a circle."""
-        return cls(angle_BTF.cos().float(), angle_BTF.sin().float())
+    def by(cls, *angles_BTF: Tensor, rest: int = 0) -> Rotation:
+        """Of the angles of each group of dimensions, one after the other, and ``rest`` dimensions that do not rotate.
+        Angles may have any precision: hours are many turns of a circle."""
+        cos, sin = [], []
+        for angle in angles_BTF:
+            cos += [angle.cos().float()] * 2
+            sin += [-angle.sin().float(), angle.sin().float()]
+        still = torch.zeros(*angles_BTF[0].shape[:-1], rest, device=angles_BTF[0].device)
+        return cls(torch.cat([*cos, still + 1.0], -1), torch.cat([*sin, still], -1))
+
+    def last(self, count: int) -> Rotation:
+        """Of the last ``count`` tokens."""
+        return Rotation(self.cos_BTE[:, -count:], self.sin_BTE[:, -count:])
 
 
-def rotate(x_BTHE: Tensor, rotation: Rotation) -> Tensor:
-    """Rotate pairs (i, i + E/2) of ``x`` (F = E/2), the same for every head."""
-    cos, sin = rotation.cos_BTF.unsqueeze(2), rotation.sin_BTF.unsqueeze(2)
-    first, second = x_BTHE.float().chunk(2, dim=-1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1).to(x_BTHE.dtype)
+def partners(*dims: int, rest: int = 0) -> Tensor:
+    """Which dimension each one is rotated with, (E,): in a group of ``dim``, i goes with i + dim / 2."""
+    found: list[int] = []
+    for dim in dims:
+        first = len(found)
+        found += [first + (place + dim // 2) % dim for place in range(dim)]
+    return torch.tensor([*found, *range(len(found), len(found) + rest)])
+
+
+def rotate(x_BTHE: Tensor, rotation: Rotation, partner_E: Tensor, head_axis: int = 2) -> Tensor:
+    """Rotate pairs of ``x``, the same for every head."""
+    cos, sin = rotation.cos_BTE.unsqueeze(head_axis), rotation.sin_BTE.unsqueeze(head_axis)
+    swapped = x_BTHE.index_select(-1, partner_E)
+    return torch.addcmul(x_BTHE * cos, swapped, sin).to(x_BTHE.dtype)

@@ -1,12 +1,4 @@
-"""The streaming memory of a batch of sessions: one preallocated cache, of which each row is one session.
-
-Every row has two rings: media tokens, of which the last ``window_turns`` turns are visible, and text tokens, of which
-the newest ``text_tokens`` are. Both are a little longer than what is visible, so that writing one forward pass's
-tokens never overwrites a key that one of its queries may still see. Cost and memory of a turn are therefore constants.
-Keys are stored as they are looked at, rotated by their time since the session's start (angles are taken in float64, so
-the numbers of minute 60 are those of minute 1). Text is also kept without that rotation: what is older than the window
-is turned once a turn, as if it were exactly that old.
-"""
+"""Everything that a batch of sessions remembers, as tensors with one row a session."""
 
 from __future__ import annotations
 
@@ -15,136 +7,72 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from microturn.media.mel import HISTORY_SAMPLES, MEL_BANDS, TURN_FRAMES
 from microturn.model.config import ModelConfig
+from microturn.model.flow import SILENT_MEL
+from microturn.model.hearing import HearingState, initial_hearing_state
+from microturn.model.lanes import LaneState, initial_lane_state
+from microturn.model.memory import MemoryState, initial_memory
+from microturn.model.rows import Rows
+from microturn.model.turns import PATCH_PIXELS, End
+from microturn.model.vocoder import Vocoder, VocoderState
 
-# Shapes: R rows (sessions), L layers, C cache positions, X of them for text, G key-value heads, E head dimension,
-# N new tokens, T turns.
-
-MAX_FORWARD_TOKENS = 64
-"""Most tokens one forward pass may add to a row."""
-_FIXED_MEDIA_PER_TURN = 6
-"""END, OWN and four AUDIO tokens."""
-
-
-@dataclass
-class BackboneState:
-    """What the backbone remembers of R sessions. All tensors live on one device; rows are independent."""
-
-    keys: list[Tensor]
-    """L tensors (R, C + 1, G, E), rotated; the last position takes the writes of padding tokens."""
-    values: list[Tensor]
-    text_keys: list[Tensor]
-    """L tensors (R, X + 1, G, E) of the X places for text, rotated by slot only."""
-    now_R: Tensor
-    """Turn as of which old text is rotated; -1 before the first."""
-    turn_RC: Tensor
-    """Turn of each cached token, int64; a huge negative number where there is none."""
-    ordinal_RC: Tensor
-    """Text tokens: how many text tokens the row had up to and including this one. Media tokens: -1."""
-    word_RC: Tensor
-    """The word that each cached token of the user's is; ``NO_WORD`` for other tokens."""
-    before_RC: Tensor
-    """The user's word before that word; ``NO_WORD`` for other tokens and for the first word."""
-    num_text_R: Tensor
-    """Text tokens written so far."""
-    num_media_R: Tensor
-    media_capacity: int
-    text_capacity: int
-
-    @property
-    def num_rows(self) -> int:
-        return int(self.num_text_R.shape[0])
-
-    def reset(self, rows: list[int]) -> None:
-        """Forget everything in ``rows``; the other rows are untouched."""
-        self.turn_RC[rows] = _EMPTY
-        self.ordinal_RC[rows] = -1
-        self.word_RC[rows] = NO_WORD
-        self.before_RC[rows] = NO_WORD
-        self.num_text_R[rows] = 0
-        self.num_media_R[rows] = 0
-        self.now_R[rows] = -1
-
-    def reserve(
-        self,
-        turn_RN: Tensor,
-        word_RN: Tensor,
-        before_RN: Tensor,
-        is_text_RN: Tensor,
-        valid_RN: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """Take places for N new tokens a row; returns (place_RN, ordinal_RN).
-
-        Places of invalid (padding) tokens are the trash position C. The layers then write their keys and values with
-        ``write``.
-        """
-        text_RN = is_text_RN & valid_RN
-        media_RN = ~is_text_RN & valid_RN
-        ordinal_RN = self.num_text_R[:, None] + text_RN.cumsum(1)
-        media_index_RN = self.num_media_R[:, None] + media_RN.cumsum(1) - 1
-        trash = self.media_capacity + self.text_capacity
-        place_RN = torch.full_like(turn_RN, trash)
-        place_RN = torch.where(media_RN, media_index_RN % self.media_capacity, place_RN)
-        place_RN = torch.where(text_RN, self.media_capacity + (ordinal_RN - 1) % self.text_capacity, place_RN)
-        self.turn_RC.scatter_(1, place_RN, turn_RN)
-        self.ordinal_RC.scatter_(1, place_RN, torch.where(text_RN, ordinal_RN, -1))
-        self.word_RC.scatter_(1, place_RN, word_RN)
-        self.before_RC.scatter_(1, place_RN, before_RN)
-        self.turn_RC[:, trash] = _EMPTY
-        self.num_text_R += text_RN.sum(1)
-        self.num_media_R += media_RN.sum(1)
-        return place_RN, ordinal_RN
-
-    @property
-    def text_turn_RX(self) -> Tensor:
-        """Turns of the places for text."""
-        return self.turn_RC[:, self.media_capacity : -1]
-
-    def write(self, layer: int, place_RN: Tensor, key_RNGE: Tensor, turned_RNGE: Tensor, value_RNGE: Tensor) -> None:
-        """Write the new tokens' keys, without and with their rotation in time, and values at their places."""
-        rows = torch.arange(place_RN.shape[0], device=place_RN.device)[:, None]
-        self.keys[layer][rows, place_RN] = turned_RNGE
-        self.values[layer][rows, place_RN] = value_RNGE
-        # Media go where padding goes.
-        text_place_RN = torch.where(place_RN < self.media_capacity, self.text_capacity, place_RN - self.media_capacity)
-        self.text_keys[layer][rows, text_place_RN] = key_RNGE
-
-    def turn_text(self, layer: int, turned_RXGE: Tensor) -> None:
-        """Replace the rotated keys of all text."""
-        self.keys[layer][:, self.media_capacity : -1] = turned_RXGE
-
-    def num_bytes(self) -> int:
-        tensors = [*self.keys, *self.values, *self.text_keys, self.turn_RC, self.ordinal_RC]
-        tensors += [self.word_RC, self.before_RC, self.num_text_R, self.num_media_R, self.now_R]
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+MAX_WAITING_TOKENS = 1024
+"""Tokens of text that may wait to be taken in."""
+FLUSH_TURNS = 1
+"""Turns after speech in which the vocoder still sounds (its delay is shorter than a turn)."""
 
 
-_EMPTY = -(1 << 40)
-NO_WORD = -1
+@dataclass(frozen=True)
+class State(Rows):
+    """The memory of R sessions."""
+
+    turn_R: Tensor
+    """Index of the next turn."""
+    ended_R: Tensor
+    """How the last turn ended (``turns.End``)."""
+    seed_R: Tensor
+    """With the turn's index it gives the noise of a turn's sound."""
+    history_RS: Tensor
+    """The last samples of the user's sound, which the next frames' windows reach into."""
+    hearing: HearingState
+    lanes: LaneState
+    memory: MemoryState
+    vocoder: VocoderState
+    mel_RFM: Tensor
+    """Normalised frames of the model's last turn; silence if it did not speak."""
+    quiet_R: Tensor
+    """Turns since the model last spoke."""
+    patches_RNPPC: Tensor
+    """The newest picture, uint8."""
+    seen_R: Tensor
+    """Whether there was one."""
+    waiting_RW: Tensor
+    """Text tokens that are still to be taken in, the oldest first."""
+    waiting_source_RW: Tensor
+    num_waiting_R: Tensor
 
 
-def initial_backbone_state(
-    config: ModelConfig, num_rows: int, device: torch.device, dtype: torch.dtype
-) -> BackboneState:
-    """An empty memory for ``num_rows`` sessions."""
-    memory, backbone = config.memory, config.backbone
-    media = memory.window_turns * (_FIXED_MEDIA_PER_TURN + config.num_patches) + MAX_FORWARD_TOKENS
-    text = memory.text_tokens + MAX_FORWARD_TOKENS
-    head = (backbone.num_kv_heads, backbone.head_dim)
-    shape = (num_rows, media + text + 1, *head)
-    return BackboneState(
-        keys=[torch.zeros(shape, device=device, dtype=dtype) for _ in range(backbone.num_layers)],
-        values=[torch.zeros(shape, device=device, dtype=dtype) for _ in range(backbone.num_layers)],
-        text_keys=[
-            torch.zeros((num_rows, text + 1, *head), device=device, dtype=dtype) for _ in range(backbone.num_layers)
-        ],
-        now_R=torch.full((num_rows,), -1, device=device),
-        turn_RC=torch.full(shape[:2], _EMPTY, device=device),
-        ordinal_RC=torch.full(shape[:2], -1, device=device),
-        word_RC=torch.full(shape[:2], NO_WORD, device=device),
-        before_RC=torch.full(shape[:2], NO_WORD, device=device),
-        num_text_R=torch.zeros(num_rows, dtype=torch.int64, device=device),
-        num_media_R=torch.zeros(num_rows, dtype=torch.int64, device=device),
-        media_capacity=media,
-        text_capacity=text,
+def initial_state(config: ModelConfig, vocoder: Vocoder, rows: int, seeds: list[int], device: torch.device) -> State:
+    """Sessions in which nothing has happened yet."""
+
+    def zeros(*shape: int, dtype: torch.dtype = torch.int64) -> Tensor:
+        return torch.zeros(rows, *shape, dtype=dtype, device=device)
+
+    return State(
+        turn_R=zeros(),
+        ended_R=zeros() + End.START,
+        seed_R=torch.tensor(seeds, device=device),
+        history_RS=zeros(HISTORY_SAMPLES, dtype=torch.float32),
+        hearing=initial_hearing_state(config.hearing, rows, device),
+        lanes=initial_lane_state(rows, config.backbone.lane_words, device),
+        memory=initial_memory(config, rows, device),
+        vocoder=vocoder.initial_state(rows),
+        mel_RFM=zeros(TURN_FRAMES, MEL_BANDS, dtype=torch.float32) + SILENT_MEL,
+        quiet_R=zeros() + FLUSH_TURNS + 1,
+        patches_RNPPC=zeros(config.num_patches, PATCH_PIXELS, PATCH_PIXELS, 3, dtype=torch.uint8),
+        seen_R=zeros(dtype=torch.bool),
+        waiting_RW=zeros(MAX_WAITING_TOKENS),
+        waiting_source_RW=zeros(MAX_WAITING_TOKENS),
+        num_waiting_R=zeros(),
     )

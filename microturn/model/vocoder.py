@@ -14,14 +14,15 @@ in double precision, whatever the chunks are.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from microturn.model.mel import HOP_SAMPLES, LOG_FLOOR, MEL_BANDS, MEL_MEAN, MEL_SCALE
+from microturn.media.mel import HOP_SAMPLES, LOG_FLOOR, MEL_BANDS, MEL_MEAN, MEL_SCALE
+from microturn.model.rows import Rows
 from microturn.turn import SAMPLE_RATE_HZ
 
 DELAY_SAMPLES = 2 * HOP_SAMPLES
@@ -55,7 +56,7 @@ class VocoderConfig:
 
 
 @dataclass(frozen=True)
-class VocoderState:
+class VocoderState(Rows):
     """What a stream carries from one step to the next; every tensor has one row a stream, of constant size.
 
     ``mel_BKM`` and ``blocks_NBKC`` hold the last frames that the convolutions see, ``pitch_NBKC`` those of the pitch
@@ -74,37 +75,6 @@ class VocoderState:
     phase_B: Tensor
     position_B: Tensor
     tail_BS: Tensor
-
-    def tensors(self) -> list[Tensor]:
-        """All tensors of the state, in a fixed order."""
-        found: list[Tensor] = []
-        for field in fields(self):
-            value = getattr(self, field.name)
-            found.extend(value if isinstance(value, tuple) else [value])
-        return found
-
-    def reset(self, rows_B: Tensor, initial: VocoderState) -> VocoderState:
-        """The state with the rows of the mask ``rows_B`` (bool, (B,)) taken from ``initial`` (as many rows)."""
-
-        def pick(fresh: Tensor, kept: Tensor) -> Tensor:
-            mask = rows_B.view(-1, *[1] * (kept.dim() - 1))
-            return torch.where(mask, fresh, kept)
-
-        def pick_all(fresh: tuple[Tensor, ...], kept: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            return tuple(pick(one, other) for one, other in zip(fresh, kept, strict=True))
-
-        return VocoderState(
-            mel_BKM=pick(initial.mel_BKM, self.mel_BKM),
-            blocks_NBKC=pick_all(initial.blocks_NBKC, self.blocks_NBKC),
-            pitch_NBKC=pick_all(initial.pitch_NBKC, self.pitch_NBKC),
-            log_pitch_B=pick(initial.log_pitch_B, self.log_pitch_B),
-            voicing_B=pick(initial.voicing_B, self.voicing_B),
-            harmonic_BH=pick(initial.harmonic_BH, self.harmonic_BH),
-            noise_BH=pick(initial.noise_BH, self.noise_BH),
-            phase_B=pick(initial.phase_B, self.phase_B),
-            position_B=pick(initial.position_B, self.position_B),
-            tail_BS=pick(initial.tail_BS, self.tail_BS),
-        )
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from microturn.errors import InputError, WeightsError
+from microturn.language.tokenizer import TextTokenizer
 from microturn.model.config import ModelConfig
 from microturn.model.microturn import Microturn
-from microturn.model.model import Network
-from microturn.model.tokens import TextTokenizer
+from microturn.model.network import Network
 from microturn.model.vocoder import Vocoder, VocoderConfig
 
 PACKAGED = Path(__file__).parent.parent / "weights"

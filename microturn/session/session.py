@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from microturn.model.microturn import Microturn, State
+from microturn.errors import InputError
+from microturn.model.microturn import Microturn
+from microturn.model.state import State
 from microturn.turn import TurnInput, TurnOutput
 
 
@@ -25,7 +27,7 @@ class Session:
     @property
     def turn(self) -> int:
         """Index of the next turn."""
-        return self._state.rows[0].turn
+        return int(self._state.turn_R[0])
 
     def step(self, turn_input: TurnInput) -> TurnOutput:
         """One turn of 200 ms: what came in, then what goes out.
@@ -34,6 +36,19 @@ class Session:
         shape and is heard from ``(turn + 1) * 200`` ms on. Raises ``InputError`` for an input that is not acceptable
         (the session is unchanged then).
         """
-        output = self._model.step([turn_input], self._state)[0]
+        outputs, state = self._model.step([turn_input], self._state)
+        output = outputs[0]
+        if isinstance(output, InputError):
+            raise output
         assert output is not None
+        self._state = state
         return output
+
+    def export(self) -> bytes:
+        """Everything that the session remembers."""
+        return self._state.export(0)
+
+    @classmethod
+    def imported(cls, model: Microturn, data: bytes) -> Session:
+        """Go on with a session that was exported. Raises ``InputError`` if it is of a model of another size."""
+        return cls(model, model.initial_state(1).imported(0, data))

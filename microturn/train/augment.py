@@ -6,16 +6,15 @@ Those of sound act on log-mel frames (turns, 20, 80) of one session and leave th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from microturn.model.mel import LOG_CEIL, LOG_FLOOR, MEL_BANDS, LogMel
-from microturn.scenario.corpus import Record
-from microturn.scenario.sentences import LOOSE_FUNCTION_WORDS
+from microturn.language.sentences import LOOSE_FUNCTION_WORDS
+from microturn.media.mel import LOG_CEIL, LOG_FLOOR, MEL_BANDS, LogMel
+from microturn.scenario.scenario import Utterance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,55 +44,38 @@ class AugmentConfig:
 
 
 def misheard(words: dict[int, list[str]], rng: np.random.Generator, config: AugmentConfig) -> dict[int, list[str]]:
-    """Words by turn with mistakes in those that nothing depends on, as the hear lane's own words will have some."""
+    """Words by turn as a hear lane may have them: some lost, some wrong among those that nothing depends on, some a
+    turn late."""
     changed: dict[int, list[str]] = {}
-    for turn, heard in words.items():
-        kept: list[str] = []
-        for word in heard:
-            if word not in _LOOSE or rng.random() >= config.mishear_probability:
-                kept.append(word)
-            elif rng.random() < 0.5:
-                kept.append(LOOSE_FUNCTION_WORDS[int(rng.integers(len(LOOSE_FUNCTION_WORDS)))])
-        changed[turn] = kept
+    for turn in sorted(words):
+        late = rng.random() < config.mishear_probability
+        for word in words[turn]:
+            if word in _LOOSE and rng.random() < config.mishear_probability:
+                if rng.random() < 0.5:
+                    continue
+                word = LOOSE_FUNCTION_WORDS[int(rng.integers(len(LOOSE_FUNCTION_WORDS)))]
+            changed.setdefault(turn + late, []).append(word)
     return changed
 
 
 _LOOSE = frozenset(LOOSE_FUNCTION_WORDS)
 
 
-def hesitant(record: Record, rng: np.random.Generator, config: AugmentConfig) -> Record:
-    """The record with some of the model's utterances late.
+def hesitant(said: list[Utterance], num_turns: int, rng: np.random.Generator, config: AugmentConfig) -> list[Utterance]:
+    """The model's utterances of a session of ``num_turns``, some of them a turn or two late.
 
     When all of them are on time, whoever was not sure enough to speak in the right turn learns that it is too late
-    now. People say it a moment later.
+    now. People say it a moment later. A silent turn stays after each of them.
     """
-    shift_of: dict[int, int] = {}
-    free_from = record.num_turns
-    for start, end in reversed(_stretches(record.speaking)):
-        shift = int(rng.choice(1 + len(config.late_probabilities), p=_with_rest(config.late_probabilities)))
-        shift = max(0, min(shift, free_from - 1 - end))
-        shift_of.update(dict.fromkeys(range(start, end), shift))
-        free_from = start + shift
-    return msgspec.structs.replace(
-        record,
-        speaking=[turn + shift_of[turn] for turn in record.speaking],
-        say={turn + shift_of.get(turn, 0): words for turn, words in record.say.items()},
-    )
-
-
-def _stretches(turns: list[int]) -> list[tuple[int, int]]:
-    """Maximal runs of consecutive turns, as (first, last + 1)."""
-    runs: list[tuple[int, int]] = []
-    for turn in turns:
-        if runs and runs[-1][1] == turn:
-            runs[-1] = (runs[-1][0], turn + 1)
-        else:
-            runs.append((turn, turn + 1))
-    return runs
-
-
-def _with_rest(probabilities: tuple[float, ...]) -> tuple[float, ...]:
-    return (1.0 - sum(probabilities), *probabilities)
+    changed: list[Utterance] = []
+    free_from = num_turns
+    chances = (1.0 - sum(config.late_probabilities), *config.late_probabilities)
+    for utterance in reversed(said):
+        late = int(rng.choice(len(chances), p=chances))
+        late = max(0, min(late, free_from - 1 - utterance.turn - utterance.num_turns))
+        changed.append(replace(utterance, turn=utterance.turn + late))
+        free_from = utterance.turn + late
+    return changed[::-1]
 
 
 def _warp_matrix(factor: float) -> NDArray[np.float32]:

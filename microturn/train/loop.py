@@ -1,249 +1,316 @@
-"""The training loop: batches in, checkpoints and figures out; resumes exactly."""
+"""Training in stages: one loop for every task, stopped and resumed at will.
+
+A stage trains some parts of the learner on a mixture of tasks for a number of steps; its result, from which the next
+one begins, is the average of its weights. A checkpoint holds everything that goes on: weights, averages, optimiser, and
+where in which stage the run is. A resumed run goes on with exactly these, on new sessions: those of an interrupted
+stage are not repeated.
+"""
 
 from __future__ import annotations
 
 import json
+import pickle
 import time
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from microturn.model.backbone import Window
-from microturn.model.config import ModelConfig
-from microturn.model.model import Network
+from microturn.errors import WeightsError
+from microturn.model.config import MemoryConfig, ModelConfig
 from microturn.model.moe import MixtureOfExperts
-from microturn.model.tokens import TextTokenizer
-from microturn.scenario.listening import FAMILY as LISTENING
-from microturn.scenario.watching import FAMILY as WATCHING
-from microturn.train.checkpoint import Checkpoint
-from microturn.train.data import AnyBatch
-from microturn.train.listen import ListeningBatch, ListeningLosses, listening_losses
-from microturn.train.loss import LossConfig, Losses, compute_losses
+from microturn.model.vocoder import VocoderConfig
+from microturn.train.batch import Batch, Head
+from microturn.train.learner import HEAD_WEIGHTS, Learner
 from microturn.train.optim import AveragedWeights, OptimConfig, Optimiser, rate_factor
-from microturn.train.pack import Batch
-from microturn.train.watch import WatchingBatch, WatchingLosses, watching_losses
+from microturn.train.parallel import Ranks
+from microturn.train.source import Materials
+from microturn.train.tasks import Mixture, TaskConfig, dev_batches, loaded
+
+SAVE_SECONDS = 240.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageConfig:
+    """One stage of a run."""
+
+    name: str
+    num_steps: int
+    shares: dict[str, float]
+    """How often each task has a step."""
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    short_memory_share: float = 0.25
+    """Share of the batches in which the memory is drawn shorter, so that its edge has been met."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """One training run."""
+    """A whole run."""
 
-    num_steps: int
+    stages: tuple[StageConfig, ...]
+    tasks: dict[str, TaskConfig]
+    head_weights: dict[Head, float] = field(default_factory=lambda: dict(HEAD_WEIGHTS))
+    vocoder: VocoderConfig = field(default_factory=VocoderConfig)
     seed: int = 0
-    loss: LossConfig = field(default_factory=LossConfig)
-    optim: OptimConfig = field(default_factory=OptimConfig)
-    short_window_share: float = 0.25
-    """Share of the steps with a window drawn between ``short_window_turns`` and the model's own, so that the model
-    meets the edge of its memory."""
-    short_window_turns: int = 75
-    evaluate_every: int = 500
-    checkpoint_every: int = 250
+    bfloat16: bool = False
+    """Products in half precision: faster on GPUs and on CPUs that multiply in it (AVX512-BF16, AMX), slow on
+    all others."""
+    num_workers: int = 1
+    report_steps: int = 50
+    dev_steps: int = 500
+    """Held-out sessions are told every so many steps, and at a stage's end."""
+    dev_sessions: int = 16
+    """Of each family."""
+
+
+Figures = dict[str, tuple[float, float, float]]
+"""By task (or family) and head: mean loss, share right, number of targets."""
 
 
 @dataclass(frozen=True)
-class Figures:
-    """What is shown and logged: means since the last time, or over the development set."""
+class Report:
+    """Figures of the steps since the last report, or of held-out sessions told with the averaged weights."""
 
+    kind: str
+    """``train`` or ``dev``."""
+    stage: StageConfig
     step: int
-    seconds: float
-    lanes: float
-    flow: float
-    guess: float
-    spelling: float
-    """Of the listening steps."""
-    words: float
-    """Share of hear, say and act tokens predicted right (teacher forced)."""
-    ends: float
-    """Share of <listen>/<speak> predicted right."""
-    by_family: dict[str, float] = field(default_factory=dict)
-    """Share of word tokens right, by family (of phases, in watching steps)."""
+    figures: Figures
+    step_s: float
+    """Mean length of a step since the last report, seconds."""
 
-
-AnyLosses = Losses | ListeningLosses | WatchingLosses
+    def line(self) -> str:
+        """One line of ``log.jsonl``."""
+        figures = {name: [round(loss, 4), round(right, 4), int(n)] for name, (loss, right, n) in self.figures.items()}
+        return json.dumps({"kind": self.kind, "stage": self.stage.name, "step": self.step, **figures})
 
 
 class Trainer:
-    """Owns network, optimiser, averaged weights and random state of one run.
-
-    ``step`` counts optimiser steps done; ``run`` goes on from there to ``config.num_steps``.
-    """
+    """One run: a learner, and where it is in its stages."""
 
     def __init__(
-        self, model_config: ModelConfig, config: TrainConfig, tokenizer: TextTokenizer, device: torch.device
+        self, model: ModelConfig, config: TrainConfig, device: torch.device, ranks: Ranks | None = None
     ) -> None:
         torch.manual_seed(config.seed)
-        self.config = config
-        self.device = device
-        self.network = Network(model_config).to(device)
-        self.network.embedder.letters.learn(tokenizer)
-        self.optimiser = Optimiser(self.network, config.optim)
-        self.averaged = AveragedWeights(self.network, config.optim.ema_decay)
-        self.generator = torch.Generator().manual_seed(config.seed)
-        self.step = 0
+        self.model, self.config, self.device, self.ranks = model, config, device, ranks or Ranks()
+        self.learner = Learner(model, config.vocoder).to(device)
+        self.averaged = AveragedWeights(self.learner)
+        self.stage, self.step = 0, 0
+        self._dev: dict[str, list[Batch]] = {}
+        self._prepare()
 
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint of the same model."""
-        self.network.load_state_dict(checkpoint.network)
-        self.averaged.values = checkpoint.averaged
-        self.optimiser.load_state_dict(checkpoint.optimiser)
-        self.generator.set_state(checkpoint.generator)
-        self.step = checkpoint.step
+    @property
+    def done(self) -> bool:
+        return self.stage >= len(self.config.stages)
 
-    def checkpoint(self) -> Checkpoint:
-        return Checkpoint(
-            step=self.step,
-            model_config=self.network.config,
-            network=self.network.state_dict(),
-            averaged=self.averaged.values,
-            optimiser=self.optimiser.state_dict(),
-            generator=self.generator.get_state(),
-        )
+    def start_from(self, network: dict[str, Tensor], vocoder: dict[str, Tensor]) -> None:
+        """Begin with trained weights of the same configurations."""
+        self.learner.network.load_state_dict(network)
+        self.learner.vocoder.load_state_dict(vocoder)
+        self.averaged = AveragedWeights(self.learner)
 
-    def weights(self) -> dict[str, Tensor]:
-        """The averaged weights as they are used, with letters folded; the trained network becomes them."""
-        self.network.load_state_dict(self.averaged.values)
-        self.network.fold_letters()
-        return self.network.state_dict()
-
-    def train_step(self, batch: AnyBatch) -> AnyLosses:
-        """One optimiser step."""
-        self.network.train()
-        with self._precision():
-            losses = self._losses(batch, self._draw_window(), self.generator)
-        torch.autograd.backward(losses.total)
-        optim = self.config.optim
-        listening = 1.0 if self.step < optim.listening_steps else optim.listening_share
-        self.optimiser.step(rate_factor(self.step, self.config.num_steps, optim), listening)
-        for module in self.network.modules():
-            if isinstance(module, MixtureOfExperts):
-                module.balance(self.config.optim.balance_speed)
-        self.step += 1
-        self.averaged.update(self.network, self.step)
-        return losses
-
-    def _losses(self, batch: AnyBatch, window: Window, generator: torch.Generator) -> AnyLosses:
-        if isinstance(batch, WatchingBatch):
-            return watching_losses(self.network, batch)
-        if isinstance(batch, ListeningBatch):
-            return listening_losses(self.network, batch, self.config.loss.spelling)
-        return compute_losses(self.network, batch, window, self.config.loss, generator)
-
-    @torch.no_grad()
-    def evaluate(self, batches: list[AnyBatch], families: list[str]) -> Figures:
-        """Figures of the averaged weights on ``batches`` (teacher forced, full window)."""
-        kept = {name: value.clone() for name, value in self.network.state_dict().items()}
-        self.network.load_state_dict(self.averaged.values)
-        self.network.eval()
-        meter = Meter(self.network.outputs.act, families)
-        generator = torch.Generator().manual_seed(1)
-        for batch in batches:
-            batch = to_device(batch, self.device)
-            with self._precision():
-                window = self.network.default_window
-                meter.add(batch, self._losses(batch, window, generator))
-        self.network.load_state_dict(kept)
-        return meter.read(self.step)
+    def weights(self, part: str) -> dict[str, Tensor]:
+        """The averaged weights of ``network`` or ``vocoder``."""
+        prefix = f"{part}."
+        return {
+            name.removeprefix(prefix): value for name, value in self.averaged.values.items() if name.startswith(prefix)
+        }
 
     def run(
         self,
-        batches: Iterator[AnyBatch],
-        families: list[str],
-        dev: Callable[[Trainer], Figures],
-        report: Callable[[str, Figures], None],
+        materials: Materials,
         folder: Path,
+        report: Callable[[Report], None],
+        *,
+        only: str | None = None,
         deadline: float | None = None,
     ) -> bool:
-        """Train to the last step, or to the first step after ``deadline`` (``time.monotonic()``); True when done.
+        """Train to the end of the last stage, or of the stage ``only``, or to the deadline (``time.monotonic``).
 
-        ``report(kind, figures)`` is called with kind "train" every 50 steps and "dev". Either way the checkpoint is
-        written at the end.
+        True when that is done. Checkpoints are written to ``folder``. With ``only`` the stages before it are left out.
         """
-        meter = Meter(self.network.outputs.act, families)
-        while self.step < self.config.num_steps:
-            batch = to_device(next(batches), self.device)
-            meter.add(batch, self.train_step(batch))
+        last = len(self.config.stages)
+        if only is not None:
+            last = 1 + next(place for place, stage in enumerate(self.config.stages) if stage.name == only)
+            if self.stage < last - 1:
+                self._enter(last - 1)
+        while self.stage < last:
+            in_time = self._run_stage(self.config.stages[self.stage], materials, folder, report, deadline)
+            if in_time:
+                self._enter(self.stage + 1)
+            self.save(folder)
+            if not in_time:
+                return False
+        return True
+
+    def _run_stage(
+        self,
+        stage: StageConfig,
+        materials: Materials,
+        folder: Path,
+        report: Callable[[Report], None],
+        deadline: float | None,
+    ) -> bool:
+        seed = (self.config.seed, self.stage, self.ranks.rank)
+        mixture = Mixture(self.config.tasks, stage.shares, materials, seed, self.step)
+        batches = loaded(mixture, self.config.num_workers, pinned=self.device.type == "cuda")
+        meter = Meter()
+        saved = started = time.monotonic()
+        first = self.step
+        while self.step < stage.num_steps:
             late = deadline is not None and time.monotonic() > deadline
-            last = late or self.step == self.config.num_steps
-            if self.step % 50 == 0 or last:
-                report("train", meter.read(self.step))
-            if self.step % self.config.evaluate_every == 0 or last:
-                report("dev", dev(self))
-            if self.step % self.config.checkpoint_every == 0 or last:
-                self.checkpoint().save(folder / "checkpoint.pt")
-            if late:
-                break
-        return self.step >= self.config.num_steps
+            if self.ranks.summed([float(late)])[0]:
+                return False
+            _, figures = self.train_step(next(batches))
+            meter.add(figures)
+            is_last = self.step == stage.num_steps
+            if self.step % self.config.report_steps == 0 or is_last:
+                step_s = (time.monotonic() - started) / (self.step - first)
+                report(Report("train", stage, self.step, meter.read(self.ranks), step_s))
+                if self.step % self.config.dev_steps == 0 or is_last:
+                    report(Report("dev", stage, self.step, self.evaluate(stage, materials), step_s))
+                started, first = time.monotonic(), self.step
+            if time.monotonic() - saved > SAVE_SECONDS:
+                self.save(folder)
+                saved = time.monotonic()
+        return True
 
-    def _draw_window(self) -> Window:
-        full = self.network.default_window
-        if torch.rand((), generator=self.generator) >= self.config.short_window_share:
+    def train_step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """One step of the optimiser on one batch, which is this rank's share of the step's rows.
+
+        Returns the batch's share of the loss and its figures, both still on their way on the device.
+        """
+        stage = self.config.stages[self.stage]
+        memory = self._memory(batch, stage)
+        totals = dict(zip(Head, self.ranks.summed([batch.totals.get(head, 0.0) for head in Head]), strict=True))
+        self.learner.train()
+        with self._precision():
+            told = self.learner(batch.to(self.device), memory)
+        weights = self.config.head_weights
+        terms = [weights[head] / totals[head] * loss for head, loss in told.losses.items() if totals[head]]
+        loss: Tensor = torch.stack(terms).sum() if terms else torch.zeros((), device=self.device)
+        if loss.requires_grad:
+            torch.autograd.backward(loss)
+        self.ranks.share_gradients(self.optimiser.parameters, [experts.load_X for experts in self._balanced])
+        self.optimiser.step(rate_factor(self.step, stage.num_steps, stage.optim))
+        for experts in self._balanced:
+            experts.balance(stage.optim.balance_speed)
+        self.averaged.update(self.learner, self.step, stage.optim)
+        self.step += 1
+        return loss.detach(), told.figures
+
+    @torch.no_grad()
+    def evaluate(self, stage: StageConfig, materials: Materials) -> Figures:
+        """Figures of held-out sessions of every family of the stage's tasks, told with the averaged weights."""
+        meter = Meter()
+        self.learner.eval()
+        for name in stage.shares:
+            if name not in self._dev:
+                ranks, count = self.ranks, self.config.dev_sessions
+                self._dev[name] = dev_batches(self.config.tasks[name], materials, count, ranks.rank, ranks.count)
+            for batch in self._dev[name]:
+                with self._precision():
+                    told = torch.func.functional_call(self.learner, self.averaged.values, (batch.to(self.device),))
+                meter.add(told.figures)
+        return meter.read(self.ranks)
+
+    def _precision(self) -> AbstractContextManager[object]:
+        return torch.autocast(self.device.type, torch.bfloat16) if self.config.bfloat16 else nullcontext()
+
+    def _memory(self, batch: Batch, stage: StageConfig) -> MemoryConfig:
+        """The memory's size, drawn shorter for some batches."""
+        full = self.model.memory
+        rng = np.random.default_rng((self.config.seed, self.stage, self.step))
+        if rng.random() >= stage.short_memory_share:
             return full
-        low = min(self.config.short_window_turns, full.window_turns)
-        turns = int(torch.randint(low, full.window_turns + 1, (), generator=self.generator))
-        return Window(turns, full.text_tokens)
+        low = min(20, full.window_turns)
+        turns = int(rng.integers(low, max(low + 1, min(batch.turns.sound_BU.shape[1], full.window_turns))))
+        text = int(rng.integers(24, max(25, min(200, full.text_tokens))))
+        return replace(full, window_turns=turns, text_tokens=text)
 
-    def _precision(self) -> torch.autocast | nullcontext[None]:
-        if self.device.type == "cuda":
-            return torch.autocast("cuda", torch.bfloat16)
-        return nullcontext()
+    def _enter(self, stage: int) -> None:
+        """Go to the beginning of a stage, with the averaged weights of what was before."""
+        self.learner.load_state_dict(self.averaged.values)
+        self.stage, self.step = stage, 0
+        self._dev = {}
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """A new optimiser for what learns in this stage; everything else neither changes nor costs a gradient."""
+        if self.done:
+            return
+        optim = self.config.stages[self.stage].optim
+        for name, parameter in self.learner.named_parameters():
+            parameter.requires_grad_(optim.learns(name))
+        self._balanced = [
+            module
+            for name, module in self.learner.named_modules()
+            if isinstance(module, MixtureOfExperts) and optim.learns(name)
+        ]
+        self.optimiser = Optimiser(self.learner, optim, torch.bfloat16 if self.config.bfloat16 else torch.float32)
+
+    def save(self, folder: Path) -> None:
+        """Write ``checkpoint.pt``, whole or not at all; one rank does, all ranks have the same to write."""
+        if not self.ranks.is_first:
+            return
+        path = folder / "checkpoint.pt"
+        partial = path.with_suffix(".partial")
+        torch.save(
+            {
+                "model": self.model.to_dict(),
+                "learner": self.learner.state_dict(),
+                "averaged": self.averaged.values,
+                "optimiser": None if self.done else self.optimiser.state_dict(),
+                "stage": self.stage,
+                "step": self.step,
+            },
+            partial,
+        )
+        partial.replace(path)
+
+    def restore(self, folder: Path) -> bool:
+        """Go on from ``checkpoint.pt``, if there is one. Raises ``WeightsError`` for one that is damaged or of another
+        model. A head that was added since then stays as it is."""
+        path = folder / "checkpoint.pt"
+        if not path.exists():
+            return False
+        try:
+            found = torch.load(path, map_location=self.device, weights_only=True)
+            if found["model"] != self.model.to_dict():
+                raise WeightsError(f"{path}: belongs to a model of another size; choose another folder")
+            self.learner.load_state_dict(self.learner.state_dict() | found["learner"])
+            self.averaged.values |= found["averaged"]
+            self.stage, self.step = found["stage"], found["step"]
+            self._prepare()
+            if not self.done:
+                self.optimiser.load_state_dict(found["optimiser"])
+        except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+            raise WeightsError(f"{path}: not a checkpoint of this run ({repr(error).splitlines()[0]})") from error
+        return True
 
 
 class Meter:
-    """Collects the figures of several batches."""
+    """Sums figures of many steps; looks at the device only when it is read."""
 
-    def __init__(self, first_control: int, families: list[str]) -> None:
-        self._first_control = first_control
-        self._families = [*families, LISTENING, WATCHING]
-        self._clear()
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
 
-    def _clear(self) -> None:
-        self._started = time.monotonic()
-        self._parts: list[Tensor] = []
-        self._spelling: list[Tensor] = []
-        self._words = torch.zeros(len(self._families) + 1, 2, dtype=torch.float64)
+    def add(self, figures: dict[str, Tensor]) -> None:
+        for name, value in figures.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
 
-    def add(self, batch: AnyBatch, losses: AnyLosses) -> None:
-        is_word = batch.predict_P < self._first_control
-        if isinstance(losses, WatchingLosses):
-            group = torch.full_like(batch.predict_P, self._families.index(WATCHING)).cpu()
-        elif isinstance(losses, ListeningLosses):
-            self._spelling.append(losses.spelling.cpu())
-            group = torch.where(is_word, self._families.index(LISTENING), len(self._families)).cpu()
-        else:
-            assert isinstance(batch, Batch)
-            self._parts.append(torch.stack([losses.lanes, losses.flow, losses.guess]).cpu())
-            group = torch.where(is_word, batch.family_P, len(self._families)).cpu()
-        right = losses.right_P.double().cpu()
-        self._words[:, 0].index_add_(0, group, right)
-        self._words[:, 1].index_add_(0, group, torch.ones_like(right))
-
-    def read(self, step: int) -> Figures:
-        """Means since the last call (0 where there was nothing)."""
-        lanes, flow, guess = torch.stack(self._parts).mean(0).tolist() if self._parts else (0.0, 0.0, 0.0)
-        spelling = float(torch.stack(self._spelling).mean()) if self._spelling else 0.0
-        right, count = self._words[:, 0], self._words[:, 1]
-        share = (right / count.clamp(min=1)).tolist()
-        is_words = torch.tensor([name != WATCHING for name in self._families])
-        words = float(right[:-1][is_words].sum() / count[:-1][is_words].sum().clamp(min=1))
-        by_family = {name: share[i] for i, name in enumerate(self._families) if count[i] > 0}
-        seconds = time.monotonic() - self._started
-        self._clear()
-        return Figures(step, seconds, lanes, flow, guess, spelling, words, share[-1], by_family)
-
-
-def to_device(batch: AnyBatch, device: torch.device) -> AnyBatch:
-    """The batch with all its tensors on ``device``."""
-    if device.type == "cpu":
-        return batch
-    move = {name: value.to(device, non_blocking=True) for name, value in vars(batch).items() if name != "sequence"}
-    sequence = type(batch.sequence)(**{k: v.to(device, non_blocking=True) for k, v in vars(batch.sequence).items()})
-    return type(batch)(sequence=sequence, **move)
-
-
-def figures_line(kind: str, figures: Figures) -> str:
-    """One JSON line for the run's log."""
-    return json.dumps({"kind": kind, **vars(figures)})
+    def read(self, ranks: Ranks) -> Figures:
+        """Means over all ranks since the last look."""
+        sums = dict.fromkeys(self._sums, np.zeros(3))
+        for found in ranks.gathered({name: value.tolist() for name, value in self._sums.items()}):
+            for name, values in found.items():
+                sums[name] = sums.get(name, np.zeros(3)) + np.array(values)
+        self._sums = {}
+        return {
+            name: (float(loss / max(count, 1.0)), float(right / max(count, 1.0)), float(count))
+            for name, (loss, right, count) in sums.items()
+        }

@@ -6,21 +6,22 @@ everything else (embeddings, heads, biases, norms). The learning rate warms up, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import overload
 
 import torch
 from torch import Tensor, nn
 
-from microturn.model.model import Network
+from microturn.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
     """Learning rates and their schedule."""
 
-    matrix_rate: float = 0.02
+    matrix_rate: float | None = 0.02
+    """Muon's; None: AdamW updates the matrices too."""
     rate: float = 2e-3
     weight_decay: float = 0.01
     warmup_steps: int = 100
@@ -28,13 +29,14 @@ class OptimConfig:
     """Share of all steps, at the end, in which the rate falls linearly to zero."""
     clip_norm: float = 1.0
     ema_decay: float = 0.998
-    listening_share: float = 0.25
-    """Rates of ear and listening layers, relative to all others, after the steps that only listen: they have learnt
-    first, and would forget."""
-    listening_steps: int = 0
-    """The first steps, in which they learn at the full rate."""
+    parts: tuple[str, ...] = ()
+    """Prefixes of the names of the parameters that learn; all of them if there is none."""
     balance_speed: float = 1e-3
     """Step of the experts' balancing bias."""
+
+    def learns(self, name: str) -> bool:
+        """Whether the parameter or buffer of this name changes."""
+        return name.startswith(self.parts or "")
 
 
 def rate_factor(step: int, num_steps: int, config: OptimConfig) -> float:
@@ -44,38 +46,19 @@ def rate_factor(step: int, num_steps: int, config: OptimConfig) -> float:
     return warm * min(1.0, max(0.0, (num_steps - step) / decay_steps))
 
 
-@dataclass(frozen=True)
-class Split:
-    """Parameters by who updates them, and whether they learn to listen."""
-
-    matrices: list[Tensor]
-    listening_matrices: list[Tensor]
-    rest: list[Tensor]
-    listening_rest: list[Tensor]
+def is_matrix(name: str, parameter: Tensor) -> bool:
+    """Whether Muon updates a parameter: 2-D weights inside the layers, but for routers and modulations."""
+    inside = any(part in f".{name}" for part in (".layers.", ".blocks."))
+    return inside and parameter.ndim >= 2 and not name.endswith((".mix", "router.weight", "modulate.weight"))
 
 
-def split_parameters(network: Network) -> Split:
-    """Muon takes the 2-D weights of backbone blocks and flow blocks; what ``Network.listen`` uses listens."""
-    split = Split([], [], [], [])
-    lower = tuple(f"backbone.blocks.{layer}." for layer in range(network.config.backbone.listening_layers))
-    listening = (*lower, "embedder.ear.", "embedder.text.", "embedder.letters.", "lanes.hear", "spelling.")
-    for name, parameter in network.named_parameters():
-        inside = name.startswith(("backbone.blocks.", "flow.blocks."))
-        is_matrix = parameter.ndim == 2 and inside and "router" not in name and "modulate" not in name
-        if name.startswith(listening):
-            (split.listening_matrices if is_matrix else split.listening_rest).append(parameter)
-        else:
-            (split.matrices if is_matrix else split.rest).append(parameter)
-    return split
-
-
-def orthogonalise(matrix_NRC: Tensor, num_iterations: int = 5) -> Tensor:
+def orthogonalise(matrix_NRC: Tensor, precision: torch.dtype, num_iterations: int = 5) -> Tensor:
     """About the nearest semi-orthogonal matrices, by the quintic Newton-Schulz iteration of Muon; (N, R, C).
 
-    float32 on a CPU, where bfloat16 products are slow (``torch.optim.Muon`` took 60 times as long there), bfloat16 on
-    a GPU.
+    ``precision`` is that of the products: bfloat16 is fast on GPUs and on CPUs that multiply in it, and slow on all
+    others (``torch.optim.Muon`` took 60 times as long there).
     """
-    x = matrix_NRC.to(torch.bfloat16 if matrix_NRC.is_cuda else torch.float32)
+    x = matrix_NRC.to(precision)
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
@@ -86,15 +69,20 @@ def orthogonalise(matrix_NRC: Tensor, num_iterations: int = 5) -> Tensor:
     return result
 
 
-Group = dict[str, list[Tensor] | bool]
-"""A parameter group with its ``listens``."""
-
-
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, orthogonalised; matrices of one shape are handled as one batch."""
+    """Nesterov momentum, orthogonalised; matrices of one shape are handled as one batch, and so are experts, which are
+    three-dimensional."""
 
-    def __init__(self, groups: list[Group], rate: float, weight_decay: float, momentum: float = 0.95) -> None:
-        super().__init__(groups, {"lr": rate, "weight_decay": weight_decay, "momentum": momentum})
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        rate: float,
+        weight_decay: float,
+        momentum: float = 0.95,
+        precision: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__(parameters, {"lr": rate, "weight_decay": weight_decay, "momentum": momentum})
+        self._precision = precision
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -127,61 +115,63 @@ class Muon(torch.optim.Optimizer):
             assert matrix.grad is not None
             state["momentum"].lerp_(matrix.grad, 1 - group["momentum"])
             updates.append(matrix.grad.lerp(state["momentum"], group["momentum"]))
-        update_NRC = orthogonalise(torch.stack(updates)) * max(1.0, shape[0] / shape[1]) ** 0.5
+        update_NRC = orthogonalise(torch.stack(updates), self._precision) * max(1.0, shape[-2] / shape[-1]) ** 0.5
         for matrix, update in zip(matrices, update_NRC, strict=True):
             matrix.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"])
 
 
 class Optimiser:
-    """Muon and AdamW as one, with gradient clipping and the schedule."""
+    """Muon and AdamW as one, with gradient clipping and the schedule, for the parameters that learn."""
 
-    def __init__(self, network: Network, config: OptimConfig) -> None:
+    def __init__(self, module: nn.Module, config: OptimConfig, precision: torch.dtype = torch.float32) -> None:
+        """Raises ``InputError`` if no parameter's name begins with one of the configuration's parts."""
         self._config = config
-        split = split_parameters(network)
-        self._parameters = list(network.parameters())
-        self._muon = Muon(_groups(split.matrices, split.listening_matrices), config.matrix_rate, config.weight_decay)
-        self._adamw = torch.optim.AdamW(
-            _groups(split.rest, split.listening_rest),
-            lr=config.rate,
-            betas=(0.9, 0.98),
-            eps=1e-8,
-            weight_decay=config.weight_decay,
-            fused=split.rest[0].is_cuda,
-        )
+        named = [(name, parameter) for name, parameter in module.named_parameters() if config.learns(name)]
+        if not named:
+            raise InputError(f"no parameter's name begins with {' or '.join(config.parts)}")
+        self.parameters = [parameter for _, parameter in named]
+        matrices = [parameter for name, parameter in named if config.matrix_rate and is_matrix(name, parameter)]
+        rest = [parameter for name, parameter in named if not (config.matrix_rate and is_matrix(name, parameter))]
+        self._optimisers: dict[str, tuple[torch.optim.Optimizer, float]] = {}
+        if matrices:
+            rate = config.matrix_rate or 0.0
+            muon = Muon(matrices, rate, config.weight_decay, precision=precision)
+            self._optimisers["muon"] = muon, rate
+        if rest:
+            fused = rest[0].is_cuda
+            adamw = torch.optim.AdamW(
+                rest, lr=config.rate, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=fused
+            )
+            self._optimisers["adamw"] = adamw, config.rate
 
-    def step(self, factor: float, listening_factor: float = 1.0) -> float:
-        """Apply the gradients with the rates times ``factor`` (what listens: also times ``listening_factor``), clear
-        them, and return their norm before clipping."""
-        norm = float(nn.utils.clip_grad_norm_(self._parameters, self._config.clip_norm))
-        for optimiser, rate in ((self._muon, self._config.matrix_rate), (self._adamw, self._config.rate)):
+    def step(self, factor: float) -> None:
+        """Apply the gradients with the rates times ``factor``, and clear them."""
+        with_gradient = [parameter for parameter in self.parameters if parameter.grad is not None]
+        nn.utils.clip_grad_norm_(with_gradient, self._config.clip_norm)
+        for optimiser, rate in self._optimisers.values():
             for group in optimiser.param_groups:
-                group["lr"] = rate * factor * (listening_factor if group["listens"] else 1.0)
+                group["lr"] = rate * factor
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
-        return norm
 
     def state_dict(self) -> dict[str, dict[str, object]]:
-        return {"muon": self._muon.state_dict(), "adamw": self._adamw.state_dict()}
+        return {name: optimiser.state_dict() for name, (optimiser, _) in self._optimisers.items()}
 
     def load_state_dict(self, state: dict[str, dict[str, object]]) -> None:
-        self._muon.load_state_dict(state["muon"])
-        self._adamw.load_state_dict(state["adamw"])
-
-
-def _groups(parameters: list[Tensor], listening: list[Tensor]) -> list[Group]:
-    return [{"params": parameters, "listens": False}, {"params": listening, "listens": True}]
+        for name, (optimiser, _) in self._optimisers.items():
+            optimiser.load_state_dict(state[name])
 
 
 class AveragedWeights:
     """Exponential moving average of all parameters and buffers that are saved."""
 
-    def __init__(self, network: nn.Module, decay: float) -> None:
-        self._decay = decay
-        self.values = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    def __init__(self, module: nn.Module) -> None:
+        self.values = {name: value.detach().clone() for name, value in module.state_dict().items()}
 
     @torch.no_grad()
-    def update(self, network: nn.Module, step: int) -> None:
-        # Early on the average forgets faster, so that it does not carry the random start along.
-        decay = min(self._decay, (1 + step) / (10 + step))
-        for name, value in network.state_dict().items():
-            self.values[name].lerp_(value.to(self.values[name].dtype), 1 - decay)
+    def update(self, module: nn.Module, step: int, config: OptimConfig) -> None:
+        """Take in the weights after step ``step`` (from 0) of a stage: of what learns in it, the rest is as it was."""
+        # Early on the average forgets faster, so that it does not carry the start along.
+        decay = min(config.ema_decay, (1 + step) / (10 + step))
+        found = [(name, value) for name, value in module.state_dict().items() if config.learns(name)]
+        torch._foreach_lerp_([self.values[name] for name, _ in found], [value for _, value in found], 1 - decay)

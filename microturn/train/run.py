@@ -1,9 +1,10 @@
-"""A whole training run from a recipe: corpus, tokenizer, training with a progress bar, weights."""
+"""A whole run of a recipe: voice bank, stages, weights; stopped and resumed at will, by one process or several."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+import os
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,92 +12,186 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from microturn.errors import InputError
-from microturn.model.config import ModelConfig
-from microturn.model.tokens import TextTokenizer
-from microturn.scenario.corpus import CorpusConfig, Make, Record, make_corpus, shard_paths
-from microturn.train.augment import AugmentConfig
-from microturn.train.checkpoint import Checkpoint
-from microturn.train.data import AnyBatch, Batches, DataConfig, load_batches
-from microturn.train.loop import Figures, TrainConfig, Trainer, figures_line
+from microturn.language.tokenizer import default_tokenizer
+from microturn.model.microturn import Microturn
+from microturn.model.vocoder import Vocoder
+from microturn.model.weights import load, save
+from microturn.scenario.filling import BankConfig, fill
+from microturn.train.hear import ListeningRows
+from microturn.train.loop import Figures, Report, TrainConfig, Trainer
+from microturn.train.parallel import Ranks, joined_ranks
+from microturn.train.recipe import Recipe
+from microturn.train.source import Materials
+
+HELDOUT_SHARE = 1 / 15
+"""Synthesised utterances of the voice bank's held-out part, as a share of those to learn from."""
 
 
-def show_corpus(console: Console, folder: Path, config: CorpusConfig, make: Make) -> list[Path]:
-    """Make what is missing of a corpus with a progress bar; returns its shards."""
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What a run does otherwise than its recipe says, and where."""
+
+    out: Path
+    data: Path | None = None
+    start: str | None = None
+    stage: str | None = None
+    device: str = "cpu"
+    bfloat16: bool | None = None
+    steps: int | None = None
+    voices: int | None = None
+    threads: int | None = None
+    minutes: float | None = None
+
+
+def train_recipe(recipe: Recipe, options: RunOptions, console: Console) -> bool:
+    """Run a recipe in the folder ``options.out`` until it is done (True) or the time is over. Under ``torchrun`` all
+    processes do so together, each on a GPU of its own if ``device`` is cuda.
+
+    Raises ``InputError`` for options that do not fit the recipe or the machine, ``WeightsError`` for weights or a
+    checkpoint that cannot be gone on with, ``VoiceError`` where a voice is missing: all of them before hours are spent.
+    """
+    deadline = None if options.minutes is None else time.monotonic() + 60 * options.minutes
+    config = _configured(recipe, options)
+    device = _device(options)
+    started = _started(recipe, options)
+    materials = Materials(
+        tokenizer=default_tokenizer(), patch_rows=recipe.model.patch_rows, augment=recipe.augment, data=options.data
+    )
+    listens = _listens(config, options, materials)
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{options.out}: cannot be made a folder ({error.strerror})") from error
+    with joined_ranks(options.device) as ranks:
+        console.quiet = console.quiet or not ranks.is_first
+        trainer = Trainer(recipe.model, config, device, ranks)
+        if not trainer.restore(options.out) and started is not None:
+            trainer.start_from(started.network.state_dict(), started.weights.vocoder.state_dict())
+        if listens:
+            materials = replace(materials, bank=_filled_bank(recipe, options, console, ranks))
+        done = _train(trainer, materials, options, console, deadline)
+        if ranks.is_first:
+            _finish(trainer, materials, options.out, console, done)
+    return done
+
+
+def _configured(recipe: Recipe, options: RunOptions) -> TrainConfig:
+    stages = recipe.train.stages
+    if options.stage is not None and options.stage not in [stage.name for stage in stages]:
+        names = ", ".join(stage.name for stage in stages)
+        raise InputError(f"stage {options.stage}: recipe {recipe.name} has {names}")
+    if options.steps is not None:
+        stages = tuple(replace(stage, num_steps=options.steps) for stage in stages)
+    bfloat16 = options.bfloat16
+    if bfloat16 is None:
+        bfloat16 = options.device == "cuda" or torch.cpu._is_avx512_bf16_supported()
+    return replace(recipe.train, stages=stages, bfloat16=bfloat16)
+
+
+def _device(options: RunOptions) -> torch.device:
+    """This process's device, made ready."""
+    if options.device not in ("cpu", "cuda"):
+        raise InputError(f"device {options.device}: expected cpu or cuda")
+    local_rank, num_local = int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    torch.set_num_threads(options.threads or max(1, (os.cpu_count() or 1) // num_local))
+    if options.device == "cpu":
+        return torch.device("cpu")
+    if torch.cuda.device_count() <= local_rank:
+        raise InputError(f"device cuda: torch finds {torch.cuda.device_count()} GPUs")
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)
+
+
+def _started(recipe: Recipe, options: RunOptions) -> Microturn | None:
+    """The weights to start from."""
+    if options.start is None:
+        return None
+    started = load(options.start)
+    if started.config != recipe.model:
+        raise InputError(f"{options.start}: weights of another size than recipe {recipe.name}")
+    return started
+
+
+def _listens(config: TrainConfig, options: RunOptions, materials: Materials) -> bool:
+    """Whether a stage to be run needs the voice bank. Raises as ``RowSource.open`` for what the others need."""
+    if options.data is not None and not options.data.is_dir():
+        raise InputError(f"{options.data}: not a folder")
+    stages = [stage for stage in config.stages if options.stage in (None, stage.name)]
+    sources = [config.tasks[name].source for name in {name for stage in stages for name in stage.shares}]
+    for source in sources:
+        if not isinstance(source, ListeningRows):
+            source.open(materials)
+    return any(isinstance(source, ListeningRows) for source in sources)
+
+
+def _filled_bank(recipe: Recipe, options: RunOptions, console: Console, ranks: Ranks) -> Path:
+    """The voice bank in ``out/bank``: what is missing is made, by one process while the others wait."""
+    bank = options.out / "bank"
+    wanted: BankConfig = recipe.bank
+    if options.voices is not None:
+        kokoro = min(wanted.num_kokoro, options.voices // 6)
+        wanted = replace(wanted, num_synthesised=options.voices, num_kokoro=kokoro)
+    heldout = replace(
+        wanted,
+        split="heldout",
+        num_synthesised=max(1, round(wanted.num_synthesised * HELDOUT_SHARE)),
+        num_kokoro=round(wanted.num_kokoro * HELDOUT_SHARE),
+    )
+    if ranks.is_first:
+        with _progress(console) as bar:
+            task = bar.add_task("voice bank", total=None)
+            for part in (wanted, heldout):
+                for _ in fill(bank, part, options.data):
+                    bar.advance(task)
+    ranks.wait()
+    return bank
+
+
+def _train(
+    trainer: Trainer, materials: Materials, options: RunOptions, console: Console, deadline: float | None
+) -> bool:
+    with _progress(console) as bar, (options.out / "log.jsonl").open("a", encoding="utf-8") as log:
+        tasks: dict[str, TaskID] = {}
+
+        def show(report: Report) -> None:
+            if not trainer.ranks.is_first:
+                return
+            stage, text = report.stage, f"{report.stage.name}: {_summary(report.figures)}"
+            log.write(report.line() + "\n")
+            log.flush()
+            if report.kind == "dev":
+                console.print(f"step {report.step}, held out: {text}")
+                return
+            if stage.name not in tasks:
+                left_min = (stage.num_steps - report.step) * report.step_s / 60
+                console.print(f"stage {stage.name}: {report.step_s:.2f} s a step, about {left_min:.0f} minutes to go")
+                tasks[stage.name] = bar.add_task(stage.name, total=stage.num_steps)
+            bar.update(tasks[stage.name], completed=report.step, description=text)
+
+        return trainer.run(materials, options.out, show, only=options.stage, deadline=deadline)
+
+
+def _finish(trainer: Trainer, materials: Materials, folder: Path, console: Console, done: bool) -> None:
+    """Write the weights of a run that is done; say how far one is that is not."""
+    if not done:
+        stage = trainer.config.stages[trainer.stage]
+        console.print(f"stopped at step {trainer.step} of {stage.num_steps} ({stage.name}); the same command goes on")
+        return
+    vocoder = Vocoder(trainer.config.vocoder)
+    vocoder.load_state_dict(trainer.weights("vocoder"))
+    save(folder / "weights", trainer.model, trainer.weights("network"), vocoder, materials.tokenizer)
+    console.print(f"weights: {folder / 'weights'}")
+
+
+def _summary(figures: Figures) -> str:
+    """Shares right, or losses where nothing can be right; of words, those that would be written."""
+    chosen = {name: figure for name, figure in figures.items() if not name.endswith((" which", " extra"))}
+    chosen = {name: figure for name, figure in chosen.items() if f"{name} right" not in chosen}
+    parts = [f"{name} {right:.0%}" if loss == 0 or right else f"{name} {loss:.3f}"
+             for name, (loss, right, _) in chosen.items()]  # fmt: skip
+    return ", ".join(parts)
+
+
+def _progress(console: Console) -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task(f"corpus {folder.name}", total=None)
-        for number, _ in enumerate(make_corpus(folder, config, make), 1):
-            bar.update(task, completed=number)
-    return shard_paths(folder)
-
-
-class Run:
-    """One training run in a folder: ``checkpoint.pt``, ``log.jsonl``; goes on where it stopped."""
-
-    def __init__(
-        self,
-        folder: Path,
-        model: ModelConfig,
-        train: TrainConfig,
-        data: DataConfig,
-        augment: AugmentConfig,
-        tokenizer: TextTokenizer,
-        device: torch.device,
-    ) -> None:
-        if device.type == "cuda" and not torch.cuda.is_available():
-            raise InputError("device cuda: no GPU is available to torch")
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
-        self.trainer = Trainer(model, train, tokenizer, device)
-        self._data, self._augment, self._tokenizer, self._model = data, augment, tokenizer, model
-        checkpoint = folder / "checkpoint.pt"
-        if checkpoint.exists():
-            found = Checkpoint.load(checkpoint, device)
-            if found.model_config != model:
-                raise InputError(f"{checkpoint}: belongs to a model of another size; choose another folder")
-            self.trainer.restore(found)
-
-    def train(
-        self, records: list[Record], dev_records: list[Record], console: Console, deadline: float | None = None
-    ) -> bool:
-        """Train to the recipe's last step or the deadline, showing and logging the figures; True when done."""
-        threads = torch.get_num_threads()
-        batches = Batches(
-            records, self._tokenizer, self._model.patch_rows, self._data, self._augment, first_step=self.trainer.step
-        )
-        dev_batches, dev_families = self._dev_batches(dev_records)
-        torch.set_num_threads(threads)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console) as bar, (self.folder / "log.jsonl").open("a") as log:
-            task = bar.add_task("training", total=self.trainer.config.num_steps, completed=self.trainer.step)
-
-            def report(kind: str, figures: Figures) -> None:
-                log.write(figures_line(kind, figures) + "\n")
-                log.flush()
-                self._show(bar, task, kind, figures)
-
-            return self.trainer.run(
-                load_batches(batches, self._data),
-                batches.families,
-                lambda trainer: trainer.evaluate(dev_batches, dev_families),
-                report,
-                self.folder,
-                deadline,
-            )
-
-    def _dev_batches(self, records: list[Record]) -> tuple[list[AnyBatch], list[str]]:
-        sessions = replace(self._data, listening_steps=0, watching_every=0, spelling_every=0)
-        config = replace(sessions, num_workers=0, family_shares={})
-        batches = Batches(records, self._tokenizer, self._model.patch_rows, config, augment=None)
-        stream: Iterator[AnyBatch] = iter(batches)
-        return [next(stream) for _ in range(batches.epoch_length())], batches.families
-
-    @staticmethod
-    def _show(bar: Progress, task: TaskID, kind: str, figures: Figures) -> None:
-        line = f"spelling {figures.spelling:.3f}" if figures.spelling else ""
-        if figures.lanes:
-            line += f" loss {figures.lanes:.3f} flow {figures.flow:.3f} words {figures.words:.1%}"
-        if kind == "dev":
-            bar.console.print(f"step {figures.step}: development set, {line}, speak/listen {figures.ends:.1%}")
-        else:
-            bar.update(task, completed=figures.step, description=f"training: {line}")
+    return Progress(*columns, console=console)

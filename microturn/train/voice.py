@@ -1,55 +1,183 @@
-"""The assistant's voice for the vocoder: many short texts in it, and the training run that learns its sound."""
+"""The assistant's voice as rows: words one after the other for the flow head, crops of short texts for the vocoder."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+import torch
+from numpy.typing import NDArray
 
-from microturn.model.vocoder import Vocoder, VocoderConfig
-from microturn.scenario.lexicon import CONTENT, LETTERS
-from microturn.scenario.sentences import plain_sentence
-from microturn.scenario.voices import assistant_voice, synthesise
-from microturn.train.vocoder import VocoderTraining, VoiceClip, train_vocoder, voice_clip
+from microturn.errors import InputError
+from microturn.language.common import COMMANDS, COMMON
+from microturn.language.lexicon import CONTENT, FUNCTION, LETTERS
+from microturn.language.sentences import plain_sentence
+from microturn.media.mel import HOP_SAMPLES, MEL_SCALE, LogMel, log_mel, normalise_mel
+from microturn.model.vocoder import DELAY_SAMPLES, NOISE_SAMPLES, SILENCE, VocoderConfig
+from microturn.scenario.scenario import Scenario, Utterance
+from microturn.scenario.script import assistant_speech
+from microturn.split import Split
+from microturn.train.batch import Row, WaveTargets
+from microturn.train.pitch import track_pitch
+from microturn.train.sessions import Packer
+from microturn.train.source import Draw, Materials, RowSource
+from microturn.turn import TURN_SAMPLES, Pcm
+from microturn.voices.catalogue import assistant_voice, synthesise
 
-NUM_TEXTS = 1200
+# Shapes: F hops, M mel bands.
+
 PITCH_RANGE = (0.9, 1.12)
 RATE_RANGE = (0.85, 1.2)
+EDGE_FRAMES = 10
+"""A crop may begin so long before an utterance, and end so long after it."""
+GAIN_RANGE_DB = (-6.0, 2.0)
 
 
-def voice_clips(config: VocoderConfig, num_texts: int = NUM_TEXTS, seed: int = 0) -> list[VoiceClip]:
-    """Utterances of the assistant: words, letters and sentences, half of them at another pitch and rate.
+PAUSE_SHARE = 0.3
+"""Of words in a row after which the voice is silent for a turn or two."""
 
-    Raises ``VoiceError`` if the assistant's voice is not installed.
-    """
-    rng = np.random.default_rng(seed)
-    voice = assistant_voice()
-    clips = []
-    for _ in range(num_texts):
+
+@dataclass(frozen=True, kw_only=True)
+class SpeakingRows:
+    """Sessions of nothing but words that the model says: any word that it may have to say, after any other."""
+
+    num_words: int = 12
+
+    def open(self, materials: Materials) -> Draw:
+        """Raises ``VoiceError`` without the assistant's voice."""
+        assistant_voice()
+        packer = Packer(materials.tokenizer, materials.patch_rows, materials.augment)
+
+        def draw(rng: np.random.Generator, uses: int) -> list[Row]:
+            scenario = speaking(rng, self.num_words)
+            return [packer.spoken_row(scenario, rng) for _ in range(uses)]
+
+        return draw
+
+    def families(self, materials: Materials) -> Mapping[str, RowSource]:
+        return {"speaking": self}
+
+
+def speaking(rng: np.random.Generator, num_words: int) -> Scenario:
+    """The model says ``num_words`` words: half of them of those that its answers are made of, a fifth letters."""
+    said: list[Utterance] = []
+    turn = 0
+    for _ in range(num_words):
         kind = rng.random()
-        if kind < 0.4:
-            text = plain_sentence(rng, "train")
-        elif kind < 0.9:
-            text = " ".join(str(word) for word in rng.choice(CONTENT, int(rng.integers(2, 7))))
-        else:
-            text = " ".join(f"{letter}." for letter in rng.choice(LETTERS, int(rng.integers(2, 7))))
-        plain = rng.random() < 0.5
-        rate = 1.0 if plain else float(rng.uniform(*RATE_RANGE))
-        pitch = 1.0 if plain else float(rng.uniform(*PITCH_RANGE))
-        clips.append(voice_clip(synthesise(voice, text, rate=rate, pitch=pitch).pcm, config))
-    return clips
+        words = (*CONTENT, *FUNCTION) if kind < 0.5 else LETTERS if kind < 0.7 else (*COMMANDS, *COMMON)
+        word = words[int(rng.integers(len(words)))]
+        said.append(Utterance(turn, assistant_speech(f"{word}." if word in LETTERS else word)))
+        turn += said[-1].num_turns + (int(rng.integers(1, 3)) if rng.random() < PAUSE_SHARE else 0)
+    return Scenario("speaking", turn, np.zeros(turn * TURN_SAMPLES, np.float32), said=said)
 
 
-def train_voice(folder: Path, console: Console) -> Vocoder:
-    """The default vocoder, trained in ``folder`` (``vocoder.pt`` there is gone on with), with a progress bar."""
-    config, training = VocoderConfig(), VocoderTraining()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("vocoder", total=training.num_steps)
+@dataclass(frozen=True)
+class VoiceClip:
+    """One utterance: samples, its normalised mel (F, M), log pitch (Hz) and voicing (0 or 1), both (F,).
 
-        def report(step: int, losses: dict[str, float]) -> None:
-            bar.update(task, completed=step, description=f"vocoder: loss {sum(losses.values()):.3f}")
+    Entry *i* of pitch and voicing belongs to sample ``i * HOP_SAMPLES``.
+    """
 
-        return train_vocoder(voice_clips(config), config, training, report, folder / "vocoder.pt")
+    pcm: Pcm
+    mel: LogMel
+    log_pitch: NDArray[np.float32]
+    voiced: NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoiceRows:
+    """Crops of the assistant's speech."""
+
+    num_frames: int = 64
+
+    def open(self, materials: Materials) -> Draw:
+        """Raises ``VoiceError`` without the assistant's voice."""
+        assistant_voice()
+
+        def draw(rng: np.random.Generator, uses: int) -> list[Row]:
+            clip = voice_clip(spoken(rng, materials.split), VocoderConfig())
+            return [clip_row(clip, self.num_frames, rng, vary=materials.augment is not None) for _ in range(uses)]
+
+        return draw
+
+    def families(self, materials: Materials) -> Mapping[str, RowSource]:
+        return {"voice": self}
+
+
+def spoken(rng: np.random.Generator, split: Split) -> Pcm:
+    """Words, letters or a sentence of the split in the assistant's voice: in half of the cases word by word, as the
+    model speaks, otherwise fluently, mostly at another pitch and rate."""
+    kind = rng.random()
+    if kind < 0.4:
+        text = plain_sentence(rng, split)
+    elif kind < 0.9:
+        text = " ".join(str(word) for word in rng.choice(CONTENT, int(rng.integers(2, 7))))
+    else:
+        text = " ".join(f"{letter}." for letter in rng.choice(LETTERS, int(rng.integers(2, 7))))
+    if rng.random() < 0.5:
+        return assistant_speech(text).pcm
+    if rng.random() < 0.3:
+        return synthesise(assistant_voice(), text).pcm
+    rate, pitch = float(rng.uniform(*RATE_RANGE)), float(rng.uniform(*PITCH_RANGE))
+    return synthesise(assistant_voice(), text, rate=rate, pitch=pitch).pcm
+
+
+def voice_clip(pcm: Pcm, config: VocoderConfig) -> VoiceClip:
+    """Whole hops of ``pcm`` with their pitch. Raises ``InputError`` for less than a hop."""
+    whole = len(pcm) // HOP_SAMPLES * HOP_SAMPLES
+    if whole == 0:
+        raise InputError(f"speech of {len(pcm)} samples is shorter than one hop of {HOP_SAMPLES}")
+    log_pitch, voiced = track_pitch(pcm[:whole], config)
+    return VoiceClip(pcm[:whole], normalise_mel(log_mel(pcm[:whole])), log_pitch, voiced)
+
+
+def clip_row(clip: VoiceClip, num_frames: int, rng: np.random.Generator, *, vary: bool) -> Row:
+    """A random crop, sometimes with a bit of what is before or after the utterance.
+
+    With ``vary`` its gain is random, and in half of the cases its mel is neither exact nor sharp, as a flow head's is.
+    """
+    spare = len(clip.voiced) - num_frames
+    start = int(rng.integers(min(0, spare) - EDGE_FRAMES, max(0, spare) + EDGE_FRAMES))
+    gain = np.float32(10 ** (rng.uniform(*GAIN_RANGE_DB) / 20) if vary and rng.random() < 0.5 else 1.0)
+    mel = _cut(clip.mel, start, num_frames, SILENCE)
+    mel = np.clip(np.where(mel > SILENCE, mel + np.float32(2 * math.log(gain) / MEL_SCALE), mel), -2.0, 2.0)
+    if vary and rng.random() < 0.5:
+        mel = _disturbed(mel, rng)
+    wave = gain * _cut(clip.pcm, start * HOP_SAMPLES - DELAY_SAMPLES, num_frames * HOP_SAMPLES, 0.0)
+    # The filters of frame i are in full force at the end of hop i, a frame later than its first sample.
+    first = start + 1 - DELAY_SAMPLES // HOP_SAMPLES
+    log_pitch = _cut(clip.log_pitch, first, num_frames, float(clip.log_pitch[0]))
+    voiced = _cut(clip.voiced, first, num_frames, 0.0)
+    return Row(
+        wave=WaveTargets(
+            mel_BFM=torch.from_numpy(mel)[None],
+            wave_BH=torch.from_numpy(wave)[None],
+            log_pitch_BF=torch.from_numpy(log_pitch)[None],
+            voiced_BF=torch.from_numpy(voiced)[None],
+            phase_B=torch.tensor([rng.random()], dtype=torch.float64),
+            position_B=torch.tensor([int(rng.integers(NOISE_SAMPLES))]),
+        )
+    )
+
+
+def _cut(values: NDArray[np.float32], start: int, length: int, outside: float) -> NDArray[np.float32]:
+    """``values[start : start + length]``, and ``outside`` where there is none."""
+    cut = np.full((length, *values.shape[1:]), outside, np.float32)
+    low, high = max(0, start), min(len(values), start + length)
+    if high > low:
+        cut[low - start : high - start] = values[low:high]
+    return cut
+
+
+def _disturbed(mel_FM: LogMel, rng: np.random.Generator) -> LogMel:
+    """Blurred over frames or bands, and with noise of up to 0.15."""
+    for axis in (0, 1):
+        if rng.random() < 0.5:
+            share = np.float32(rng.uniform(0, 0.25))
+            wide = np.pad(mel_FM, [(1, 1), (0, 0)] if axis == 0 else [(0, 0), (1, 1)], mode="edge")
+            near = wide[:-2] + wide[2:] if axis == 0 else wide[:, :-2] + wide[:, 2:]
+            mel_FM = (1 - 2 * share) * mel_FM + share * near
+    noise = rng.standard_normal(mel_FM.shape, np.float32) * np.float32(rng.uniform(0, 0.15))
+    return np.clip(mel_FM + noise, -2.0, 2.0).astype(np.float32)

@@ -1,0 +1,194 @@
+"""The hearing stack: sound to the words of the hear lane, and to one state a turn for the backbone.
+
+It hears nothing but sound, so it can be taught for days without a change to what the rest knows, and a rehearsal (the
+words given) is for the rest what listening is. A layer is windowed attention with rotary positions (3 s), a short
+causal convolution over tokens and a feed-forward part (the order of Gulati et al. 2020, "Conformer", made causal). One
+path computes whole sessions and single turns alike: tokens after those that are remembered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from microturn.media.mel import MEL_BANDS, TURN_FRAMES
+from microturn.model.config import HearingConfig
+from microturn.model.ear import AUDIO_TOKENS, CONTEXT_FRAMES, Ear
+from microturn.model.linear import Linear, RMSNorm, SwiGLU
+from microturn.model.rotary import Rotation, frequencies, partners, rotate
+from microturn.model.rows import Rows
+
+# Shapes: B rows, U turns, T tokens, F mel frames, M bands, D width, L layers, W window, H heads, E head dimension,
+# K kernel, V text tokens.
+
+VOICE_LAG_MS = 75
+"""A voice is told so long after it sounded."""
+SHORTEST_TOKENS, LONGEST_TOKENS = 2.0, 240.0
+"""Wavelengths of the rotary positions."""
+NO_WORD = -1
+"""What an audio token writes that writes nothing."""
+
+
+@dataclass(frozen=True)
+class HearingState(Rows):
+    """What the stack remembers: the last frames, and of every layer keys, values and what its convolution sees."""
+
+    levels_RFM: Tensor
+    """uint8 (R, 7, 80)."""
+    keys_RLWHE: Tensor
+    """Without rotation; the newest last."""
+    values_RLWHE: Tensor
+    mixed_RLKD: Tensor
+    count_R: Tensor
+    """Tokens heard so far, up to the window."""
+
+
+def initial_hearing_state(config: HearingConfig, rows: int, device: torch.device | None = None) -> HearingState:
+    """Of ``rows`` sessions that have heard nothing."""
+    shape = (rows, config.num_layers, config.window_tokens - 1, config.num_heads, config.head_dim)
+    return HearingState(
+        levels_RFM=torch.zeros(rows, CONTEXT_FRAMES, MEL_BANDS, dtype=torch.uint8, device=device),
+        keys_RLWHE=torch.zeros(shape, device=device),
+        values_RLWHE=torch.zeros(shape, device=device),
+        mixed_RLKD=torch.zeros(rows, config.num_layers, config.kernel - 1, config.width, device=device),
+        count_R=torch.zeros(rows, dtype=torch.int64, device=device),
+    )
+
+
+@dataclass(frozen=True)
+class _View:
+    """What all layers of one pass share."""
+
+    partner_E: Tensor
+    rotation: Rotation
+    """Of the remembered tokens and the new ones after them."""
+    mask_B1TK: Tensor
+
+
+class HearingLayer(nn.Module):
+    """Attention, convolution, feed-forward; residual, with norms before each."""
+
+    def __init__(self, config: HearingConfig) -> None:
+        super().__init__()
+        width, inside = config.width, config.num_heads * config.head_dim
+        self.num_heads, self.head_dim, self.window = config.num_heads, config.head_dim, config.window_tokens
+        self.attention_norm = RMSNorm(width)
+        self.qkv = Linear(width, 3 * inside, bias=False)
+        self.query_norm = RMSNorm(config.head_dim)
+        self.key_norm = RMSNorm(config.head_dim)
+        self.attended = Linear(inside, width, bias=False)
+        self.mix_norm = RMSNorm(width)
+        self.mix = nn.Parameter(torch.randn(config.kernel, width) * config.kernel**-0.5)
+        self.mixed = Linear(width, width, bias=False)
+        self.feed_norm = RMSNorm(width)
+        self.feed = SwiGLU(width, config.inner)
+        nn.init.zeros_(self.attended.weight)
+        nn.init.zeros_(self.mixed.weight)
+
+    def forward(
+        self, x_BTD: Tensor, view: _View, keys_BWHE: Tensor, values_BWHE: Tensor, mixed_BKD: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The tokens after this layer, and its keys, values and convolution's inputs to be remembered."""
+        query, key, value = self.qkv(self.attention_norm(x_BTD)).unflatten(-1, (3, self.num_heads, -1)).unbind(2)
+        query, key = self.query_norm(query).to(value.dtype), self.key_norm(key).to(value.dtype)
+        keys = torch.cat([keys_BWHE.to(key.dtype), key], 1)
+        values = torch.cat([values_BWHE.to(value.dtype), value], 1)
+        queries = rotate(query, view.rotation.last(query.shape[1]), view.partner_E)
+        attended = F.scaled_dot_product_attention(
+            queries.transpose(1, 2),
+            rotate(keys, view.rotation, view.partner_E).transpose(1, 2),
+            values.transpose(1, 2),
+            attn_mask=view.mask_B1TK,
+        )
+        x_BTD = x_BTD + self.attended(attended.transpose(1, 2).flatten(2))
+        inputs = torch.cat([mixed_BKD.to(x_BTD.dtype), self.mix_norm(x_BTD)], 1)
+        length, past = x_BTD.shape[1], mixed_BKD.shape[1]
+        mixed = inputs[:, :length] * self.mix[0]
+        for place in range(1, past + 1):
+            mixed = mixed + inputs[:, place : place + length] * self.mix[place]
+        x_BTD = x_BTD + self.mixed(F.silu(mixed))
+        x_BTD = x_BTD + self.feed(self.feed_norm(x_BTD))
+        return x_BTD, keys[:, length:], values[:, length:], inputs[:, length:]
+
+
+class Hearing(nn.Module):
+    """Ear, layers and the hear lane's head."""
+
+    frequency_F: Tensor
+    partner_E: Tensor
+
+    def __init__(self, config: HearingConfig, vocab_size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.ear = Ear(config.width, config.channels)
+        self.gap = nn.Parameter(torch.randn(config.width) * 0.1)
+        self.layers = nn.ModuleList(HearingLayer(config) for _ in range(config.num_layers))
+        self.norm = RMSNorm(config.width)
+        self.words = Linear(config.width, vocab_size + 1)
+        """Scores of all text tokens, and last of none."""
+        self.voice = Linear(config.width, 1)
+        """The logit that somebody speaks, ``VOICE_LAG_MS`` before the token's end."""
+        frequency = frequencies(config.head_dim, SHORTEST_TOKENS, LONGEST_TOKENS)
+        self.register_buffer("frequency_F", frequency, persistent=False)
+        self.register_buffer("partner_E", partners(config.head_dim), persistent=False)
+
+    def forward(
+        self, levels_BFM: Tensor, arrived_BU: Tensor, state: HearingState, probe: int | None = None
+    ) -> tuple[Tensor, Tensor | None, HearingState]:
+        """Hear ``U`` turns more: uint8 levels (B, 20 U, 80), of which those of turns that did not arrive are silence.
+
+        Returns the tokens' states (B, 2 U, D), normed; those after the first ``probe`` layers (for training tasks);
+        and what is remembered now.
+        """
+        levels = torch.cat([state.levels_RFM, levels_BFM], 1)
+        x = self.ear(levels)
+        arrived_BT = arrived_BU.repeat_interleave(AUDIO_TOKENS, 1)
+        x = torch.where(arrived_BT.unsqueeze(-1), x, self.gap.to(x.dtype))
+        view = self._view(x.shape[1], state)
+        probed = None
+        keys: list[Tensor] = []
+        values: list[Tensor] = []
+        mixed: list[Tensor] = []
+        for index, layer in enumerate(self.layers):
+            x, *remembered = layer(
+                x, view, state.keys_RLWHE[:, index], state.values_RLWHE[:, index], state.mixed_RLKD[:, index]
+            )
+            if probe == index + 1:
+                probed = x
+            for kept, new in zip((keys, values, mixed), remembered, strict=True):
+                kept.append(new)
+        advanced = HearingState(
+            levels_RFM=levels[:, -CONTEXT_FRAMES:],
+            keys_RLWHE=torch.stack(keys, 1),
+            values_RLWHE=torch.stack(values, 1),
+            mixed_RLKD=torch.stack(mixed, 1),
+            count_R=(state.count_R + x.shape[1]).clamp(max=self.config.window_tokens),
+        )
+        return self.norm(x), probed, advanced
+
+    def written(self, hidden_BTD: Tensor) -> Tensor:
+        """The text token that every audio token writes (B, T): one if some word is likelier than none, or ``NO_WORD``.
+
+        The likeliest of all would be none whenever it is sure that there was a word but not which.
+        """
+        probability_BTV = self.words(hidden_BTD).float().softmax(-1)
+        return torch.where(probability_BTV[..., -1] < 0.5, probability_BTV[..., :-1].argmax(-1), NO_WORD)
+
+    def _view(self, length: int, state: HearingState) -> _View:
+        past = state.keys_RLWHE.shape[2]
+        device = state.count_R.device
+        place_K = torch.arange(past + length, device=device)
+        query_T = place_K[past:]
+        seen_TK = (place_K <= query_T[:, None]) & (place_K > query_T[:, None] - self.config.window_tokens)
+        known_BK = place_K >= past - state.count_R[:, None]
+        angle_KF = place_K.float()[:, None] * self.frequency_F
+        return _View(self.partner_E, Rotation.by(angle_KF.unsqueeze(0)), (seen_TK & known_BK[:, None]).unsqueeze(1))
+
+
+def turn_levels(levels_BUFM: Tensor) -> Tensor:
+    """Levels by turn (B, U, 20, 80) in a row (B, 20 U, 80)."""
+    assert levels_BUFM.shape[2] == TURN_FRAMES
+    return levels_BUFM.flatten(1, 2)

@@ -1,0 +1,90 @@
+"""What a token knows of the words before it: a short causal convolution over each side's words, and how old they are.
+
+A token's neighbours in the sequence are mostly not words. To repeat, to follow a rule or to go on with a sentence one
+must know which words came last, so every token gets the newest few of either side, mixed by place (an induction head
+then needs one layer in place of two: Olsson et al. 2022). One vectorised function of (kind, source, payload) computes
+it for whole sessions and for single turns; what a turn needs of earlier ones is ``LaneState``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from microturn.model.rows import Rows
+from microturn.model.turns import End, Kind, Source, Turns
+
+# Shapes: B rows, T tokens, K words.
+
+NONE = -1
+MAX_AGE = 8
+"""Turns of a word that is being said are counted up to here."""
+
+
+@dataclass(frozen=True)
+class LaneState(Rows):
+    """The words that R sessions' next tokens come after."""
+
+    user_RK: Tensor
+    """Text ids of what the user said or typed, the newest first; ``NONE`` before the first."""
+    model_RK: Tensor
+    replying_R: Tensor
+    """Whether the model is speaking."""
+    said_turn_R: Tensor
+    """Turn of its newest word."""
+
+
+def initial_lane_state(rows: int, words: int, device: torch.device | None = None) -> LaneState:
+    none_RK = torch.full((rows, words), NONE, device=device)
+    return LaneState(
+        user_RK=none_RK,
+        model_RK=none_RK,
+        replying_R=torch.zeros(rows, dtype=torch.bool, device=device),
+        said_turn_R=torch.zeros(rows, dtype=torch.int64, device=device),
+    )
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """What every token knows of words: its own is the newest if it is one."""
+
+    user_BTK: Tensor
+    model_BTK: Tensor
+    age_BT: Tensor
+    """How many turns the newest word of the reply that is being given has lasted, the token's own turn included; 0
+    while the model listens."""
+
+
+def lanes(turns: Turns, state: LaneState) -> tuple[Lanes, LaneState]:
+    """The lanes as each token of ``turns`` sees them, after those of ``state``; and the state after all of them."""
+    kind, valid = turns.kind_BT, turns.valid_BT
+    typed = (kind == Kind.TEXT_IN) & (turns.source_BT == Source.TYPED)
+    is_user = ((kind == Kind.HEAR) | typed) & valid
+    is_model = (kind == Kind.SAY) & valid
+    user_BTK, user_RK = _newest(is_user, turns.payload_BT, state.user_RK)
+    model_BTK, model_RK = _newest(is_model, turns.payload_BT, state.model_RK)
+    place_T = torch.arange(kind.shape[1], device=kind.device)
+    is_quiet = (kind == Kind.NOW) & (turns.payload_BT != End.SPEAK) & valid
+    said_at = torch.where(is_model, place_T, -1).cummax(1).values
+    quiet_at = torch.where(is_quiet, place_T, -1).cummax(1).values
+    replying = torch.where(said_at == quiet_at, state.replying_R[:, None], said_at > quiet_at)
+    said_turn = torch.where(said_at >= 0, turns.turn_BT.gather(1, said_at.clamp(min=0)), state.said_turn_R[:, None])
+    age = (turns.turn_BT - said_turn + 1).clamp(0, MAX_AGE) * replying
+    after = LaneState(user_RK, model_RK, replying[:, -1], said_turn[:, -1])
+    return Lanes(user_BTK, model_BTK, age), after
+
+
+def _newest(is_word_BT: Tensor, payload_BT: Tensor, before_BK: Tensor) -> tuple[Tensor, Tensor]:
+    """The newest K words at every token (B, T, K), newest first, and after the last one (B, K)."""
+    words = before_BK.shape[1]
+    count_BT = is_word_BT.cumsum(1)
+    end = words + is_word_BT.shape[1]
+    table = torch.full((len(before_BK), end + 1), NONE, device=before_BK.device)
+    table[:, :words] = before_BK.flip(1)
+    table.scatter_(1, torch.where(is_word_BT, words - 1 + count_BT, end), payload_BT)
+    back_K = torch.arange(words, device=before_BK.device)
+    index_BTK = (words - 1 + count_BT).unsqueeze(-1) - back_K
+    newest_BTK = table.gather(1, index_BTK.flatten(1)).view(*index_BTK.shape)
+    return newest_BTK, newest_BTK[:, -1]

@@ -1,0 +1,131 @@
+"""The whole network: sound goes through the hearing stack, all else through the backbone; words and sound come out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from microturn.model.backbone import Backbone
+from microturn.model.config import ModelConfig
+from microturn.model.ear import AUDIO_TOKENS, OwnVoice
+from microturn.model.eye import Eye
+from microturn.model.flow import FlowHead
+from microturn.model.hearing import Hearing
+from microturn.model.lanes import MAX_AGE, NONE, Lanes
+from microturn.model.linear import ROW_MULTIPLE, Linear, padded_rows
+from microturn.model.outputs import OutputVocabulary
+from microturn.model.turns import End, Kind, Sound, Source, Turns
+from microturn.turn import Act
+
+# Shapes: B rows, T tokens, U turns, S speaking turns, D width, V text tokens, K words of a lane, O outputs.
+
+
+class Embedder(nn.Module):
+    """Tokens of all kinds to vectors: what they carry, of which kind and from whom, and the words before them."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width, words = config.backbone.width, config.backbone.lane_words
+        self.vocab_size = config.vocab_size
+        sizes = {Kind.NOW: len(End), Kind.PATCH: config.num_patches, Kind.ACT: len(Act)}
+        first = {kind: config.vocab_size + sum(list(sizes.values())[:place]) for place, kind in enumerate(sizes)}
+        self._first = [first.get(kind, 0) for kind in Kind]
+        self.payload = nn.Embedding(config.vocab_size + sum(sizes.values()), width)
+        self.kind = nn.Embedding(len(Kind), width)
+        self.source = nn.Embedding(len(Source), width)
+        self.age = nn.Embedding(1 + MAX_AGE, width)
+        self.sound = nn.Embedding(len(Sound), width)
+        self.user = Linear(words * width, width, bias=False)
+        self.model = Linear(words * width, width, bias=False)
+        self.heard = Linear(width, width, bias=False)
+        self.own = OwnVoice(width)
+        self.eye = Eye(config)
+        nn.init.normal_(self.payload.weight, std=0.5)
+        for table in (self.kind, self.source, self.age, self.sound):
+            nn.init.normal_(table.weight, std=0.1)
+        for late in (self.heard.weight, self.own.out.weight, self.own.out.bias):
+            nn.init.zeros_(late)
+
+    def forward(self, turns: Turns, lanes: Lanes, heard_BUD: Tensor | None) -> Tensor:
+        """(B, T, D). ``heard_BUD`` is the hearing stack's last state of every turn, if any was heard."""
+        first = torch.tensor(self._first, device=turns.kind_BT.device)
+        x: Tensor = self.payload(turns.payload_BT + first[turns.kind_BT])
+        x = x + self.kind(turns.kind_BT) + self.source(turns.source_BT) + self.age(lanes.age_BT)
+        x = x + self.user(self._words(lanes.user_BTK)) + self.model(self._words(lanes.model_BTK))
+        x = x + self._now(turns, heard_BUD)
+        if len(turns.patch_NPPC):
+            place_N = turns.payload_BT.flatten()[turns.patch_at_N]
+            seen = self.eye(turns.patch_NPPC, place_N)
+            x = x.flatten(0, 1).index_add(0, turns.patch_at_N, seen.to(x.dtype)).view_as(x)
+        return x
+
+    def _words(self, words_BTK: Tensor) -> Tensor:
+        known = (words_BTK != NONE).unsqueeze(-1)
+        words: Tensor = self.payload(words_BTK.clamp(min=0)) * known
+        return words.flatten(2)
+
+    def _now(self, turns: Turns, heard_BUD: Tensor | None) -> Tensor:
+        """What NOW tokens carry besides: what is heard (or why nothing), and the model's own sound."""
+        turn_BUD: Tensor = self.sound(turns.sound_BU)
+        if heard_BUD is not None:
+            turn_BUD = turn_BUD + self.heard(heard_BUD) * (turns.sound_BU != Sound.GAP).unsqueeze(-1)
+        if turns.own_BUFM.shape[1]:
+            own_BUD = self.own(turns.own_BUFM.flatten(0, 1)).view_as(turn_BUD)
+            turn_BUD = turn_BUD + own_BUD * turns.spoke_BU.unsqueeze(-1)
+        index = turns.unit_BT.unsqueeze(-1).expand(-1, -1, turn_BUD.shape[-1])
+        is_now = ((turns.kind_BT == Kind.NOW) & turns.valid_BT).unsqueeze(-1)
+        return turn_BUD.gather(1, index) * is_now
+
+
+class SayHead(nn.Module):
+    """What the model puts out next: a word to say, an act, <listen> or <speak>. Words are compared with embeddings."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        width = config.backbone.width
+        self.outputs = OutputVocabulary(config.vocab_size)
+        self.word = Linear(width, width)
+        self.bias_V = nn.Parameter(torch.zeros(config.vocab_size))
+        self.rest = Linear(width, self.outputs.size - self.outputs.vocab_size)
+
+    def forward(self, hidden_ND: Tensor, table_VD: Tensor) -> Tensor:
+        """Scores (N, O)."""
+        query: Tensor = self.word(hidden_ND)
+        words = torch.matmul(query, table_VD.T.to(query.dtype)) + self.bias_V
+        return torch.cat([words, self.rest(hidden_ND)], -1)
+
+
+class Network(nn.Module):
+    """Everything that is trained but the vocoder."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.hearing = Hearing(config.hearing, config.vocab_size)
+        self.embedder = Embedder(config)
+        self.backbone = Backbone(config)
+        self.say = SayHead(config)
+        self.flow = FlowHead(config)
+
+    @property
+    def table_VD(self) -> Tensor:
+        """The embeddings of the text tokens."""
+        return self.embedder.payload.weight[: self.config.vocab_size]
+
+    def num_parameters(self) -> tuple[int, int]:
+        """All parameters, and those that one token meets (experts that are not chosen left out)."""
+        total = sum(parameter.numel() for parameter in self.parameters())
+        backbone = self.config.backbone
+        expert = 3 * backbone.width * backbone.expert_width
+        idle = backbone.num_layers * (backbone.num_experts - backbone.top_k) * expert
+        return total, total - idle
+
+    def say_scores(self, hidden_ND: Tensor) -> Tensor:
+        """Scores (N, O) of what comes next after the backbone's states."""
+        scores: Tensor = self.say(padded_rows(hidden_ND, ROW_MULTIPLE), self.table_VD)
+        return scores[: len(hidden_ND)]
+
+
+def last_of_turn(hidden_BTD: Tensor) -> Tensor:
+    """The hearing stack's states at the ends of turns, (B, U, D)."""
+    return hidden_BTD[:, AUDIO_TOKENS - 1 :: AUDIO_TOKENS]

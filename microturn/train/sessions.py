@@ -1,0 +1,232 @@
+"""Sessions as training rows: a scenario's tokens by the grammar of the turn, and what is to be said where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from microturn.language.tokenizer import TextTokenizer
+from microturn.media.mel import MEL_BANDS, TURN_FRAMES, log_mel, normalise_mel
+from microturn.model.ear import AUDIO_TOKENS
+from microturn.model.eye import frame_to_patches, with_before
+from microturn.model.flow import SILENT_MEL
+from microturn.model.hearing import VOICE_LAG_MS
+from microturn.model.outputs import SAY_WEIGHT, OutputVocabulary
+from microturn.model.turns import (
+    MAX_TEXT_IN_TOKENS,
+    SOURCE_OF_TEXT,
+    End,
+    Kind,
+    Sound,
+    Source,
+    Token,
+    input_tokens,
+    say_token,
+)
+from microturn.scenario import watching
+from microturn.scenario.make import make_scenario
+from microturn.scenario.scenario import Scenario
+from microturn.train.augment import AugmentConfig, augment_frames, hesitant, misheard
+from microturn.train.batch import Head, MelTargets, Row, Targets
+from microturn.train.source import Draw, Materials, RowSource
+from microturn.turn import MAX_SAY_TOKENS, TURN_MS, Frame
+from microturn.voices.catalogue import assistant_voice
+
+# Shapes: T tokens, U turns, S speaking turns, F mel frames, M bands.
+
+T = TypeVar("T")
+MAX_GAP_TURNS = 60
+"""Longest stretch of turns without sound in a rehearsal: a muted microphone, a lost connection."""
+FLOW_EVERY = 4
+"""The velocity is told on one speaking turn of so many, the guess on all of them."""
+LAST_NOISE = 0.1
+"""Standard deviation of the noise on the frames before, which the model makes itself later (normalised units)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionRows:
+    """Sessions of families (``scenario.make``), the words heard given as the hearing stack would write them."""
+
+    shares: dict[str, float]
+    """By family: how often it is drawn."""
+
+    def open(self, materials: Materials) -> Draw:
+        """Raises ``VoiceError`` without the assistant's voice, from which the times of its words come."""
+        if self.shares.keys() - {watching.FAMILY}:
+            assistant_voice()
+        packer = Packer(materials.tokenizer, materials.patch_rows, materials.augment)
+        families = list(self.shares)
+        shares = np.array([self.shares[family] for family in families])
+        shares = shares / shares.sum()
+
+        def draw(rng: np.random.Generator, uses: int) -> list[Row]:
+            family = families[int(rng.choice(len(families), p=shares))]
+            scenario = make_scenario(family, int(rng.integers(1 << 40)), materials.split, materials.data)
+            return [packer.row(scenario, rng) for _ in range(uses)]
+
+        return draw
+
+    def families(self, materials: Materials) -> Mapping[str, RowSource]:
+        return {family: replace(self, shares={family: 1.0}) for family in self.shares}
+
+
+@dataclass(frozen=True)
+class Packer:
+    """Turns scenarios into rows for one tokenizer and picture size; with ``augment`` they are changed at random."""
+
+    tokenizer: TextTokenizer
+    patch_rows: int
+    augment: AugmentConfig | None
+
+    def row(self, scenario: Scenario, rng: np.random.Generator) -> Row:
+        """One scenario: words to say and ends of turns are told, or phases."""
+        scenario = self._changed(scenario, rng)
+        row = Row(sound=sounds(scenario, rng, vary=self.augment is not None))
+        tokens, told = self._tokens(scenario, row, rng)
+        row.tokens = np.array(tokens, np.int64).reshape(-1, 5)
+        row.targets = {head: Targets.of(targets) for head, targets in told.items()}
+        return row
+
+    def spoken_row(self, scenario: Scenario, rng: np.random.Generator) -> Row:
+        """One scenario of which the model's sound is told: frames after each speaking turn's last token."""
+        scenario = self._changed(scenario, rng)
+        row = Row(sound=sounds(scenario, rng, vary=False))
+        tokens, _ = self._tokens(scenario, row, rng)
+        row.tokens = np.array(tokens, np.int64).reshape(-1, 5)
+        row.mel = self._mel_targets(scenario, row.tokens[:, 3], rng)
+        return row
+
+    def _changed(self, scenario: Scenario, rng: np.random.Generator) -> Scenario:
+        if self.augment is None:
+            return scenario
+        return replace(scenario, said=hesitant(scenario.said, scenario.num_turns, rng, self.augment))
+
+    def _tokens(
+        self, scenario: Scenario, row: Row, rng: np.random.Generator
+    ) -> tuple[list[tuple[int, ...]], dict[Head, list[tuple[int, int, float]]]]:
+        """All tokens, and by head (place, value, weight); pictures are put into ``row``.
+
+        A word that is said is told at the token before it, and the turn's end at the turn's last token. Where there are
+        phases nothing is said: such pictures are only watched.
+        """
+        hear, say, texts = self._hear(scenario, rng), self._say(scenario), self._texts(scenario)
+        frames, speaking = self._frames(scenario.frames, rng), scenario.speaking()
+        outputs = OutputVocabulary(self.tokenizer.vocab_size)
+        tokens: list[tuple[int, ...]] = []
+        phases: list[tuple[int, int, float]] = []
+        said: list[tuple[int, int, float]] = []
+        ended = End.START
+        shown: NDArray[np.uint8] | None = None
+        for turn in range(scenario.num_turns):
+            patches = None if turn not in frames else frame_to_patches(frames[turn], self.patch_rows)
+            came_in = input_tokens(texts[turn], 0 if patches is None else len(patches), hear[turn], ended)
+            if patches is not None:
+                row.patch_at += [len(tokens) + at for at, token in enumerate(came_in) if token[0] == Kind.PATCH]
+                row.patches += list(with_before(shown, patches))
+                shown = patches
+            tokens += [_placed(token, turn) for token in came_in]
+            if scenario.phases:
+                if turn in scenario.phases:
+                    phases.append((len(tokens) - 1, scenario.phases[turn], 1.0))
+                continue
+            for place, word in enumerate(say[turn]):
+                said.append((len(tokens) - 1, word, SAY_WEIGHT))
+                tokens.append(_placed(say_token(word, place), turn))
+            said.append((len(tokens) - 1, outputs.speak if speaking[turn] else outputs.listen, 1.0))
+            ended = End.SPEAK if speaking[turn] else End.LISTEN
+        return tokens, {Head.PHASES: phases} if scenario.phases else {Head.SAY: said}
+
+    def _hear(self, scenario: Scenario, rng: np.random.Generator) -> list[list[int]]:
+        words = scenario.hear_labels()
+        if self.augment is not None:
+            words = misheard(words, rng, self.augment)
+        return spread(self._ids(words), AUDIO_TOKENS, scenario.num_turns)
+
+    def _say(self, scenario: Scenario) -> list[list[int]]:
+        return spread(self._ids(scenario.say_labels()), MAX_SAY_TOKENS, scenario.num_turns)
+
+    def _texts(self, scenario: Scenario) -> list[list[tuple[Source, int]]]:
+        given = {
+            turn: [(SOURCE_OF_TEXT[text.source], token) for text in texts for token in self.tokenizer.encode(text.text)]
+            for turn, texts in scenario.texts.items()
+        }
+        return spread(given, MAX_TEXT_IN_TOKENS, scenario.num_turns)
+
+    def _ids(self, words: Mapping[int, Iterable[str]]) -> dict[int, list[int]]:
+        return {
+            turn: [token for word in said for token in self.tokenizer.encode_word(word)] for turn, said in words.items()
+        }
+
+    def _frames(self, frames: dict[int, Frame], rng: np.random.Generator) -> dict[int, Frame]:
+        if self.augment is None or not frames:
+            return frames
+        changed = augment_frames(np.stack(list(frames.values())), rng)
+        return dict(zip(frames, changed, strict=True))
+
+    def _mel_targets(self, scenario: Scenario, turn_T: NDArray[np.int64], rng: np.random.Generator) -> MelTargets:
+        """The frames of speaking turns; ``turn_T`` is the turn of every token."""
+        mel_UFM = normalise_mel(log_mel(scenario.model_pcm())).reshape(-1, TURN_FRAMES, MEL_BANDS)
+        speaking_U = np.array(scenario.speaking())
+        mel_UFM[~speaking_U] = SILENT_MEL
+        last_UFM = np.concatenate([np.full((1, TURN_FRAMES, MEL_BANDS), SILENT_MEL, np.float32), mel_UFM[:-1]])
+        if self.augment is not None:
+            last_UFM = last_UFM + _noise(rng, last_UFM.shape, LAST_NOISE)
+        turn_S = np.flatnonzero(speaking_U)
+        flow_V = np.arange(int(rng.integers(FLOW_EVERY)), len(turn_S), FLOW_EVERY)
+        last_token_U = np.searchsorted(turn_T, np.arange(len(speaking_U)), side="right") - 1
+        return MelTargets(
+            at_S=torch.from_numpy(last_token_U[turn_S]),
+            mel_SFM=torch.from_numpy(mel_UFM[turn_S]),
+            last_mel_SFM=torch.from_numpy(last_UFM[turn_S]),
+            flow_V=torch.from_numpy(flow_V),
+            noise_VFM=torch.from_numpy(_noise(rng, (len(flow_V), TURN_FRAMES, MEL_BANDS))),
+            time_V=torch.from_numpy(rng.random(len(flow_V), dtype=np.float32)),
+        )
+
+
+def _noise(rng: np.random.Generator, shape: tuple[int, ...], scale: float = 1.0) -> NDArray[np.float32]:
+    noise: NDArray[np.float32] = rng.standard_normal(shape, dtype=np.float32) * np.float32(scale)
+    return noise
+
+
+def _placed(token: Token, turn: int) -> tuple[int, ...]:
+    kind, source, payload, slot = token
+    return (int(kind), int(source), int(payload), turn, slot)
+
+
+def spread(items: Mapping[int, Sequence[T]], limit: int, num_turns: int) -> list[list[T]]:
+    """Items by turn, at most ``limit`` a turn: what does not fit goes on in the next turn."""
+    turns: list[list[T]] = []
+    waiting: list[T] = []
+    for turn in range(num_turns):
+        waiting += items.get(turn, ())
+        turns.append(waiting[:limit])
+        waiting = waiting[limit:]
+    return turns
+
+
+def sounds(scenario: Scenario, rng: np.random.Generator, *, vary: bool) -> NDArray[np.int64]:
+    """``Sound`` of every turn, (U,), as the hearing stack would tell it: does somebody speak near the turn's end?
+
+    With ``vary`` some of it is told wrong, and now and then nothing arrives for a while where nothing is said.
+    """
+    told = np.full(scenario.num_turns, int(Sound.QUIET), np.int64)
+    moment_ms = (np.arange(scenario.num_turns) + 1) * TURN_MS - VOICE_LAG_MS
+    busy = np.zeros(scenario.num_turns, bool)
+    for word in scenario.heard:
+        told[(moment_ms >= word.start_ms) & (moment_ms < word.end_ms)] = int(Sound.VOICE)
+        busy[int(word.start_ms // TURN_MS) : int(word.end_ms // TURN_MS) + 2] = True
+    told[sorted(scenario.gaps)] = int(Sound.GAP)
+    if vary:
+        wrong = rng.random(scenario.num_turns) < 0.02
+        told = np.where(wrong & (told != Sound.GAP), int(Sound.QUIET) + int(Sound.VOICE) - told, told)
+        if rng.random() < 0.2:
+            first = int(rng.integers(scenario.num_turns))
+            last = min(scenario.num_turns, first + int(rng.integers(1, MAX_GAP_TURNS)))
+            told[first:last][~busy[first:last]] = int(Sound.GAP)
+    return told
