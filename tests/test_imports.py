@@ -6,7 +6,9 @@ Every import of the package is read from the source, those inside functions and 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -19,7 +21,11 @@ TESTS = Path(__file__).parent
 ORDER = (
     "errors",
     "turn",
+    "split",
     "media",
+    "language",
+    "voices",
+    "pictures",
     "model",
     "scenario",
     "train",
@@ -32,12 +38,15 @@ ORDER = (
 """A module may import only from the names to its left, or from its own package."""
 ABOVE_ALL = ("microturn", "microturn.__main__")
 """The front door and ``python -m microturn``: they may import everything, nothing may import them."""
+TAUGHT = ("microturn.language", "microturn.voices", "microturn.pictures", "microturn.scenario")
+NETWORK = re.compile(r"microturn\.model(\.|$)")
+MAX_PACKAGE_LINES = 11_000
 MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 100
 
 
 def module_name(path: Path, root: Path = PACKAGE) -> str:
-    """``microturn/model/mel.py`` -> ``microturn.model.mel``; a package's ``__init__`` has the package's name."""
+    """``microturn/media/mel.py`` -> ``microturn.media.mel``; a package's ``__init__`` has the package's name."""
     parts = (root.name, *path.relative_to(root).with_suffix("").parts)
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -60,6 +69,7 @@ def imported_names(tree: ast.AST, module: str, is_package: bool) -> Iterator[str
             yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
+@cache
 def import_graph(root: Path = PACKAGE) -> dict[str, set[str]]:
     """Which modules of the package each of its modules imports."""
     files = {module_name(path, root): path for path in python_files(root)}
@@ -100,6 +110,12 @@ def test_imports_point_one_way() -> None:
     assert order_violations(import_graph()) == []
 
 
+def test_what_is_taught_does_not_know_the_network() -> None:
+    taught = {module: targets for module, targets in import_graph().items() if module.startswith(TAUGHT)}
+    assert len(taught) > len(TAUGHT)
+    assert [module for module, targets in taught.items() if any(map(NETWORK.match, targets))] == []
+
+
 def test_there_are_no_cycles() -> None:
     graph = {module: targets - {module} for module, targets in import_graph().items()}
     try:
@@ -109,7 +125,7 @@ def test_there_are_no_cycles() -> None:
 
 
 def test_mel_imports_only_the_vocabulary() -> None:
-    assert import_graph()["microturn.model.mel"] == {"microturn.turn"}
+    assert import_graph()["microturn.media.mel"] == {"microturn.turn"}
 
 
 def test_wrong_imports_are_found(tmp_path: Path) -> None:
@@ -134,6 +150,11 @@ def test_wrong_imports_are_found(tmp_path: Path) -> None:
     ]
     with pytest.raises(CycleError):
         TopologicalSorter(graph).prepare()
+
+
+def test_the_package_stays_small() -> None:
+    lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in python_files(PACKAGE))
+    assert lines <= MAX_PACKAGE_LINES
 
 
 @pytest.mark.parametrize("path", python_files(PACKAGE, TESTS), ids=lambda path: path.stem)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from microturn.bench.systems import Stateless
-from microturn.scenario.lexicon import number_words
+from microturn.language.lexicon import number_words
 from microturn.scenario.scenario import Scenario
 from microturn.turn import TURN_MS, TURN_SAMPLES, TurnOutput
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from microturn.bench.events import Said
-from microturn.scenario.lexicon import MAX_NUMBER, number_words
+from microturn.language.lexicon import MAX_NUMBER, number_words
 from microturn.scenario.scenario import Scenario
 
 _LENGTHS = (4, 3, 2, 1)

@@ -16,9 +16,9 @@ import numpy as np
 
 from microturn.bench.events import Said, SaidWord
 from microturn.bench.recogniser import RecognisedWord, Recogniser, dictionary
-from microturn.scenario.lexicon import CONTENT, LETTERS, NUMBERS
-from microturn.scenario.timeline import fluent_speech
-from microturn.scenario.wordings import GREETINGS
+from microturn.language.lexicon import CONTENT, LETTERS, NUMBERS
+from microturn.language.wordings import GREETINGS
+from microturn.scenario.script import fluent_speech
 from microturn.turn import TURN_MS, TURN_SAMPLES, Pcm, TurnOutput
 
 CLIPS_PER_TASK = 24

@@ -10,14 +10,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 from microturn.bench.baselines import always_speak, constant_count, never_speak
 from microturn.bench.counts import CountScore, counted, score_counts
 from microturn.bench.events import EventScore, Said, SessionScore, said_runs, score_session, summarise
-from microturn.bench.heard import HeardScore, groups, score_heard
+from microturn.bench.heard import NOTHING_SAID, HeardScore, groups, score_heard
 from microturn.bench.sound import Clips, SoundScore, recognise, recognised_run, score_sound, vocabularies
-from microturn.bench.systems import Recipe, System
+from microturn.bench.systems import SessionSource, System
 from microturn.scenario.generate import generate
 from microturn.scenario.scenario import Scenario
 
@@ -33,17 +32,17 @@ Advance = Callable[[], None]
 
 @dataclass(frozen=True, kw_only=True)
 class SuiteConfig:
-    """What is scored: ``num_sessions`` of each of ``families``, with ``data`` real recordings too; ``sound`` has the
-    model's sound recognised."""
+    """What is scored: ``num_sessions`` of each of ``families``; ``sound`` has the model's sound recognised."""
 
     families: tuple[str, ...] = FAMILIES
     num_sessions: int = NUM_SESSIONS
-    data: Path | None = None
     sound: bool = True
+    words_given: bool = False
+    """The user's words are given in place of his sound: what would be right if everything were heard right."""
 
 
 @dataclass(frozen=True)
-class Figures:
+class FamilyFigures:
     """Scores of one system in one family, from words: those of the say lane, or those a recogniser heard."""
 
     events: EventScore
@@ -56,8 +55,8 @@ class FamilyResult:
 
     family: str
     system: str
-    by_lane: Figures
-    by_sound: Figures | None = None
+    by_lane: FamilyFigures
+    by_sound: FamilyFigures | None = None
     sound: SoundScore | None = None
 
 
@@ -69,14 +68,14 @@ class HeardResult:
     score: HeardScore
 
 
-def sessions_of(family: str, num_sessions: int) -> list[Recipe]:
+def sessions_of(family: str, num_sessions: int, *, words_given: bool = False) -> list[SessionSource]:
     """The suite's sessions of a family, in order."""
-    return [partial(_make, family, index) for index in range(num_sessions)]
+    return [partial(_make, family, words_given, index) for index in range(num_sessions)]
 
 
-def _make(family: str, index: int) -> list[Scenario]:
+def _make(family: str, words_given: bool, index: int) -> list[Scenario]:
     # What is scored does not depend on the assistant's side, so its voice need not be installed.
-    return [generate(family, FIRST_SEED + index, "heldout", assistant=False)]
+    return [generate(family, FIRST_SEED + index, "heldout", assistant=False, sound=not words_given)]
 
 
 def score_family(
@@ -86,7 +85,7 @@ def score_family(
     sessions: dict[int, Scenario] = {}
     said: dict[int, list[Said]] = {}
     clips = Clips()
-    for played in system.play(sessions_of(family, config.num_sessions)):
+    for played in system.play(sessions_of(family, config.num_sessions, words_given=config.words_given)):
         sessions[played.session] = played.scenario
         said[played.session] = said_runs(played.outputs)
         clips.add(said[played.session], played.outputs)
@@ -110,7 +109,7 @@ def score_baselines(family: str, sessions: Sequence[Scenario]) -> list[FamilyRes
     ]
 
 
-def figures(sessions: Sequence[Scenario], said: Sequence[Sequence[Said]]) -> Figures:
+def figures(sessions: Sequence[Scenario], said: Sequence[Sequence[Said]]) -> FamilyFigures:
     """Scores of ``said``, one list of runs a session."""
     scores: list[SessionScore] = [
         score_session(session.events, session.num_turns, runs) for session, runs in zip(sessions, said, strict=True)
@@ -121,9 +120,9 @@ def figures(sessions: Sequence[Scenario], said: Sequence[Sequence[Said]]) -> Fig
         if session.true_count is not None
     ]
     if not counts:
-        return Figures(summarise(scores), None)
+        return FamilyFigures(summarise(scores), None)
     answers, true_counts = zip(*counts, strict=True)
-    return Figures(summarise(scores), score_counts(answers, true_counts))
+    return FamilyFigures(summarise(scores), score_counts(answers, true_counts))
 
 
 def _with_sound(
@@ -147,10 +146,10 @@ def _with_sound(
 
 
 def score_listening(system: System, config: SuiteConfig, advance: Advance) -> list[HeardResult]:
-    """Words heard right, by group of voices. Raises as ``heard.groups``."""
+    """Words heard right, by group of synthesised voices. Raises as ``heard.groups``."""
     results = []
-    for group in groups(config.num_sessions, config.data):
-        total = HeardScore(0, 0, 0, 0)
+    for group in groups(config.num_sessions):
+        total = NOTHING_SAID
         for played in system.play(group.sessions()):
             total += score_heard(played.scenario, played.outputs)
             advance()

@@ -1,6 +1,6 @@
 """Everything that can be scored is a system: it plays sessions, each of one or more scenarios in a row.
 
-A session is given as a recipe, a function that makes its scenarios one after the other, so that it can be made and
+A session is given as a source, a function that makes its scenarios one after the other, so that it can be made and
 played by another process and an hour of it never lies in memory.
 """
 
@@ -15,13 +15,14 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from microturn.model.hearing import VOICE_LAG_MS
 from microturn.model.microturn import Microturn
 from microturn.model.weights import load
 from microturn.scenario.scenario import Scenario
 from microturn.session.session import Session
-from microturn.turn import TURN_SAMPLES, TurnInput, TurnOutput
+from microturn.turn import TURN_MS, TURN_SAMPLES, Rehearsed, TurnInput, TurnOutput
 
-Recipe = Callable[[], Iterable[Scenario]]
+SessionSource = Callable[[], Iterable[Scenario]]
 """Makes the scenarios of one session; a module's function or a ``partial`` of one, so that it can be pickled."""
 
 
@@ -44,7 +45,7 @@ class System(Protocol):
     def name(self) -> str:
         """The name in the tables."""
 
-    def play(self, sessions: Sequence[Recipe]) -> Iterator[Played]:
+    def play(self, sessions: Sequence[SessionSource]) -> Iterator[Played]:
         """Play every session: its scenarios come one after the other, with everything remembered from one to the next.
 
         Scenarios of one session are yielded in order; sessions may come in any order.
@@ -58,9 +59,9 @@ class Stateless:
     name: str
     answer: Callable[[Scenario], list[TurnOutput]]
 
-    def play(self, sessions: Sequence[Recipe]) -> Iterator[Played]:
-        for session, recipe in enumerate(sessions):
-            for scenario in recipe():
+    def play(self, sessions: Sequence[SessionSource]) -> Iterator[Played]:
+        for session, source in enumerate(sessions):
+            for scenario in source():
                 yield Played(session, without_media(scenario), self.answer(scenario))
 
 
@@ -74,9 +75,9 @@ class ModelSystem:
     name: str
     model: Microturn
 
-    def play(self, sessions: Sequence[Recipe]) -> Iterator[Played]:
-        for session, recipe in enumerate(sessions):
-            yield from _play(self.model, session, recipe)
+    def play(self, sessions: Sequence[SessionSource]) -> Iterator[Played]:
+        for session, source in enumerate(sessions):
+            yield from _play(self.model, session, source)
 
 
 @dataclass(frozen=True)
@@ -88,13 +89,13 @@ class ParallelSystem:
     weights: str
     workers: Executor
 
-    def play(self, sessions: Sequence[Recipe]) -> Iterator[Played]:
+    def play(self, sessions: Sequence[SessionSource]) -> Iterator[Played]:
         for played in self.workers.map(partial(_play_in_worker, self.weights), range(len(sessions)), sessions):
             yield from played
 
 
-def _play_in_worker(weights: str, session: int, recipe: Recipe) -> list[Played]:
-    return list(_play(_loaded(weights), session, recipe))
+def _play_in_worker(weights: str, session: int, source: SessionSource) -> list[Played]:
+    return list(_play(_loaded(weights), session, source))
 
 
 @lru_cache(maxsize=1)
@@ -104,10 +105,10 @@ def _loaded(weights: str) -> Microturn:
     return load(weights)
 
 
-def _play(model: Microturn, session: int, recipe: Recipe) -> Iterator[Played]:
+def _play(model: Microturn, session: int, source: SessionSource) -> Iterator[Played]:
     steps = Session.open(model, seed=session)
     silence = np.zeros(TURN_SAMPLES, np.float32)
-    for scenario in recipe():
+    for scenario in source():
         outputs = []
         for turn in range(scenario.num_turns):
             output = steps.step(turn_input(scenario, turn))
@@ -129,19 +130,28 @@ def run(system: System, scenario: Scenario) -> list[TurnOutput]:
 
 def run_many(system: System, scenarios: Sequence[Scenario]) -> list[list[TurnOutput]]:
     """Every scenario in a session of its own; the outputs in the order of ``scenarios``."""
-    recipes = [partial(one, scenario) for scenario in scenarios]
-    outputs = {played.session: played.outputs for played in system.play(recipes)}
+    sources = [partial(one, scenario) for scenario in scenarios]
+    outputs = {played.session: played.outputs for played in system.play(sources)}
     return [outputs[session] for session in range(len(scenarios))]
 
 
 def turn_input(scenario: Scenario, turn: int) -> TurnInput:
-    """What comes in during one turn of ``scenario``."""
+    """What comes in during one turn of ``scenario``; in a rehearsal the words in place of sound."""
+    rehearsed = _rehearsed(scenario, turn) if scenario.rehearsed else None
     audio = scenario.user[turn * TURN_SAMPLES : (turn + 1) * TURN_SAMPLES]
     return TurnInput(
-        audio=None if turn in scenario.gaps else audio,
+        audio=None if turn in scenario.gaps or scenario.rehearsed else audio,
         frame=scenario.frames.get(turn),
         texts=scenario.texts.get(turn, ()),
+        rehearsed=rehearsed,
     )
+
+
+def _rehearsed(scenario: Scenario, turn: int) -> Rehearsed:
+    """The words of the hear lane, and whether somebody speaks, as the hearing stack would tell it."""
+    moment_ms = (turn + 1) * TURN_MS - VOICE_LAG_MS
+    voice = any(word.start_ms <= moment_ms < word.end_ms for word in scenario.heard)
+    return Rehearsed(tuple(scenario.hear_labels().get(turn, ())), voice)
 
 
 def without_media(scenario: Scenario) -> Scenario:

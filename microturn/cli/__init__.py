@@ -19,6 +19,7 @@ from microturn.errors import MicroturnError
 COMMANDS = {
     "talk": "microturn.cli.talk:talk",
     "info": "microturn.cli.info:info",
+    "check": "microturn.cli.check:check",
     "scenario": "microturn.cli.scenario:scenario",
     "train": "microturn.cli.train:train",
     "bench": "microturn.cli.bench:app",

@@ -20,6 +20,7 @@ app = typer.Typer(no_args_is_help=True, help="Score weights.")
 
 QUICK_SESSIONS = 20
 QUICK_MINUTES = 2
+QUICK_CLIPS = 80
 
 
 class Part(StrEnum):
@@ -27,6 +28,7 @@ class Part(StrEnum):
 
     FAMILIES = "families"
     HEARD = "heard"
+    PEOPLE = "people"
     COST = "cost"
     LONG = "long"
 
@@ -46,14 +48,24 @@ def bench_open(
     part: Annotated[list[Part] | None, typer.Option(help="Only this part; may be repeated.")] = None,
     minutes: Annotated[int, typer.Option(min=2, help="Length of the long sessions.")] = 60,
     long_sessions: Annotated[int, typer.Option(min=1, help="Number of long sessions.")] = 4,
-    data: Annotated[Path | None, typer.Option(help="Folder with recordings of real people.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder with recordings of real people, for part people.")] = None,
+    clips: Annotated[int, typer.Option(min=1, help="Recordings of each group of real people.")] = 320,
+    seed: Annotated[int, typer.Option(min=0, help="Of the choice of recordings.")] = 0,
     sound: Annotated[bool, typer.Option(help="Have the sound recognised too.")] = True,
+    words_given: Annotated[
+        bool, typer.Option("--words-given", help="Families: give the user's words in place of his sound.")
+    ] = False,
     quick: Annotated[
-        bool, typer.Option("--quick", help=f"{QUICK_SESSIONS} sessions a family, cost of {QUICK_MINUTES} minutes only.")
+        bool,
+        typer.Option(
+            "--quick",
+            help=f"{QUICK_SESSIONS} sessions a family, {QUICK_CLIPS} clips a group, cost of {QUICK_MINUTES} minutes.",
+        ),
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
-    """Score held-out sessions: what is said and when, what is heard, what a turn costs, how an hour ends.
+    """Score held-out sessions: what is said and when, what is heard (of real people too, with --data), what a turn
+    costs, how an hour ends.
 
     The same weights and options give the same scores on one machine (times aside).
     """
@@ -61,6 +73,7 @@ def bench_open(
 
     from microturn.bench.cost import measure_cost
     from microturn.bench.long import LongConfig, num_parts, score_long
+    from microturn.bench.people import PeopleConfig, score_people
     from microturn.bench.report import Results, print_tables, to_dict
     from microturn.bench.suite import FAMILIES, SuiteConfig, score_family, score_listening
     from microturn.bench.systems import ParallelSystem
@@ -76,8 +89,11 @@ def bench_open(
         raise InputError(f"--data {data}: no such folder")
     if quick:
         sessions, minutes = min(sessions, QUICK_SESSIONS), min(minutes, QUICK_MINUTES)
+        clips = min(clips, QUICK_CLIPS)
     parts = set(part or Part) - ({Part.LONG} if quick and not part else set())
-    config = SuiteConfig(families=chosen, num_sessions=sessions, data=data, sound=sound)
+    if data is None and Part.PEOPLE in (part or ()):
+        raise InputError("--part people: the recordings are missing (--data FOLDER)")
+    config = SuiteConfig(families=chosen, num_sessions=sessions, sound=sound, words_given=words_given)
     long_config = LongConfig(num_sessions=long_sessions, minutes=minutes) if Part.LONG in parts else None
     use_one_thread()
     model = load(weights)
@@ -92,6 +108,11 @@ def bench_open(
         if Part.HEARD in parts:
             with _progress("heard", None) as advance:
                 results.heard = score_listening(system, config, advance)
+        if Part.PEOPLE in parts and data is not None:
+            with _progress("people", None) as advance:
+                people = PeopleConfig(num_clips=clips, seed=seed)
+                hearing = model.network.hearing
+                results.people = score_people(weights, hearing, model.tokenizer, data, people, advance)
         if Part.COST in parts:
             with _progress("cost", minutes) as advance:
                 results.cost = measure_cost(lambda: Session.open(model), minutes, workers, advance)

@@ -18,10 +18,11 @@ def info(
     from rich.console import Console
     from rich.table import Table
 
+    from microturn.language.tokenizer import default_tokenizer
     from microturn.model.config import ModelConfig
-    from microturn.model.model import Network
-    from microturn.model.state import initial_backbone_state
-    from microturn.model.tokens import default_tokenizer
+    from microturn.model.network import Network
+    from microturn.model.state import initial_state
+    from microturn.model.vocoder import Vocoder, VocoderConfig
     from microturn.model.weights import load
 
     if size is None:
@@ -29,7 +30,7 @@ def info(
     else:
         network = Network(ModelConfig.of_size(size, vocab_size=default_tokenizer().vocab_size))
     total, active = network.num_parameters()
-    state = initial_backbone_state(network.config, 1, torch.device("cpu"), torch.float32)
+    state = initial_state(network.config, Vocoder(VocoderConfig()), 1, [0], torch.device("cpu"))
     table = Table(box=None, show_header=False)
     rows = [
         *network.config.describe(),

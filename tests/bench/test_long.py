@@ -9,7 +9,7 @@ import pytest
 from microturn.bench import long
 from microturn.bench.baselines import labels, never_speak
 from microturn.bench.long import LongConfig, num_parts, score_long
-from microturn.bench.systems import Played, Recipe
+from microturn.bench.systems import Played, SessionSource
 from microturn.errors import InputError
 
 CONFIG = LongConfig(num_sessions=1, minutes=2.5, edge_minutes=0.6)
@@ -20,9 +20,9 @@ class Tiring:
 
     name = "tiring"
 
-    def play(self, sessions: Sequence[Recipe]) -> Iterator[Played]:
-        for session, recipe in enumerate(sessions):
-            for place, scenario in enumerate(recipe()):
+    def play(self, sessions: Sequence[SessionSource]) -> Iterator[Played]:
+        for session, source in enumerate(sessions):
+            for place, scenario in enumerate(source()):
                 system = never_speak() if place else labels()
                 yield Played(session, scenario, system.answer(scenario))
 

@@ -11,11 +11,21 @@ from rich.console import Console
 from microturn.bench.cost import CostResult
 from microturn.bench.counts import CountScore
 from microturn.bench.events import EventScore
-from microturn.bench.heard import REAL_DIGITS, SEEN_ENGINE, UNSEEN_WORDS, HeardScore
+from microturn.bench.heard import SEEN_ENGINE, UNSEEN_ENGINE, UNSEEN_WORDS, HeardScore
 from microturn.bench.long import LongConfig, LongResult
+from microturn.bench.people import (
+    COMMAND_WORDS,
+    EVERYDAY_SOUNDS,
+    NATIVE_SENTENCES,
+    QUIET,
+    WAKE_WORDS,
+    NoiseResult,
+    PeopleResult,
+    PeopleResults,
+)
 from microturn.bench.report import Results, audible_ratio, bars, print_tables, to_dict
 from microturn.bench.sound import SoundScore
-from microturn.bench.suite import FamilyResult, Figures, HeardResult
+from microturn.bench.suite import FamilyFigures, FamilyResult, HeardResult
 
 
 def events(accuracy: float | None, *, words: float = 0.0, reaction_ms: float | None = None) -> EventScore:
@@ -23,22 +33,32 @@ def events(accuracy: float | None, *, words: float = 0.0, reaction_ms: float | N
 
 
 def results() -> Results:
-    say = Figures(events(0.95, reaction_ms=300.0), None)
-    count = Figures(events(0.5), CountScore(0.92, 0.70, 0.1))
+    say = FamilyFigures(events(0.95, reaction_ms=300.0), None)
+    count = FamilyFigures(events(0.5), CountScore(0.92, 0.70, 0.1))
     return Results(
         "nano",
         10,
         families=[
-            FamilyResult("say", "nano", say, Figures(events(0.6), None), SoundScore(100, 0.72, 0.8)),
-            FamilyResult("say", "never speak", Figures(events(0.0), None)),
+            FamilyResult("say", "nano", say, FamilyFigures(events(0.6), None), SoundScore(100, 0.72, 0.8)),
+            FamilyResult("say", "never speak", FamilyFigures(events(0.0), None)),
             FamilyResult("count", "nano", count, count, SoundScore(300, 0.45, 0.9)),
-            FamilyResult("idle", "nano", Figures(events(None, words=0.3), None)),
+            FamilyResult("idle", "nano", FamilyFigures(events(None, words=0.3), None)),
         ],
         heard=[
-            HeardResult(SEEN_ENGINE, HeardScore(100, 2, 1, 1)),
-            HeardResult(UNSEEN_WORDS, HeardScore(100, 50, 0, 0)),
-            HeardResult(REAL_DIGITS, HeardScore(100, 21, 0, 0)),
+            HeardResult(SEEN_ENGINE, HeardScore(100, 96, 100, 4)),
+            HeardResult(UNSEEN_ENGINE, HeardScore(100, 69, 100, 19)),
+            HeardResult(UNSEEN_WORDS, HeardScore(50, 25, 50, 2)),
         ],
+        people=PeopleResults(
+            [
+                PeopleResult(COMMAND_WORDS, "nano", 320, 53, HeardScore(320, 288, 320, 16)),
+                PeopleResult(COMMAND_WORDS, "nothing", 320, 53, HeardScore(320, 0, 320, 0)),
+                PeopleResult(COMMAND_WORDS, 'always "on"', 320, 53, HeardScore(320, 30, 320, 290)),
+                PeopleResult(WAKE_WORDS, "nano", 80, None, HeardScore(80, 77, 80, 3)),
+                PeopleResult(NATIVE_SENTENCES, "nano", 95, 29, HeardScore(200, 120, 400, 81)),
+            ],
+            [NoiseResult(QUIET, 60.0, 0), NoiseResult(EVERYDAY_SOUNDS, 240.0, 5)],
+        ),
         cost=CostResult(60, 18_000, 12.0, 90.0, 10.0, 10.4, 500.0, 501.0),
         long=LongResult(LongConfig(), events(0.9), events(0.86)),
     )
@@ -54,7 +74,14 @@ def test_every_bar_and_whether_it_holds() -> None:
         "audible: recognised, against synthesis": (0.591, False),
         "say: reaction, median": (300.0, True),
         f"heard: {SEEN_ENGINE}": (96.0, True),
-        f"heard: {REAL_DIGITS}": (79.0, False),
+        f"heard: {UNSEEN_ENGINE}": (69.0, False),
+        "heard: written, but said by nobody": (10.0, False),
+        f"people: {COMMAND_WORDS}": (90.0, True),
+        f"people: {WAKE_WORDS}": (96.25, False),
+        f"people: {NATIVE_SENTENCES}": (60.0, True),
+        "people: written, but said by nobody": (12.5, False),
+        f"words a minute in {QUIET}": (0.0, True),
+        f"words a minute in {EVERYDAY_SOUNDS}": (1.25, False),
         "compute of a turn, p50": (12.0, True),
         "compute of a turn, p99": (90.0, False),
         "compute, minute 60 against minute 1": (1.04, True),
@@ -64,12 +91,12 @@ def test_every_bar_and_whether_it_holds() -> None:
 
 
 def test_a_figure_that_could_not_be_measured_does_not_hold() -> None:
-    silent = Results("nano", 1, families=[FamilyResult("say", "nano", Figures(events(0.0), None))])
+    silent = Results("nano", 1, families=[FamilyResult("say", "nano", FamilyFigures(events(0.0), None))])
     assert {bar.figure: bar.holds for bar in bars(silent)}["say: reaction, median"] is False
 
 
 def test_trivial_answers_have_no_bars() -> None:
-    trivial = Results("nano", 1, families=[FamilyResult("say", "never speak", Figures(events(1.0), None))])
+    trivial = Results("nano", 1, families=[FamilyResult("say", "never speak", FamilyFigures(events(1.0), None))])
     assert bars(trivial) == []
 
 
@@ -84,7 +111,11 @@ def test_json_has_everything() -> None:
     assert found["families"][0]["by_lane"]["events"]["event_accuracy"] == 0.95
     assert found["families"][0]["audible_ratio"] == pytest.approx(0.9)
     assert found["families"][1]["sound"] is None
-    assert found["heard"][0]["accuracy"] == pytest.approx(0.96)
+    assert found["heard"][0]["share_right"] == pytest.approx(0.96)
+    own, nothing, constant, *_ = found["people"]["groups"]
+    assert (own["system"], own["num_clips"], own["num_people"], own["score"]["share_right"]) == ("nano", 320, 53, 0.9)
+    assert (nothing["score"]["share_right"], constant["score"]["unsaid_share"]) == (0.0, pytest.approx(290 / 320))
+    assert found["people"]["noises"][1]["words_per_minute"] == pytest.approx(1.25)
     assert found["cost"]["ratio"] == pytest.approx(1.04)
     assert found["long"]["points_lost"] == pytest.approx(4.0)
     assert {"figure", "value", "limit", "unit", "at_least", "holds"} == set(found["bars"][0])
@@ -98,4 +129,8 @@ def test_tables_name_every_row() -> None:
     text = file.getvalue()
     for row in ("nano (sound alone)", "never speak", SEEN_ENGINE, "does not hold", "95.0 %", "0.90 x", "18000"):
         assert row in text
+    for row in (COMMAND_WORDS, 'always "on"', EVERYDAY_SOUNDS, ">= 98 %", "90.6 %", "1.25"):
+        assert row in text
+    wake = next(line for line in text.splitlines() if WAKE_WORDS in line)
+    assert "?" in wake, "nobody noted who speaks"
     print_tables(Results("nano", 1), Console(file=io.StringIO()))

@@ -16,16 +16,13 @@ from microturn.bench.sound import Clips, padded, recognised_run, score_sound, sp
 from microturn.bench.suite import figures
 from microturn.bench.systems import run
 from microturn.errors import InputError
-from microturn.scenario import flite
+from microturn.language.lexicon import CONTENT, LETTERS, NUMBERS
 from microturn.scenario.generate import generate
-from microturn.scenario.lexicon import CONTENT, LETTERS, NUMBERS
-from microturn.scenario.voices import synthesise, voices
 from microturn.turn import TURN_SAMPLES, Pcm
+from microturn.voices.catalogue import synthesise, voices
 
 VOCABULARY = (("seven", "eleven", "twelve", "yellow", "monday"),)
-with_assistant = pytest.mark.skipif(
-    "slt" not in flite.installed(), reason="the assistant's voice (flite) is not installed: make voices"
-)
+with_assistant = pytest.mark.needs_engine("flite", "slt")
 
 
 @pytest.fixture(scope="module")

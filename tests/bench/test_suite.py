@@ -11,7 +11,7 @@ import pytest
 from microturn.bench.baselines import labels, never_speak
 from microturn.bench.counts import CountScore
 from microturn.bench.suite import FAMILIES, SuiteConfig, score_family, sessions_of
-from microturn.bench.systems import Played, Recipe, Stateless
+from microturn.bench.systems import Played, SessionSource, Stateless
 from microturn.scenario.scenario import Scenario
 
 SESSIONS = 5
@@ -58,7 +58,7 @@ def test_labels_are_right_and_trivial_answers_are_not(family: str, workers: Exec
 
 
 def test_sessions_are_the_same_every_time() -> None:
-    first, second = ([next(iter(recipe())) for recipe in sessions_of("say", 2)] for _ in range(2))
+    first, second = ([next(iter(source())) for source in sessions_of("say", 2)] for _ in range(2))
     for one, other in zip(first, second, strict=True):
         np.testing.assert_array_equal(one.user, other.user)
         assert one.events == other.events
@@ -69,7 +69,7 @@ def test_order_in_which_sessions_end_does_not_matter(workers: Executor) -> None:
     class Backwards:
         name = "backwards"
 
-        def play(self, sessions: Sequence[Recipe]) -> Iterator[Played]:
+        def play(self, sessions: Sequence[SessionSource]) -> Iterator[Played]:
             return reversed(list(labels().play(sessions)))
 
     config = SuiteConfig(num_sessions=3, sound=False)
@@ -85,7 +85,7 @@ def half_deaf(scenario: Scenario) -> Stateless:
 def test_a_share_of_right_sessions_is_that_share(workers: Executor) -> None:
     system = Stateless("half", lambda scenario: half_deaf(scenario).answer(scenario))
     config = SuiteConfig(num_sessions=SESSIONS, sound=False)
-    sessions = [session for recipe in sessions_of("time", SESSIONS) for session in recipe()]
+    sessions = [session for source in sessions_of("time", SESSIONS) for session in source()]
     even = [session.num_turns % 2 == 0 for session in sessions]
     own = score_family("time", system, config, workers, lambda: None)[0]
     assert own.by_lane.events.session_accuracy == sum(even) / SESSIONS

@@ -12,10 +12,10 @@ import torch
 
 from microturn.bench.baselines import labels
 from microturn.bench.systems import ModelSystem, ParallelSystem, run, run_many, turn_input
+from microturn.language.tokenizer import default_tokenizer
 from microturn.model.config import ModelConfig
 from microturn.model.microturn import Microturn
-from microturn.model.model import Network
-from microturn.model.tokens import default_tokenizer
+from microturn.model.network import Network
 from microturn.model.vocoder import Vocoder, VocoderConfig
 from microturn.model.weights import load, save
 from microturn.scenario.scenario import Scenario
@@ -56,7 +56,7 @@ def test_what_comes_in() -> None:
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory, model: Microturn) -> Path:
     folder = tmp_path_factory.mktemp("weights")
-    save(folder, model.config, model.network.state_dict(), model.vocoder, model.tokenizer)
+    save(folder, model.config, model.network.state_dict(), model.weights.vocoder, model.tokenizer)
     return folder
 
 
@@ -87,10 +87,10 @@ def test_a_session_goes_on_from_scenario_to_scenario(model: Microturn) -> None:
 
 
 def test_workers_answer_as_one_process_does(model: Microturn, weights: Path) -> None:
-    recipes = [partial(parts, 3, 2), partial(parts, 5, 3)]
+    sources = [partial(parts, 3, 2), partial(parts, 5, 3)]
     with ThreadPoolExecutor(1) as workers:
-        shared = list(ParallelSystem("tiny", str(weights), workers).play(recipes))
-    alone = list(ModelSystem("tiny", load(weights)).play(recipes))
+        shared = list(ParallelSystem("tiny", str(weights), workers).play(sources))
+    alone = list(ModelSystem("tiny", load(weights)).play(sources))
     assert [one.session for one in shared] == [one.session for one in alone] == [0, 0, 1, 1]
     for one, other in zip(shared, alone, strict=True):
         assert [output.say for output in one.outputs] == [output.say for output in other.outputs]

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import wave
 from pathlib import Path
 
 import pytest
 import torch
 
+import microturn.bench.people
 from microturn.cli import main
+from microturn.language.tokenizer import default_tokenizer
 from microturn.model.config import ModelConfig
-from microturn.model.model import Network
-from microturn.model.tokens import default_tokenizer
+from microturn.model.network import Network
 from microturn.model.vocoder import Vocoder, VocoderConfig
 from microturn.model.weights import save
+from microturn.turn import SAMPLE_RATE_HZ
+from microturn.voices.catalogue import Voice, synthesise
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +39,33 @@ def test_one_family_as_json(weights: Path, capsys: pytest.CaptureFixture[str]) -
     assert [bar["figure"] for bar in found["bars"]] == ["idle: words a minute"]
 
 
+def test_people_as_json(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(microturn.bench.people, "NOISE_SECONDS", 1)
+    spoken = synthesise(Voice("", "espeak", "m3", "en-us"), "seven").pcm
+    for number in range(2):
+        path = tmp_path / "speech" / "digits" / "yweweler" / f"7_yweweler_{number}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with wave.open(str(path), "wb") as file:
+            file.setparams((1, 2, SAMPLE_RATE_HZ, 0, "NONE", ""))
+            file.writeframes((spoken * 32767).astype("<i2").tobytes())
+        # What is in a file is told by its content, which corpora it belongs to by its name.
+        path.rename(path.with_suffix(".flac"))
+    options = ["--weights", str(weights), "--part", "people", "--data", str(tmp_path), "--clips", "1", "--seed", "3"]
+    assert main(["bench", "open", *options, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["system"] for row in found["people"]["groups"]] == [str(weights), "nothing", 'always "seven"']
+    assert {row["num_clips"] for row in found["people"]["groups"]} == {1}
+    assert [row["sound"] for row in found["people"]["noises"]] == ["quiet", "noise"]
+    assert "people: digits" in [bar["figure"] for bar in found["bars"]]
+    assert found["families"] == found["heard"] == []
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [
+        (["--part", "people"], "--data"),
         (["--families", "say,dance"], "dance"),
         (["--data", "/nowhere"], "/nowhere"),
         (["--weights", "nowhere"], "nowhere"),

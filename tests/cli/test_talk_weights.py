@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from microturn.cli import main
+from microturn.language.tokenizer import default_tokenizer
 from microturn.media.writer import FilmWriter
 from microturn.model.config import ModelConfig
-from microturn.model.model import Network
-from microturn.model.tokens import default_tokenizer
+from microturn.model.network import Network
 from microturn.model.vocoder import Vocoder, VocoderConfig
 from microturn.model.weights import save
 from microturn.turn import TURN_SAMPLES
@@ -27,7 +27,7 @@ def save_untrained(folder: Path, size: int) -> Path:
     torch.manual_seed(0)
     network = Network(config)
     with torch.no_grad():
-        network.lanes.control.bias[-1] = 5.0  # so that it speaks
+        network.say.rest.bias[-1] = 5.0  # so that it speaks
     save(folder, config, network.state_dict(), Vocoder(VocoderConfig(width=32, num_blocks=1)), tokenizer)
     return folder
 

@@ -1,118 +1,99 @@
-"""The parts of the network against slow references: mel and dMel, ear, patches and eye, experts, flow, rotary."""
+"""The parts of the network against slow references: linear layers, ear, eye, experts, flow head, rotary positions."""
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from microturn.media.mel import LEVELS, MEL_BANDS, TURN_FRAMES
 from microturn.model.config import ModelConfig
-from microturn.model.ear import Ear, with_context
-from microturn.model.eye import PATCH_PIXELS, Eye, frame_to_patches
-from microturn.model.flow import CONDITION_PARTS, FlowHead
-from microturn.model.mel import (
-    HISTORY_SAMPLES,
-    HOP_SAMPLES,
-    LOG_CEIL,
-    LOG_FLOOR,
-    MEL_BANDS,
-    WINDOW_SAMPLES,
-    denormalise_mel,
-    dmel_levels,
-    log_mel,
-    mel_filters,
-    normalise_mel,
-)
-from microturn.model.moe import MixtureOfExperts
-from microturn.model.rotary import Rotation, frequencies, rotate
+from microturn.model.ear import AUDIO_TOKENS, CONTEXT_FRAMES, TOKEN_FRAMES, Ear, OwnVoice, to_values
+from microturn.model.eye import Eye, frame_to_patches, with_before
+from microturn.model.flow import WORDS, FlowHead
+from microturn.model.lanes import NONE
+from microturn.model.linear import Linear, RMSNorm
+from microturn.model.moe import FEW_TOKENS, MixtureOfExperts
+from microturn.model.rotary import Rotation, frequencies, partners, rotate
+from microturn.model.turns import PATCH_PIXELS
 
 CONFIG = ModelConfig.of_size(1, vocab_size=50)
 
 
-def test_log_mel_against_a_sum_over_samples() -> None:
-    """One frame, with the Fourier sum written out."""
-    rng = np.random.default_rng(0)
-    pcm = rng.normal(0, 0.1, 3 * HOP_SAMPLES).astype(np.float32)
-    frame = 2
-    end = (frame + 1) * HOP_SAMPLES
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW_SAMPLES) / WINDOW_SAMPLES)
-    padded = np.concatenate([np.zeros(HISTORY_SAMPLES), pcm])
-    samples = padded[HISTORY_SAMPLES + end - WINDOW_SAMPLES : HISTORY_SAMPLES + end] * window * 2 / window.sum()
-    bins = np.arange(257)[:, None]
-    spectrum = (samples[None] * np.exp(-2j * np.pi * bins * np.arange(WINDOW_SAMPLES)[None] / 512)).sum(1)
-    slow = np.log(np.abs(spectrum) ** 2 @ mel_filters().astype(np.float64) + 1e-9)
-    np.testing.assert_allclose(log_mel(pcm)[frame], np.clip(slow, LOG_FLOOR, LOG_CEIL), atol=1e-3)
-
-
-@given(st.integers(0, 10_000), st.integers(1, 12), st.integers(1, 12))
-def test_log_mel_streamed_equals_whole(seed: int, first: int, second: int) -> None:
-    pcm = np.random.default_rng(seed).normal(0, 0.1, (first + second) * HOP_SAMPLES).astype(np.float32)
-    cut = first * HOP_SAMPLES
-    history = np.concatenate([np.zeros(HISTORY_SAMPLES, np.float32), pcm[:cut]])[-HISTORY_SAMPLES:]
-    streamed = np.concatenate([log_mel(pcm[:cut]), log_mel(pcm[cut:], history)])
-    np.testing.assert_allclose(streamed, log_mel(pcm), atol=1e-4)
-
-
-def test_a_tone_lies_in_its_band() -> None:
-    seconds = np.arange(4800) / 16_000
-    for hz in (200.0, 1000.0, 4000.0):
-        mel = log_mel((0.5 * np.sin(2 * np.pi * hz * seconds)).astype(np.float32))[-1]
-        centre_bin = round(hz * 512 / 16_000)
-        assert abs(int(mel.argmax()) - int(mel_filters()[centre_bin].argmax())) <= 1
-        assert mel.max() == pytest.approx(math.log(0.25), abs=0.8)
-
-
-def test_levels_are_even_steps_and_clip() -> None:
-    values = np.array([-99.0, -18.0, -17.01, -16.99, -2.01, 5.0], np.float32)
-    assert dmel_levels(values).tolist() == [0, 0, 0, 1, 15, 15]
-
-
-def test_normalised_mel_and_back() -> None:
-    mel = np.linspace(LOG_FLOOR, LOG_CEIL, 33, dtype=np.float32)
-    assert normalise_mel(mel).min() == -2.0 and normalise_mel(mel).max() == 2.0
-    np.testing.assert_allclose(denormalise_mel(normalise_mel(mel)), mel, atol=1e-5)
-
-
-def test_ear_is_a_bag_of_embeddings() -> None:
-    """Before it is mixed with its neighbours, a token is a sum of one embedding for every (frame, band, level)."""
+@pytest.mark.parametrize("num_out", [1, 3, 64])
+@given(rows=st.integers(1, 40), first=st.integers(0, 8))
+def test_a_linear_layer_gives_a_row_the_same_bits_in_any_company(num_out: int, rows: int, first: int) -> None:
     torch.manual_seed(0)
-    ear = Ear(CONFIG)
-    levels = torch.randint(0, 16, (3, 30, MEL_BANDS), dtype=torch.uint8)
-    weight = ear.bag.weight.view(CONFIG.backbone.width, 5, MEL_BANDS, -1)
-    table = torch.einsum("dfmr,lr->fmld", weight, ear.level_LR)
-    slow = torch.stack(
-        [
-            ear.bag.bias + sum(table[f, m, int(levels[n, 10 + f, m])] for f in range(5) for m in range(MEL_BANDS))
-            for n in range(3)
-        ]
-    )
-    torch.testing.assert_close(ear(levels)[:, 0], slow, atol=1e-4, rtol=1e-4)
-    assert ear.own_voice(levels[:, :20]).shape == (3, CONFIG.backbone.width)
+    linear = Linear(64, num_out)
+    x = torch.randn(48, 64)
+    assert torch.equal(linear(x[first : first + rows]), linear(x)[first : first + rows])
+    torch.testing.assert_close(linear(x), F.linear(x, linear.weight, linear.bias))
 
 
-def test_ear_mixes_a_token_with_the_two_before_it() -> None:
-    """A changed frame changes its own token and the next two, across the turn's edge, and nothing else."""
+def test_rms_norm_against_its_definition() -> None:
     torch.manual_seed(0)
-    ear = Ear(CONFIG)
-    torch.nn.init.normal_(ear.mixed.weight)
-    levels = torch.randint(0, 8, (2, 2 * 20, MEL_BANDS), dtype=torch.uint8)
+    norm = RMSNorm(48)
+    nn.init.normal_(norm.weight)
+    x = torch.randn(3, 5, 48) * 7
+    torch.testing.assert_close(norm(x), F.rms_norm(x, (48,), norm.weight, 1e-6))
+    assert torch.isfinite(norm(torch.zeros(2, 48))).all()
+
+
+def test_ear_against_a_loop_over_windows() -> None:
+    torch.manual_seed(0)
+    ear = Ear(64, 16)
+    levels = torch.randint(0, LEVELS, (1, CONTEXT_FRAMES + TURN_FRAMES, MEL_BANDS), dtype=torch.uint8)
+    x = to_values(levels)
+
+    def convolution(x_CTM: Tensor, layer: nn.Conv2d, step_frames: int) -> Tensor:
+        """Every place by itself; two bands are left out from one place to the next."""
+        _, _, height, width = layer.weight.shape
+        assert layer.bias is not None
+        padded = F.pad(x_CTM, (width // 2, width // 2))
+        rows = []
+        for frame in range(0, x_CTM.shape[1] - height + 1, step_frames):
+            windows = [padded[:, frame : frame + height, band : band + width] for band in range(0, x_CTM.shape[2], 2)]
+            rows.append(torch.stack([(layer.weight * window).sum((1, 2, 3)) + layer.bias for window in windows], -1))
+        return F.gelu(torch.stack(rows, 1))
+
+    first = convolution(x, ear.first, 2)
+    second = convolution(first, ear.second, 1)
+    steps = second.shape[1] // AUDIO_TOKENS
+    tokens = [second[:, token * steps : (token + 1) * steps].transpose(0, 1).flatten() for token in range(AUDIO_TOKENS)]
+    slow = torch.stack([ear.norm(ear.out.weight @ token + ear.out.bias) for token in tokens])
+    torch.testing.assert_close(ear(levels)[0], slow, atol=1e-4, rtol=1e-4)
+
+
+@given(st.integers(0, 2 * TURN_FRAMES - 1))
+def test_a_frame_is_heard_by_its_own_token_and_the_next(frame: int) -> None:
+    torch.manual_seed(0)
+    ear = Ear(64, 16)
+    levels = torch.randint(0, 8, (2, CONTEXT_FRAMES + 2 * TURN_FRAMES, MEL_BANDS), dtype=torch.uint8)
     levels[1] = levels[0]
-    levels[1, 17] += 5  # the last token of the first turn
+    levels[1, CONTEXT_FRAMES + frame] += 5
+    one, other = ear(levels)
+    own = frame // TOKEN_FRAMES
+    reached = {own, own + 1} if frame % TOKEN_FRAMES >= TOKEN_FRAMES - CONTEXT_FRAMES else {own}
+    changed = torch.nonzero((one - other).abs().amax(1) > 1e-6).flatten().tolist()
+    assert set(changed) == reached & set(range(2 * AUDIO_TOKENS))
 
-    def tokens(row: int) -> Tensor:
-        first, second = levels[row, :20].numpy(), levels[row, 20:].numpy()
-        turns = np.stack([with_context(None, first), with_context(first, second)])
-        embedded: Tensor = ear(torch.from_numpy(turns))
-        return embedded.flatten(0, 1)
 
-    changed = (tokens(0) - tokens(1)).abs().amax(1) > 1e-6
-    assert changed.tolist() == [False, False, False, True, True, True, False, False]
+def test_own_voice_is_heard_in_blocks() -> None:
+    """Means over 50 ms and four bands, and no more than that."""
+    torch.manual_seed(0)
+    own = OwnVoice(64)
+    levels = torch.randint(0, LEVELS, (1, TURN_FRAMES, MEL_BANDS), dtype=torch.uint8)
+    blocks = to_values(levels)[0].view(4, 5, 20, 4).permute(0, 2, 1, 3).flatten(2).mean(-1)
+    torch.testing.assert_close(own(levels)[0], own.out.weight @ blocks.flatten() + own.out.bias)
+    within = levels.clone()
+    within[0, :5, :4] = within[0, :5, :4].flip(0)
+    torch.testing.assert_close(own(within), own(levels))
 
 
 def test_patches_are_read_row_by_row() -> None:
@@ -154,24 +135,62 @@ def test_eye_against_a_loop_over_windows() -> None:
     torch.testing.assert_close(eye(patch, torch.tensor([3]))[0], slow, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("top_k", [1, 2])
-def test_experts_against_a_dense_loop(top_k: int) -> None:
-    """Every expert on every token, then the chosen ones are added with their gates."""
+def test_a_picture_comes_beside_the_one_before_it() -> None:
+    first, second = (np.full((4, PATCH_PIXELS, PATCH_PIXELS, 3), value, np.uint8) for value in (10, 20))
+    assert with_before(None, first)[0, 0, 0].tolist() == [10] * 6
+    assert with_before(first, second)[0, 0, 0].tolist() == [20] * 3 + [10] * 3
+
+
+def moved_experts(top_k: int = 1, num_experts: int = 4) -> MixtureOfExperts:
+    """Experts whose outputs are not zero, and whose choice is not the affinities' alone."""
     torch.manual_seed(0)
-    backbone = CONFIG.backbone
-    config = type(backbone)(**{**vars(backbone), "top_k": top_k})
-    experts = MixtureOfExperts(config).eval()
-    experts.balance_bias_X.copy_(torch.tensor([0.3, -0.2, 0.0, 0.1]))
-    x = torch.randn(13, config.width)
-    affinity = torch.sigmoid(experts.router(x))
-    order = (affinity + experts.balance_bias_X).argsort(-1, descending=True)[:, :top_k]
-    slow = experts.shared(x)
-    for token in range(len(x)):
+    experts = MixtureOfExperts(replace(CONFIG.backbone, num_experts=num_experts, top_k=top_k)).eval()
+    for weight in (experts.out, experts.shared.out.weight):
+        nn.init.normal_(weight, std=0.2)
+    experts.balance_bias_X.copy_(torch.tensor([0.3, -0.2, 0.0, 0.1])[:num_experts])
+    return experts
+
+
+def slow_experts(experts: MixtureOfExperts, x_ND: Tensor) -> Tensor:
+    """Token by token: the shared expert, and the chosen ones with their gates."""
+    affinity = torch.sigmoid(F.linear(x_ND, experts.router.weight))
+    order = (affinity + experts.balance_bias_X).argsort(-1, descending=True)[:, : experts.top_k]
+    rows = []
+    for token, x in enumerate(x_ND):
         gates = affinity[token, order[token]]
-        gates = gates / gates.sum() if top_k > 1 else gates
+        gates = gates / gates.sum() if experts.top_k > 1 else gates
+        gates = torch.ones_like(gates) if experts.num_experts == 1 else gates
+        row = experts.shared(x)
         for gate, index in zip(gates, order[token].tolist(), strict=True):
-            slow[token] += gate * experts.experts[index](x[token])
-    torch.testing.assert_close(experts(x), slow, atol=1e-5, rtol=1e-4)
+            opened, up = (x @ experts.gate_up[index]).chunk(2)
+            row = row + gate * ((F.silu(opened) * up) @ experts.out[index])
+        rows.append(row)
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("num_tokens", [1, 13, FEW_TOKENS, FEW_TOKENS + 1, 200])
+@pytest.mark.parametrize(("num_experts", "top_k"), [(4, 1), (4, 2), (1, 1)])
+def test_experts_against_a_loop_over_tokens(num_experts: int, top_k: int, num_tokens: int) -> None:
+    """Few tokens and many take other paths to the same numbers."""
+    experts = moved_experts(top_k, num_experts)
+    x = torch.randn(num_tokens, CONFIG.backbone.width)
+    with torch.no_grad():
+        torch.testing.assert_close(experts(x), slow_experts(experts, x), atol=1e-5, rtol=1e-4)
+
+
+def test_experts_say_in_training_what_they_say_in_use() -> None:
+    """Numbers and gradients."""
+    experts = moved_experts()
+    x = torch.randn(13, CONFIG.backbone.width)
+    results, gradients = [], []
+    for mode in (experts.train(), experts.eval()):
+        given_x = x.clone().requires_grad_()
+        results.append(mode(given_x))
+        torch.autograd.backward(results[-1].square().sum())
+        assert given_x.grad is not None
+        gradients.append(given_x.grad)
+    torch.testing.assert_close(*results)
+    torch.testing.assert_close(*gradients)
 
 
 def test_balance_moves_load_towards_idle_experts() -> None:
@@ -198,44 +217,78 @@ class _KnownField(FlowHead):
         return (self.target - noisy_SFM) / (1 - time_S[:, None, None])
 
 
+def some_words(head: FlowHead, num_turns: int) -> Tensor:
+    """Conditions of different words."""
+    said = torch.arange(num_turns * WORDS).view(num_turns, WORDS) % CONFIG.vocab_size
+    return head.given(said, torch.ones(num_turns, dtype=torch.int64)).detach()
+
+
 def test_sampler_integrates_a_known_field() -> None:
     """Along straight paths Euler is exact: it must arrive at the target from any noise."""
     torch.manual_seed(0)
-    target = torch.randn(2, 20, MEL_BANDS)
+    target = torch.randn(2, TURN_FRAMES, MEL_BANDS)
     head = _KnownField(target)
-    hidden = torch.randn(2, CONDITION_PARTS * CONFIG.backbone.width)
-    result = head.sample(hidden, torch.zeros(2, 20, MEL_BANDS), torch.randn(2, 20, MEL_BANDS))
+    noise = torch.randn(2, TURN_FRAMES, MEL_BANDS)
+    result = head.sample(some_words(head, 2), torch.zeros_like(noise), noise)
     torch.testing.assert_close(result, target, atol=1e-4, rtol=1e-4)
 
 
+def test_flow_head_knows_words_their_age_and_that_there_is_none() -> None:
+    head = FlowHead(CONFIG)
+    none = torch.full((1, WORDS), NONE)
+    age = torch.ones(1, dtype=torch.int64)
+    conditions = [
+        head.given(none, age),
+        head.given(none, age + 1),
+        head.given(none.index_fill(1, torch.tensor([0]), 7), age),
+        head.given(none.index_fill(1, torch.tensor([1]), 7), age),
+    ]
+    assert all(not torch.equal(one, other) for place, one in enumerate(conditions) for other in conditions[:place])
+
+
 def test_flow_head_learns_two_targets() -> None:
-    """A few steps on two hidden states with a target each: sampling tells them apart."""
+    """A few steps on two words with a target each: sampling tells them apart."""
     torch.manual_seed(0)
     head = FlowHead(CONFIG)
-    hidden = torch.randn(2, CONDITION_PARTS * CONFIG.backbone.width)
-    target = torch.stack([torch.full((20, MEL_BANDS), -1.0), torch.full((20, MEL_BANDS), 1.0)])
+    given_words = some_words(head, 2)
+    target = torch.stack([torch.full((TURN_FRAMES, MEL_BANDS), -1.0), torch.full((TURN_FRAMES, MEL_BANDS), 1.0)])
     last = torch.full_like(target, -2.0)
     optimiser = torch.optim.AdamW(head.parameters(), 3e-3)
     for _ in range(120):
-        hidden_batch, target_batch, last_batch = (x.repeat(8, *[1] * (x.ndim - 1)) for x in (hidden, target, last))
-        guess = head.guess(hidden_batch)
+        words_batch, target_batch, last_batch = (x.repeat(8, *[1] * (x.ndim - 1)) for x in (given_words, target, last))
+        guess = head.guess(words_batch)
         noise = torch.randn_like(target_batch)
-        velocity = head.velocity_loss(hidden_batch, guess, last_batch, target_batch, noise, torch.rand(16))
+        velocity = head.velocity_loss(words_batch, guess, last_batch, target_batch, noise, torch.rand(16))
         optimiser.zero_grad()
         torch.autograd.backward(velocity + F.l1_loss(guess[0], target_batch))
         optimiser.step()
-    result = head.sample(hidden, last, torch.randn(2, 20, MEL_BANDS))
+    result = head.sample(given_words, last, torch.randn(2, TURN_FRAMES, MEL_BANDS))
     assert (result - target).abs().mean() < 0.25
 
 
-def test_rotation_depends_on_distance_alone() -> None:
+@given(st.integers(0, 10_000), st.integers(-200, 200), st.integers(1, 50_000))
+def test_rotation_depends_on_distance_alone(turn: int, distance: int, later: int) -> None:
     torch.manual_seed(0)
-    frequency = frequencies(24, 4.0, 1600.0)
-    query, key = torch.randn(1, 1, 1, 24), torch.randn(1, 1, 1, 24)
+    frequency, partner = frequencies(24, 4.0, 1600.0), partners(24, rest=8)
+    query, key = torch.randn(1, 1, 1, 32), torch.randn(1, 1, 1, 32)
+
+    def turned(x: Tensor, turn: int) -> Tensor:
+        angle = turn * frequency.double().view(1, 1, -1)
+        return rotate(x, Rotation.by(angle, rest=8), partner)
 
     def score(query_turn: int, key_turn: int) -> float:
-        turned = rotate(query, Rotation.by((query_turn * frequency).view(1, 1, -1)))
-        return float((turned * rotate(key, Rotation.by((key_turn * frequency).view(1, 1, -1)))).sum())
+        return float((turned(query, query_turn) * turned(key, key_turn)).sum())
 
-    assert score(9, 4) == pytest.approx(score(105, 100), abs=1e-3)
-    assert score(9, 4) != pytest.approx(score(9, 5), abs=1e-2)
+    assert score(turn, turn - distance) == pytest.approx(score(turn + later, turn + later - distance), abs=1e-3)
+    assert torch.equal(turned(query, turn)[..., 24:], query[..., 24:]), "the rest does not rotate"
+    assert float(turned(query, turn).norm()) == pytest.approx(float(query.norm()), rel=1e-5)
+
+
+def test_rotation_tells_distances_apart() -> None:
+    torch.manual_seed(0)
+    frequency, partner = frequencies(24, 4.0, 1600.0), partners(24)
+    query, key = torch.randn(1, 1, 1, 24), torch.randn(1, 1, 1, 24)
+    scores = [
+        float((rotate(query, Rotation.by((turn * frequency).view(1, 1, -1)), partner) * key).sum()) for turn in range(9)
+    ]
+    assert len({round(score, 3) for score in scores}) == len(scores)

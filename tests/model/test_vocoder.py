@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from microturn.model.mel import HOP_SAMPLES, MEL_BANDS, TURN_FRAMES
+from microturn.media.mel import HOP_SAMPLES, MEL_BANDS, TURN_FRAMES
 from microturn.model.vocoder import (
     FFT_SAMPLES,
     Vocoder,
@@ -91,20 +91,20 @@ def test_sound_depends_on_no_later_frame(vocoder: Vocoder, frame: int) -> None:
 
 def test_state_stays_of_one_size(vocoder: Vocoder) -> None:
     state = vocoder.initial_state(2)
-    shapes = [(tensor.shape, tensor.dtype) for tensor in state.tensors()]
+    shapes = [(tensor.shape, tensor.dtype) for _, tensor in state.named()]
     for turn in range(30):
         _, state = stream(vocoder, random_mel(2, TURN_FRAMES, turn), [TURN_FRAMES], state)
-        assert [(tensor.shape, tensor.dtype) for tensor in state.tensors()] == shapes
-    assert all(torch.isfinite(torch.view_as_real(t) if t.is_complex() else t).all() for t in state.tensors())
+        assert [(tensor.shape, tensor.dtype) for _, tensor in state.named()] == shapes
+    assert all(torch.isfinite(torch.view_as_real(t) if t.is_complex() else t).all() for _, t in state.named())
     assert state.phase_B.min() >= 0.0 and state.phase_B.max() < 1.0
     # A view would keep its chunk alive; none may keep more than one turn's.
-    assert max(tensor.untyped_storage().nbytes() for tensor in state.tensors()) < 1 << 20
+    assert max(tensor.untyped_storage().nbytes() for _, tensor in state.named()) < 1 << 20
 
 
 def test_reset_rows_start_over_and_others_go_on(vocoder: Vocoder) -> None:
     mel = random_mel(3, 60)
     _, state = stream(vocoder, mel[:, :30], [30], vocoder.initial_state(3))
-    reset = state.reset(torch.tensor([False, True, False]), vocoder.initial_state(3))
+    reset = state.where(torch.tensor([False, True, False]), vocoder.initial_state(3))
     streamed, _ = stream(vocoder, mel[:, 30:], [30], reset)
     with torch.no_grad():
         whole, fresh = vocoder(mel)[:, 30 * HOP_SAMPLES :], vocoder(mel[:, 30:])

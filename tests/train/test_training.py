@@ -1,165 +1,267 @@
-"""Training: the golden loss curve, exact resume, and that something is really learnt."""
+"""The loop: stages in order, stopped and resumed, averages from stage to stage, figures of held-out sessions."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from microturn.errors import WeightsError
-from microturn.model.config import ModelConfig
-from microturn.model.model import Network
-from microturn.model.tokens import default_tokenizer, spill
-from microturn.train.augment import AugmentConfig, augment_user
-from microturn.train.checkpoint import Checkpoint
-from microturn.train.data import AnyBatch, Batches, DataConfig
-from microturn.train.loop import TrainConfig, Trainer
-from microturn.train.optim import Muon, OptimConfig, orthogonalise, rate_factor
-from microturn.train.pack import Packer
-from tests.train.records import blinking, make_records, without_sound
-
-GOLDEN = Path(__file__).parent.parent / "golden" / "losses.json"
-CPU = torch.device("cpu")
-DATA = DataConfig(batch_tokens=700, pool_records=32, num_workers=0, listening_every=5, watching_every=6)
+from microturn.errors import InputError, WeightsError
+from microturn.model.moe import MixtureOfExperts
+from microturn.train.batch import Batch, Head
+from microturn.train.loop import Report, Trainer
+from microturn.train.parallel import Ranks
+from microturn.train.tasks import batches_of
+from tests.train import tiny
 
 
-def trainer(num_steps: int) -> Trainer:
-    tokenizer = default_tokenizer()
-    config = ModelConfig.of_size(1, vocab_size=tokenizer.vocab_size)
-    optim = OptimConfig(warmup_steps=5, ema_decay=0.9)
-    return Trainer(config, TrainConfig(num_steps=num_steps, optim=optim), tokenizer, CPU)
+def batches(task: str, count: int, bank: Path | None = None) -> list[Batch]:
+    return list(islice(batches_of(task, tiny.TASKS[task], tiny.materials(bank), (0,)), count))
 
 
-def batches(first_step: int = 0) -> Iterator[AnyBatch]:
-    records = make_records(64)
-    records[::4] = [without_sound(record) for record in records[::4]]
-    records += blinking(8)
-    stream = Batches(records, default_tokenizer(), 2, DATA, AugmentConfig(), first_step)
-    return iter(stream)
+def losses(trainer: Trainer, given: list[Batch]) -> list[float]:
+    return [float(trainer.train_step(batch)[0]) for batch in given]
 
 
-def run(training: Trainer, stream: Iterator[AnyBatch], num_steps: int) -> list[float]:
-    losses = [training.train_step(next(stream)) for _ in range(num_steps)]
-    return [float(loss if isinstance(loss, torch.Tensor) else loss.total.detach()) for loss in losses]
+def state(trainer: Trainer) -> dict[str, torch.Tensor]:
+    """Everything that a checkpoint has to bring back, by name."""
+    found = {f"learner.{name}": value for name, value in trainer.learner.state_dict().items()}
+    found |= {f"averaged.{name}": value for name, value in trainer.averaged.values.items()}
+    for which, saved in trainer.optimiser.state_dict().items():
+        moments = saved["state"]
+        assert isinstance(moments, dict) and moments
+        for index, values in moments.items():
+            found |= {f"{which}.{index}.{name}": value for name, value in values.items()}
+    return {name: value.clone() for name, value in found.items()}
 
 
-def test_golden_losses() -> None:
-    """The first steps' losses are those on file. ``python -m tests.train.test_training`` writes the file anew."""
-    golden = json.loads(GOLDEN.read_text())
-    np.testing.assert_allclose(run(trainer(40), batches(), len(golden)), golden, rtol=2e-3)
+def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert torch.equal(value, other[name]), name
 
 
-def test_resume_is_exact(tmp_path: Path) -> None:
-    """Stopping, saving, loading and going on gives the same losses and weights as going straight on."""
-    straight = trainer(20)
-    expected = run(straight, batches(), 12)
-    first = trainer(20)
-    run(first, batches(), 6)
-    first.checkpoint().save(tmp_path / "checkpoint.pt")
-    second = trainer(20)
-    second.restore(Checkpoint.load(tmp_path / "checkpoint.pt", CPU))
-    assert run(second, batches(first_step=6), 6) == expected[6:]
-    for name, value in straight.averaged.values.items():
-        assert torch.equal(value, second.averaged.values[name]), name
+def test_a_restored_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
+    """On the same batches: same losses, weights, averages and moments, to the bit."""
+    given = batches("decide", 6)
+    straight = tiny.trainer(tiny.stage("decide", 10))
+    expected = losses(straight, given)
+    first = tiny.trainer(tiny.stage("decide", 10))
+    losses(first, given[:3])
+    first.save(tmp_path)
+    second = tiny.trainer(tiny.stage("decide", 10), seed=5)
+    assert second.restore(tmp_path)
+    assert (second.stage, second.step) == (0, 3)
+    assert_same(state(second), state(first))
+    second.config = first.config
+    assert losses(second, given[3:]) == expected[3:]
+    assert_same(state(second), state(straight))
 
 
-def test_the_weights_that_are_saved_are_the_averaged_ones() -> None:
-    """With the letters folded into the table, so that they say the same without a tokenizer."""
-    training = trainer(20)
-    run(training, batches(), 4)
-    network = training.network
-    network.load_state_dict(training.averaged.values)
-    hidden = torch.randn(3, network.config.backbone.width)
-    expected = network.lane_scores(hidden).detach()
-    saved = Network(network.config)
-    saved.load_state_dict(training.weights())
-    torch.testing.assert_close(saved.lane_scores(hidden).detach(), expected)
+def test_a_run_that_is_out_of_time_stops_with_a_checkpoint_and_goes_on_with_new_sessions(tmp_path: Path) -> None:
+    stages = tiny.stage("decide", 4), tiny.stage("speak", 2)
+    first = tiny.trainer(*stages)
+    reports: list[Report] = []
+
+    def stop_soon(report: Report) -> None:
+        reports.append(report)
+        if report.step == 2:
+            deadline[0] = time.monotonic()
+
+    deadline = [time.monotonic() + 1000]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("microturn.train.loop.time.monotonic", lambda: deadline[0] if len(reports) == 0 else 1e12)
+        assert not first.run(tiny.materials(), tmp_path, stop_soon, deadline=deadline[0] + 1)
+    assert (first.stage, first.step) == (0, 2)
+    second = tiny.trainer(*stages)
+    assert second.restore(tmp_path)
+    assert_same(state(second), state(first))
+    assert second.run(tiny.materials(), tmp_path, reports.append)
+    trained = [(report.stage.name, report.step) for report in reports if report.kind == "train"]
+    assert trained == [("decide", 2), ("decide", 4), ("speak", 2)]
+    third = tiny.trainer(*stages)
+    assert third.restore(tmp_path) and third.done
+    assert third.run(tiny.materials(), tmp_path, reports.append)
+    assert len([report for report in reports if report.kind == "train"]) == 3, "what is done is not done again"
+    assert_same(third.averaged.values, second.averaged.values)
 
 
-def test_words_are_learnt() -> None:
-    """On data with a pattern, the share of words predicted right becomes high on fresh sessions."""
-    training = trainer(250)
-    run(training, batches(), 250)
-    fresh = Batches(make_records(32, seed=9) + blinking(2), default_tokenizer(), 2, DATA, None)
-    stream = iter(fresh)
-    figures = training.evaluate([next(stream) for _ in range(fresh.epoch_length())], fresh.families)
-    assert figures.words > 0.8
-    assert figures.ends > 0.9
+def test_stages_train_their_parts_in_order_each_from_the_average_before(tmp_path: Path) -> None:
+    bank = tiny.fill_bank(tmp_path / "bank")
+    stages = [
+        tiny.stage("hear", 2, "network.hearing.", "phones."),
+        tiny.stage("decide", 2, "network.backbone.", "network.embedder.", "network.say."),
+        tiny.stage("speak", 2, "network.flow."),
+        tiny.stage("voice", 2, "vocoder.", matrix_rate=None),
+    ]
+    trainer = tiny.trainer(*stages)
+    after = {"start": {name: value.clone() for name, value in trainer.averaged.values.items()}}
+    entered: list[str] = []
+
+    def snapshot(report: Report) -> None:
+        if report.kind == "dev":
+            entered.append(report.stage.name)
+            after[report.stage.name] = {name: value.clone() for name, value in trainer.averaged.values.items()}
+
+    assert trainer.run(tiny.materials(bank), tmp_path, snapshot)
+    assert entered == ["hear", "decide", "speak", "voice"]
+    for before, stage in zip(["start", *entered], stages, strict=False):
+        for name, value in after[stage.name].items():
+            if not name.startswith(stage.optim.parts):
+                assert torch.equal(value, after[before][name]), (stage.name, name)
+        changed = {name for name, value in after[stage.name].items() if not torch.equal(value, after[before][name])}
+        assert all(any(name.startswith(part) for name in changed) for part in stage.optim.parts), stage.name
+    assert_same(trainer.learner.state_dict(), trainer.averaged.values)
+    for experts in trainer.learner.modules():
+        if isinstance(experts, MixtureOfExperts):
+            assert experts.balance_bias_X.any()
 
 
-def test_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("only", "names"), [("decide", ["decide"]), ("speak", ["speak"])])
+def test_only_one_stage(tmp_path: Path, only: str, names: list[str]) -> None:
+    trainer = tiny.trainer(tiny.stage("voice", 1), tiny.stage("decide", 1), tiny.stage("speak", 1))
+    reports: list[Report] = []
+    assert trainer.run(tiny.materials(), tmp_path, reports.append, only=only)
+    assert [report.stage.name for report in reports if report.kind == "train"] == names
+    assert trainer.run(tiny.materials(), tmp_path, reports.append, only=only), "it is done"
+    assert [report.stage.name for report in reports if report.kind == "train"] == names
+
+
+def test_held_out_families_are_told_with_the_averaged_weights(tmp_path: Path) -> None:
+    bank = tiny.fill_bank(tmp_path / "bank")
+    stage = replace(tiny.stage("decide", 4), shares={"decide": 0.4, "hear": 0.3, "watch": 0.1, "speak": 0.2})
+    trainer = tiny.trainer(stage, dev_steps=2)
+    reports: list[Report] = []
+    trainer.run(tiny.materials(bank), tmp_path, reports.append)
+    dev = [report for report in reports if report.kind == "dev"]
+    assert [report.step for report in dev] == [2, 4]
+    wanted = {"echo/say", "echo/guess", "echo/flow", "synthesised/words", "synthesised/phones", "watching/phases"}
+    for report in dev:
+        assert wanted <= report.figures.keys()
+        assert all(np.isfinite(figure).all() for figure in report.figures.values())
+        counts = {name: count for name, (_, _, count) in report.figures.items()}
+        assert counts == {name: count for name, (_, _, count) in dev[0].figures.items()}, "always the same sessions"
+    line = json.loads(dev[1].line())
+    assert (line["kind"], line["stage"], line["step"]) == ("dev", "decide", 4)
+    assert line["echo/say"][2] == counts["echo/say"] > 0
+    again = tiny.trainer(stage)
+    again.restore(tmp_path)
+    for parameter in again.learner.parameters():
+        torch.nn.init.zeros_(parameter)
+    evaluated = again.evaluate(stage, tiny.materials(bank))
+    assert evaluated.keys() == dev[1].figures.keys()
+    for name, figure in evaluated.items():
+        assert figure == pytest.approx(dev[1].figures[name], rel=1e-5), name
+
+
+def test_figures_are_means_over_targets_since_the_last_report(tmp_path: Path) -> None:
+    trainer = tiny.trainer(tiny.stage("decide", 3))
+    reports: list[Report] = []
+    trainer.run(tiny.materials(), tmp_path, reports.append)
+    train = [report for report in reports if report.kind == "train"]
+    assert [report.step for report in train] == [2, 3]
+    stream = batches_of("decide", tiny.TASKS["decide"], tiny.materials(), (0, 0, 0, 0, 0, 0))
+    counts = [float(len(batch.targets[Head.SAY].at_P)) for batch in islice(stream, 3)]
+    assert [report.figures["decide/say"][2] for report in train] == [counts[0] + counts[1], counts[2]]
+    for report in train:
+        loss, right, _ = report.figures["decide/say"]
+        assert loss > 0 and 0 <= right <= 1
+        words = [report.figures[f"decide/say {name}"] for name in ("right", "which", "extra")]
+        assert words[0][1] <= words[1][1] <= 1 and {count for _, _, count in words} == {words[0][2]}
+
+
+def test_the_loss_is_the_sum_of_the_heads_means(tmp_path: Path) -> None:
+    trainer = tiny.trainer(tiny.stage("speak", 1), head_weights={head: float(index) for index, head in enumerate(Head)})
+    (batch,) = batches("speak", 1)
+    told = trainer.learner(batch)
+    weights = trainer.config.head_weights
+    expected = sum(weights[head] * float(loss.detach()) / batch.totals[head] for head, loss in told.losses.items())
+    assert told.losses.keys() == {Head.GUESS, Head.FLOW}
+    assert float(trainer.train_step(batch)[0]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_memory_is_drawn_shorter_for_some_steps() -> None:
+    trainer = tiny.trainer(replace(tiny.stage("decide", 400), short_memory_share=0.5))
+    (batch,) = batches("decide", 1)
+    drawn = []
+    for step in range(100):
+        trainer.step = step
+        drawn.append(trainer._memory(batch, trainer.config.stages[0]))
+    full = sum(memory == trainer.model.memory for memory in drawn)
+    assert 30 < full < 70
+    assert all(memory.pinned_tokens == trainer.model.memory.pinned_tokens for memory in drawn)
+
+
+@pytest.mark.parametrize("task", ["hear", "decide", "watch", "speak", "voice"])
+def test_half_precision_loses_as_much(task: str, tmp_path: Path) -> None:
+    given = batches(task, 4, tiny.fill_bank(tmp_path))
+    exact = losses(tiny.trainer(tiny.stage(task, 10)), given)
+    rough = losses(tiny.trainer(tiny.stage(task, 10), bfloat16=True), given)
+    np.testing.assert_allclose(rough, exact, rtol=0.03)
+    # The vocoder keeps its digits; its step has none of Muon's products.
+    assert rough[0] != exact[0] or task == "voice"
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a checkpoint", None])
+def test_a_damaged_checkpoint_is_named(tmp_path: Path, damage: bytes | None) -> None:
+    trainer = tiny.trainer(tiny.stage("decide", 2))
+    assert not trainer.restore(tmp_path)
+    trainer.save(tmp_path)
     path = tmp_path / "checkpoint.pt"
-    with pytest.raises(WeightsError, match="checkpoint.pt"):
-        Checkpoint.load(path, CPU)
-    path.write_bytes(b"not a checkpoint")
-    with pytest.raises(WeightsError, match="checkpoint.pt: not a checkpoint"):
-        Checkpoint.load(path, CPU)
+    if damage is None:
+        torch.save({"model": trainer.model.to_dict()}, path)
+    else:
+        path.write_bytes(damage)
+    with pytest.raises(WeightsError, match=r"checkpoint\.pt: not a checkpoint"):
+        trainer.restore(tmp_path)
 
 
-def test_rate_warms_up_and_ends_at_zero() -> None:
-    config = OptimConfig(warmup_steps=10, decay_share=0.5)
-    factors = [rate_factor(step, 100, config) for step in range(101)]
-    assert factors[0] == pytest.approx(0.1) and factors[30] == 1.0 and factors[75] == pytest.approx(0.5)
-    assert factors[100] == 0.0
+def test_a_checkpoint_of_another_size_is_named(tmp_path: Path) -> None:
+    trainer = tiny.trainer(tiny.stage("decide", 2))
+    trainer.save(tmp_path)
+    larger = Trainer(tiny.model(2), trainer.config, torch.device("cpu"))
+    with pytest.raises(WeightsError, match="another size"):
+        larger.restore(tmp_path)
 
 
-def test_muon_takes_a_closure() -> None:
-    """As every optimiser of torch: it computes gradients and the loss, which comes back."""
-    matrix = torch.nn.Parameter(torch.eye(3))
-
-    def closure() -> float:
-        loss = matrix.square().sum()
-        torch.autograd.backward(loss)
-        return float(loss.detach())
-
-    muon = Muon([{"params": [matrix], "listens": False}], rate=0.1, weight_decay=0.0)
-    assert muon.step(closure) == 3.0
-    assert 0.0 < float(matrix.square().sum().detach()) < 3.0
-
-
-def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
-    torch.manual_seed(0)
-    singular = torch.linalg.svdvals(orthogonalise(torch.randn(3, 40, 24)))
-    assert singular.min() > 0.5 and singular.max() < 1.4
+def test_a_checkpoint_without_a_part_that_came_later(tmp_path: Path) -> None:
+    """Weights that a checkpoint lacks stay as they were made."""
+    trainer = tiny.trainer(tiny.stage("decide", 2, "network."))
+    losses(trainer, batches("decide", 1))
+    trainer.save(tmp_path)
+    path = tmp_path / "checkpoint.pt"
+    saved = torch.load(path, weights_only=True)
+    for which in ("learner", "averaged"):
+        saved[which] = {name: value for name, value in saved[which].items() if not name.startswith("vocoder.")}
+    torch.save(saved, path)
+    other = tiny.trainer(tiny.stage("decide", 2, "network."), seed=3)
+    vocoder = {name: value.clone() for name, value in other.learner.vocoder.state_dict().items()}
+    assert other.restore(tmp_path)
+    assert_same(other.learner.vocoder.state_dict(), vocoder)
+    assert_same(other.learner.network.state_dict(), trainer.learner.network.state_dict())
+    assert_same(other.weights("vocoder"), vocoder)
 
 
-def test_words_beyond_the_limit_go_on_in_the_next_turn() -> None:
-    tokenizer = default_tokenizer()
-    words = ["red", "blue", "green", "black", "white", "yellow"]
-    turns = spill({1: words}, tokenizer, 4, 4)
-    assert [len(turn) for turn in turns] == [0, 4, 2, 0]
-    assert tokenizer.decode(turns[1] + turns[2]).split() == words
+def test_started_from_weights_it_has_them() -> None:
+    first, second = tiny.trainer(tiny.stage("decide", 2)), tiny.trainer(tiny.stage("decide", 2), seed=3)
+    second.start_from(first.weights("network"), first.weights("vocoder"))
+    for part in ("network", "vocoder"):
+        assert_same(second.weights(part), first.weights(part))
+    assert_same(second.learner.network.state_dict(), first.learner.network.state_dict())
 
 
-def test_predictions_stand_one_before_their_tokens() -> None:
-    """Every word's target is predicted at the token before it, every turn ends with <listen> or <speak>."""
-    tokenizer = default_tokenizer()
-    record = make_records(1)[0]
-    row = Packer(tokenizer, 2, None).row(record, np.random.default_rng(0))
-    outputs = Packer(tokenizer, 2, None)._outputs
-    assert len(row.predict) == record.num_turns + 2  # one end a turn, one word heard, one said
-    assert sum(target == outputs.speak for target in row.predict) == 1
-    for at, target in zip(row.predict_at, row.predict, strict=True):
-        if target < outputs.act:
-            assert row.tokens.payloads[at + 1] == target % outputs.vocab_size
+def test_a_stage_of_parts_that_are_not_there() -> None:
+    with pytest.raises(InputError, match="brain"):
+        tiny.trainer(tiny.stage("decide", 2, "brain."))
 
 
-def test_augmentation_keeps_times_and_range() -> None:
-    rng = np.random.default_rng(0)
-    mel = np.full((6, 20, 80), -18.0, np.float32)
-    mel[3] = -6.0
-    config = replace(AugmentConfig(), noise_probability=0.0, band_limit_probability=0.0)
-    for _ in range(20):
-        changed = augment_user(mel, rng, config)
-        assert changed.shape == mel.shape and changed.min() >= -18.0 and changed.max() <= -2.0
-        loudness = changed.mean((1, 2))
-        assert loudness.argmax() == 3
-
-
-if __name__ == "__main__":
-    GOLDEN.write_text(json.dumps([round(loss, 6) for loss in run(trainer(40), batches(), 25)]) + "\n")
+def test_ranks_that_do_not_come_first_write_nothing(tmp_path: Path) -> None:
+    config = tiny.trainer(tiny.stage("decide", 2)).config
+    Trainer(tiny.model(), config, torch.device("cpu"), Ranks(1, 2)).save(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -10,54 +11,27 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 
-from microturn.errors import InputError, WeightsError
-from microturn.model.mel import FFT_SIZE, HOP_SAMPLES, WINDOW_SAMPLES, LogMel, log_mel, mel_filters, normalise_mel
+from microturn.errors import InputError
+from microturn.media.mel import FFT_SIZE, HOP_SAMPLES, WINDOW_SAMPLES, LogMel, log_mel, mel_filters, normalise_mel
 from microturn.model.vocoder import DELAY_SAMPLES, FFT_SAMPLES, Vocoder, VocoderConfig
-from microturn.train.vocoder import (
-    VocoderTraining,
-    draw_batch,
-    noise_share,
-    save_vocoder,
-    track_pitch,
-    train_vocoder,
-    voice_clip,
-)
+from microturn.train.batch import Head, WaveTargets, collate
+from microturn.train.pitch import track_pitch
+from microturn.train.tasks import TaskConfig, batches_of
+from microturn.train.vocoder import noise_loss, spectral_loss, vocoder_losses
+from microturn.train.voice import VoiceRows, clip_row, spoken, voice_clip
 from microturn.turn import SAMPLE_RATE_HZ, Pcm
+from tests.train import tiny
+from tests.train.tiny import VOCODER, resonate, vowels
 
 Samples = NDArray[np.float64]
 
-CONFIG = VocoderConfig(width=48, num_blocks=2, harmonic_cepstra=80, noise_cepstra=30, pitch_width=24, pitch_layers=2)
-FORMANTS_HZ = ((730, 1090, 2440), (270, 2290, 3010), (300, 870, 2240), (530, 1840, 2480))
 
-
-def vowels(seed: int, seconds: float) -> Pcm:
-    """Vowels of 150 to 300 ms with gliding pitch, hisses and pauses between them: a voice whose pitch is known."""
-    rng = np.random.default_rng(seed)
-    parts: list[Samples] = []
-    while sum(len(part) for part in parts) < seconds * SAMPLE_RATE_HZ:
-        length = int(rng.uniform(0.15, 0.3) * SAMPLE_RATE_HZ)
-        first_hz, last_hz = rng.uniform(130, 230, 2)
-        phase = np.cumsum(np.linspace(float(first_hz), float(last_hz), length)) / SAMPLE_RATE_HZ
-        sound = np.diff(np.floor(phase), prepend=0.0)
-        for formant_hz in FORMANTS_HZ[rng.integers(len(FORMANTS_HZ))]:
-            sound = resonate(sound, formant_hz, 90.0)
-        parts.append(0.3 * sound / np.abs(sound).max() * np.hanning(length) ** 0.2)
-        hiss = np.diff(rng.standard_normal(int(rng.uniform(0.05, 0.1) * SAMPLE_RATE_HZ)))
-        parts.append(0.02 * hiss * np.hanning(len(hiss)))
-        parts.append(np.zeros(int(rng.uniform(0.05, 0.15) * SAMPLE_RATE_HZ)))
-    pcm = np.concatenate(parts).astype(np.float32)
-    return pcm[: len(pcm) // HOP_SAMPLES * HOP_SAMPLES]
-
-
-def resonate(sound: Samples, centre_hz: float, width_hz: float) -> Samples:
-    """Two-pole resonance, as a convolution with its impulse response."""
-    order = np.arange(800)
-    angle = 2 * np.pi * centre_hz / SAMPLE_RATE_HZ
-    decay = np.exp(-np.pi * width_hz / SAMPLE_RATE_HZ * order)
-    response = decay * np.sin(angle * (order + 1)) / np.sin(angle)
-    return np.convolve(sound, response)[: len(sound)]
+def crops(count: int, num_frames: int, seed: int, *, vary: bool = True) -> WaveTargets:
+    clip, rng = voice_clip(vowels(5, 3.0), VOCODER), np.random.default_rng(seed)
+    wave = collate("voice", [clip_row(clip, num_frames, rng, vary=vary) for _ in range(count)], 0, 0).wave
+    assert wave is not None
+    return wave
 
 
 def griffin_lim(mel: LogMel, iterations: int = 32) -> Pcm:
@@ -94,7 +68,7 @@ def test_pitch_of_known_pulses(pitch_hz: float, formant_hz: float) -> None:
     time_s = np.arange(SAMPLE_RATE_HZ // 2) / SAMPLE_RATE_HZ
     pulses = np.diff(np.floor(pitch_hz * time_s), prepend=0.0)
     pcm = resonate(resonate(pulses, formant_hz, 100.0), 500.0, 200.0)
-    log_pitch, voiced = track_pitch((0.3 * pcm / np.abs(pcm).max()).astype(np.float32), CONFIG)
+    log_pitch, voiced = track_pitch((0.3 * pcm / np.abs(pcm).max()).astype(np.float32), VOCODER)
     middle = slice(5, -5)
     assert voiced[middle].all()
     assert np.abs(np.exp(log_pitch[middle]) / pitch_hz - 1).max() < 0.01
@@ -103,25 +77,51 @@ def test_pitch_of_known_pulses(pitch_hz: float, formant_hz: float) -> None:
 def test_noise_and_silence_have_no_voice() -> None:
     rng = np.random.default_rng(0)
     for pcm in (0.1 * rng.standard_normal(8000), np.zeros(8000)):
-        log_pitch, voiced = track_pitch(pcm.astype(np.float32), CONFIG)
+        log_pitch, voiced = track_pitch(pcm.astype(np.float32), VOCODER)
         assert not voiced.any()
         assert np.isfinite(log_pitch).all()
 
 
-def test_batch_lines_up_mel_target_and_pitch() -> None:
+def test_crops_line_up_mel_target_and_pitch() -> None:
     """The target is the mel's own sound, two frames late, and the voicing is that of the frame being faded to."""
-    clip = voice_clip(vowels(5, 3.0), CONFIG)
-    training = VocoderTraining(num_rows=6, num_frames=100)
-    batch = draw_batch([clip], training, np.random.default_rng(3))
-    wave = batch.wave_BS.numpy()
+    batch = crops(6, 100, 3)
+    wave = batch.wave_BH.numpy()
     for row in range(6):
         mel = normalise_mel(log_mel(wave[row]))
         # Shifted back by the delay, the target's mel is the mel that went in, up to noise, blur and the first window.
         error = np.abs(mel[2 + 5 :] - batch.mel_BFM[row].numpy()[5:-2])
         assert np.median(error) < 0.15
-        _, voiced = track_pitch(wave[row], CONFIG)
+        _, voiced = track_pitch(wave[row], VOCODER)
         # Pitch entry i of the wave is of its sample 160 i; the frame that is in full force there is i - 1.
         assert (voiced[5:-5] == batch.voiced_BF[row].numpy()[4:-6]).mean() > 0.9
+
+
+def test_crops_that_do_not_vary_are_exact() -> None:
+    exact, rough = crops(20, 64, 0, vary=False), crops(20, 64, 0)
+    loudest = exact.wave_BH.abs().max()
+    assert loudest <= np.abs(vowels(5, 3.0)).max() < rough.wave_BH.abs().max()
+    assert float(exact.mel_BFM.min()) == -2.0
+    assert len(set(exact.phase_B.tolist())) == len(set(exact.position_B.tolist())) == 20
+
+
+def test_losses_of_rows_add_up() -> None:
+    """A batch loses what its rows lose, so it does not matter how rows are spread over processes."""
+    torch.manual_seed(0)
+    vocoder, filters = Vocoder(VOCODER), torch.from_numpy(mel_filters())
+    batch = crops(4, 48, 1)
+    halves = batch.mapped(lambda tensor: tensor[:1]), batch.mapped(lambda tensor: tensor[1:])
+    whole = vocoder_losses(vocoder, batch, filters)
+    parts = [vocoder_losses(vocoder, half, filters) for half in halves]
+    for head in (Head.SPECTRUM, Head.MEL, Head.NOISE, Head.PITCH, Head.VOICING):
+        torch.testing.assert_close(parts[0][head] + parts[1][head], whole[head], rtol=1e-4, atol=1e-5)
+
+
+def test_spectral_loss_is_none_for_the_same_and_bounded_for_silence() -> None:
+    wave = crops(3, 64, 0).wave_BH
+    assert spectral_loss(wave, wave).tolist() == [0.0] * 3
+    assert (spectral_loss(0.5 * wave, wave) > 0.2).all()
+    silence = torch.zeros(1, 64 * HOP_SAMPLES)
+    assert float(spectral_loss(1e-4 * torch.randn(silence.shape), silence)) < 1.0
 
 
 @pytest.mark.parametrize("gain", [0.3, 1.0])
@@ -133,76 +133,61 @@ def test_likelihood_is_best_at_the_true_noise(gain: float) -> None:
 
     def loss(guess: float) -> float:
         response = torch.full((8, 128, bins), gain * guess, dtype=torch.complex64)
-        return noise_share(pulses, response, pulses + noise).item()
+        return float(noise_loss(pulses, response, pulses + noise).mean())
 
     losses = {guess: loss(guess) for guess in (0.7, 0.85, 1.0, 1.15, 1.4)}
     assert min(losses, key=lambda guess: losses[guess]) == 1.0
     response = torch.full((8, 128, bins), gain, dtype=torch.complex64)
-    assert noise_share(0 * pulses, response, pulses + noise).item() > losses[1.0] + 0.1
+    assert float(noise_loss(0 * pulses, response, pulses + noise).mean()) > losses[1.0] + 0.1
 
 
-def test_training_learns_a_voice(tmp_path: Path) -> None:
-    """After 250 steps: right pitch, mel within a nat of Griffin-Lim's, silence in silence; the file gives the same."""
-    clips = [voice_clip(vowels(seed, 4.0), CONFIG) for seed in range(6)]
-    history: list[dict[str, float]] = []
-    training = VocoderTraining(num_steps=250, num_rows=4, learning_rate=4e-3, warmup_steps=20)
-    model = train_vocoder(clips, CONFIG, training, lambda _, losses: history.append(losses))
-    assert history[-1]["spectrum"] < 0.6 * history[0]["spectrum"]
+def test_training_learns_a_voice() -> None:
+    """After 250 steps: right pitch, mel within a nat of Griffin-Lim's, silence in silence."""
+    stage = tiny.stage("voice", 250, "vocoder.", matrix_rate=None)
+    stage = replace(stage, optim=replace(stage.optim, warmup_steps=20, decay_share=0.7))
+    trainer = tiny.trainer(stage)
+    task = TaskConfig(source=tiny.VowelRows(), tokens=256, uses=16)
+    figures = [trainer.train_step(batch)[1] for batch in islice(batches_of("voice", task, tiny.materials(), (0,)), 250)]
+    spectrum = [float(figure["voice/spectrum"][0] / figure["voice/spectrum"][2]) for figure in figures]
+    assert np.mean(spectrum[-20:]) < 0.6 * spectrum[0]
+    vocoder = Vocoder(VOCODER).eval()
+    vocoder.load_state_dict(trainer.weights("vocoder"))
+    check_voice(vocoder)
 
+
+def check_voice(vocoder: Vocoder) -> None:
     pcm = vowels(100, 3.0)
+    pcm = pcm[: len(pcm) // HOP_SAMPLES * HOP_SAMPLES]
     mel = normalise_mel(log_mel(pcm))
     with torch.no_grad():
-        made = model(torch.from_numpy(mel)[None])[0].numpy()
-        quiet = model(torch.full((1, 100, mel.shape[1]), -2.0))[0].numpy()
+        made = vocoder(torch.from_numpy(mel)[None])[0].numpy()
+        quiet = vocoder(torch.full((1, 100, mel.shape[1]), -2.0))[0].numpy()
     target = np.concatenate([np.zeros(DELAY_SAMPLES, np.float32), pcm[:-DELAY_SAMPLES]])
     loud = log_mel(target) > -12
     error = np.abs(log_mel(made) - log_mel(target))[loud].mean()
     reference = np.abs(log_mel(griffin_lim(log_mel(target))) - log_mel(target))[loud].mean()
     assert error < reference + 1.0 < 0.4 * np.abs(log_mel(target) - log_mel(target).mean(0))[loud].mean()
     assert np.abs(quiet).max() < 5e-3
-
-    wanted, voiced = track_pitch(target, CONFIG)
-    got, voiced_too = track_pitch(made, CONFIG)
+    wanted, voiced = track_pitch(target, VOCODER)
+    got, voiced_too = track_pitch(made, VOCODER)
     both = (voiced * voiced_too).astype(bool)
     assert both.sum() > 0.9 * voiced.sum()
     assert np.median(np.abs(got - wanted)[both]) < 0.03
 
-    save_vocoder(model, tmp_path / "v.safetensors")
-    again = Vocoder(CONFIG).eval()
-    again.load_state_dict(load_file(str(tmp_path / "v.safetensors")))
-    with torch.no_grad():
-        assert np.array_equal(again(torch.from_numpy(mel)[None])[0].numpy(), made)
-    assert [path.name for path in tmp_path.iterdir()] == ["v.safetensors"]
 
-
-def test_a_resumed_run_ends_in_the_same_weights(tmp_path: Path) -> None:
-    clips = [voice_clip(vowels(0, 2.0), CONFIG)]
-    training = VocoderTraining(num_steps=6, num_rows=2, num_frames=32, checkpoint_steps=4, warmup_steps=2)
-    whole = train_vocoder(clips, CONFIG, training)
-    path = tmp_path / "run.checkpoint"
-
-    class Stopped(Exception):
-        pass
-
-    def stop(step: int, _: dict[str, float]) -> None:
-        if step == 5:
-            raise Stopped
-
-    each = VocoderTraining(**{**training.__dict__, "report_steps": 1})
-    with pytest.raises(Stopped):
-        train_vocoder(clips, CONFIG, each, stop, path)
-    resumed = train_vocoder(clips, CONFIG, each, None, path)
-    for name, value in whole.state_dict().items():
-        assert torch.equal(value, resumed.state_dict()[name]), name
-    with pytest.raises(WeightsError, match="other settings"):
-        train_vocoder(clips, CONFIG, training, None, path)
-    path.write_bytes(b"damaged")
-    with pytest.raises(WeightsError, match="run.checkpoint"):
-        train_vocoder(clips, CONFIG, each, None, path)
+@pytest.mark.needs_engine("flite", "slt")
+def test_the_assistant_says_words_letters_and_sentences() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(6):
+        clip = voice_clip(spoken(rng, "train"), VocoderConfig())
+        assert 0.3 < len(clip.pcm) / SAMPLE_RATE_HZ < 12.0
+        assert 0.2 < clip.voiced.mean() < 0.95
+        pitch_hz = np.exp(clip.log_pitch[clip.voiced > 0])
+        assert 120 < np.median(pitch_hz) < 260
+    rows = VoiceRows(num_frames=32).open(tiny.materials())(rng, 2)
+    assert [row.wave is not None and row.wave.mel_BFM.shape == (1, 32, 80) for row in rows] == [True, True]
 
 
 def test_no_speech_is_an_error() -> None:
-    with pytest.raises(InputError, match="no speech"):
-        train_vocoder([], CONFIG, VocoderTraining())
     with pytest.raises(InputError, match="100 samples"):
-        voice_clip(np.zeros(100, np.float32), CONFIG)
+        voice_clip(np.zeros(100, np.float32), VOCODER)

@@ -1,0 +1,276 @@
+"""Words heard right of real people whom training does not know, and words written where nobody speaks.
+
+People are met as a user's microphone would bring them: recordings as they are, with half a second of faint noise before
+each and a second after it. Single words of one person come one after the other in a session, and a word has to be
+written within a second and a half of its end; a sentence is a session of its own. Beside every figure stand the trivial
+answers: nothing, and the most frequent word once for every word said.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from microturn.bench.events import SaidWord
+from microturn.bench.heard import NOTHING_SAID, HeardScore, score_words
+from microturn.bench.hearing import hear
+from microturn.bench.suite import Advance
+from microturn.language import common, lexicon
+from microturn.language.tokenizer import TextTokenizer
+from microturn.model.hearing import Hearing
+from microturn.turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, Pcm
+from microturn.voices import noise, people
+from microturn.voices.people import Clip
+from microturn.voices.recordings import load_pcm, sound_files, speech_span
+
+COMMAND_WORDS = "command words"
+DIGITS = "digits"
+WAKE_WORDS = "wake words"
+NATIVE_SENTENCES = "sentences, native"
+OTHER_SENTENCES = "sentences, non-native"
+
+EVERYDAY_SOUNDS = "everyday sounds"
+NOISE = "noise"
+QUIET = "quiet"
+
+NUM_CLIPS = 320
+CLIPS_PER_SESSION = 8
+LEAD_MS, TAIL_MS = 500, 1000
+WITHIN_MS = 1500.0
+"""A single word that is written later than this after its end is not heard right."""
+MICROPHONE_RMS = 1e-3
+"""Faint noise of a microphone, -60 dBFS: nothing is digital silence."""
+NOISE_RMS = noise.SPEECH_RMS * noise.decibel(-10.0)
+NOISE_SECONDS = 60
+"""Of quiet, and of every kind of noise; of everyday sounds, all that are kept for testing."""
+SESSIONS_AT_ONCE = 64
+
+KNOWN_WORDS = frozenset(
+    {*lexicon.CONTENT, *lexicon.FUNCTION, *lexicon.LETTERS, *common.COMMANDS, *common.COMMON},
+)
+"""Words that the hear lane writes whole. Only these are asked for; others that people read out need not be written."""
+
+
+@dataclass(frozen=True)
+class PeopleConfig:
+    """How many recordings of each group are heard (fewer if there are fewer), and the seed of their choice."""
+
+    num_clips: int = NUM_CLIPS
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class PeopleGroup:
+    """Recordings of one kind. ``strung`` single words come several to a session, sentences alone."""
+
+    name: str
+    corpora: tuple[str, ...]
+    strung: bool
+    people_known: bool = True
+    """Whether somebody noted who speaks. Otherwise what is held out is files, and their speakers may be known."""
+
+
+GROUPS = (
+    PeopleGroup(COMMAND_WORDS, ("commands", "commands_small"), strung=True),
+    PeopleGroup(DIGITS, ("digits",), strung=True),
+    PeopleGroup(WAKE_WORDS, ("wake_words", "wake_words_more"), strung=True, people_known=False),
+    PeopleGroup(NATIVE_SENTENCES, ("natives",), strung=False),
+    PeopleGroup(OTHER_SENTENCES, ("sentences",), strung=False),
+)
+
+
+@dataclass(frozen=True)
+class PeopleResult:
+    """One row of the table: one system and one group, by ``num_clips`` recordings of ``num_people``."""
+
+    group: str
+    system: str
+    num_clips: int
+    num_people: int | None
+    """``None`` where nobody noted who speaks."""
+    score: HeardScore
+
+
+@dataclass(frozen=True)
+class NoiseResult:
+    """Words written while nobody spoke."""
+
+    sound: str
+    seconds: float
+    words: int
+
+    @property
+    def words_per_minute(self) -> float:
+        return 60.0 * self.words / self.seconds
+
+
+@dataclass(frozen=True)
+class PeopleResults:
+    """All rows of both tables."""
+
+    groups: list[PeopleResult]
+    noises: list[NoiseResult]
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """What somebody says from ``start_ms`` on, to be written by ``due_ms``."""
+
+    words: tuple[str, ...]
+    start_ms: float
+    due_ms: float
+
+
+@dataclass(frozen=True)
+class PeopleSession:
+    """Sound of whole turns, (samples,), and what is said in it, in order of time."""
+
+    sound: Pcm
+    spoken: tuple[Spoken, ...]
+
+
+def score_people(
+    system: str, hearing: Hearing, tokenizer: TextTokenizer, data: Path, config: PeopleConfig, advance: Advance
+) -> PeopleResults:
+    """Rows of every group with recordings in ``data``: the system's, then the trivial answers'; and of every noise.
+
+    ``advance`` is called once a session. Raises ``InputError`` for a folder without people, ``MediaError`` for a
+    recording that cannot be read.
+    """
+    clips = [clip for clip in people.clips(data) if clip.split == "heldout"]
+    groups: list[PeopleResult] = []
+    for group in GROUPS:
+        chosen = choose([clip for clip in clips if clip.corpus in group.corpora], config, group)
+        if not chosen:
+            continue
+        score = NOTHING_SAID
+        spoken: list[Spoken] = []
+        sessions = sessions_of(group, chosen, config.seed)
+        while some := list(islice(sessions, SESSIONS_AT_ONCE)):
+            written = hear(hearing, tokenizer, [session.sound for session in some])
+            for session, words in zip(some, written, strict=True):
+                score += score_session(session, words)
+                spoken += session.spoken
+                advance()
+        num_people = len({clip.speaker for clip in chosen}) if group.people_known else None
+        rows = [(system, score), *trivial_answers(spoken)]
+        groups += [PeopleResult(group.name, name, len(chosen), num_people, found) for name, found in rows]
+    return PeopleResults(groups, score_noises(hearing, tokenizer, data, config.seed))
+
+
+def choose(clips: Sequence[Clip], config: PeopleConfig, group: PeopleGroup) -> list[Clip]:
+    """As many of ``clips`` as are wanted, spread over the speakers: a random one of each, then a second one, ..."""
+    rng = _generator("clips", group.name, config.seed)
+    by_speaker = _by_speaker(clips)
+    speakers = sorted(by_speaker)
+    shuffled = [
+        [own[place] for place in rng.permutation(len(own))]
+        for own in (by_speaker[speakers[place]] for place in rng.permutation(len(speakers)))
+    ]
+    rounds = max(map(len, shuffled), default=0)
+    in_turn = [own[number] for number in range(rounds) for own in shuffled if number < len(own)]
+    return in_turn[: config.num_clips]
+
+
+def _by_speaker(clips: Iterable[Clip]) -> dict[str, list[Clip]]:
+    found: dict[str, list[Clip]] = {}
+    for clip in clips:
+        found.setdefault(clip.speaker, []).append(clip)
+    return found
+
+
+def sessions_of(group: PeopleGroup, clips: Iterable[Clip], seed: int) -> Iterator[PeopleSession]:
+    """The sessions of ``clips``, made one by one: those of one speaker together, or each alone."""
+    rng = _generator("microphone", group.name, seed)
+    together = CLIPS_PER_SESSION if group.strung else 1
+    for own in _by_speaker(clips).values():
+        for first in range(0, len(own), together):
+            yield _session(own[first : first + together], WITHIN_MS if group.strung else math.inf, rng)
+
+
+def _session(clips: Sequence[Clip], within_ms: float, rng: np.random.Generator) -> PeopleSession:
+    lead, tail = (np.zeros(length_ms * SAMPLE_RATE_HZ // 1000, np.float32) for length_ms in (LEAD_MS, TAIL_MS))
+    pieces: list[Pcm] = []
+    spoken: list[Spoken] = []
+    for clip in clips:
+        pcm = load_pcm(clip.path)
+        pieces.append(lead)
+        start_ms = sum(map(len, pieces)) * 1000.0 / SAMPLE_RATE_HZ
+        spoken.append(Spoken(clip.words, start_ms, start_ms + speech_span(pcm)[1] + within_ms))
+        pieces += [pcm, tail]
+    return PeopleSession(_through_microphone(np.concatenate(pieces), rng), tuple(spoken))
+
+
+def _through_microphone(pcm: Pcm, rng: np.random.Generator) -> Pcm:
+    """``pcm`` over a microphone's noise, which goes on to the end of the last turn."""
+    sound = noise.coloured(rng, -(-len(pcm) // TURN_SAMPLES) * TURN_SAMPLES, 0.0) * np.float32(MICROPHONE_RMS)
+    sound[: len(pcm)] += pcm
+    return sound
+
+
+def score_session(session: PeopleSession, written: Sequence[SaidWord]) -> HeardScore:
+    """What was written against what was said: each thing said has the words from its start to the start of the next.
+
+    A word is written when its turn is over. What is written before anything is said, or too late, nobody said.
+    """
+    times_ms = [(word.turn + 1) * TURN_MS for word in written]
+    total = NOTHING_SAID
+    num_taken = 0
+    starts_ms = [spoken.start_ms for spoken in session.spoken]
+    for spoken, next_ms in zip(session.spoken, [*starts_ms[1:], math.inf], strict=True):
+        until_ms = min(spoken.due_ms, next_ms)
+        words = [
+            word.text for word, time_ms in zip(written, times_ms, strict=True) if spoken.start_ms < time_ms <= until_ms
+        ]
+        num_taken += len(words)
+        total += score_words(spoken.words, words, KNOWN_WORDS)
+    return total + HeardScore(0, 0, 0, len(written) - num_taken)
+
+
+def trivial_answers(spoken: Sequence[Spoken]) -> list[tuple[str, HeardScore]]:
+    """Names and scores of the trivial answers: nothing, and the known word that is said most often, as often as there
+    are words (at the right moment)."""
+    counts = Counter(word for one in spoken for word in one.words if word in KNOWN_WORDS)
+    answers: list[tuple[str, list[str]]] = [("nothing", [])]
+    if counts:
+        word = min(counts, key=lambda word: (-counts[word], word))
+        answers.append((f'always "{word}"', [word]))
+    return [
+        (name, sum((score_words(one.words, answer * len(one.words), KNOWN_WORDS) for one in spoken), NOTHING_SAID))
+        for name, answer in answers
+    ]
+
+
+def score_noises(hearing: Hearing, tokenizer: TextTokenizer, data: Path, seed: int) -> list[NoiseResult]:
+    """Words written in quiet, in noise, and in the everyday sounds of ``data`` that training does not know."""
+    results = []
+    for name, sounds in noises(data, seed):
+        words = sum(map(len, hear(hearing, tokenizer, sounds)))
+        results.append(NoiseResult(name, sum(map(len, sounds)) / SAMPLE_RATE_HZ, words))
+    return results
+
+
+def noises(data: Path, seed: int) -> Iterator[tuple[str, list[Pcm]]]:
+    """(name, sounds of up to ``NOISE_SECONDS``) of each kind; everyday sounds, as recorded and without pauses, only
+    where ``data`` has some."""
+    samples = NOISE_SECONDS * SAMPLE_RATE_HZ
+    rng = _generator("noise", QUIET, seed)
+    yield QUIET, [_through_microphone(np.zeros(samples, np.float32), rng)]
+    kinds = [noise.background(rng, kind, samples) * np.float32(NOISE_RMS) for kind in noise.NOISE_KINDS]
+    yield NOISE, [_through_microphone(pcm, rng) for pcm in kinds]
+    files = sound_files(data, "heldout") if (data / "sounds").is_dir() else ()
+    if files:
+        everything = np.concatenate([load_pcm(files[place]) for place in rng.permutation(len(files))])
+        parts = [everything[first : first + samples] for first in range(0, len(everything), samples)]
+        yield EVERYDAY_SOUNDS, [_through_microphone(part, rng) for part in parts]
+
+
+def _generator(purpose: str, name: str, seed: int) -> np.random.Generator:
+    return np.random.default_rng([seed, zlib.crc32(f"{purpose}/{name}".encode())])

@@ -1,0 +1,129 @@
+"""``microturn train`` whole, with a recipe of seconds: stop, go on, weights that load, weights to start from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from microturn import recipes
+from microturn.cli import main
+from microturn.errors import VoiceError
+from microturn.model.weights import load
+from tests.train import tiny
+
+
+@pytest.fixture
+def train(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]:
+    """``microturn train`` in ``tmp_path/run``, which has a voice bank, with the recipes ``tiny`` and ``larger``."""
+    monkeypatch.setitem(recipes.RECIPES, "tiny", tiny.recipe)
+    monkeypatch.setitem(recipes.RECIPES, "larger", partial(tiny.recipe, 2))
+
+    def run(recipe: str, *options: str, out: str = "run") -> int:
+        bank = tmp_path / out / "bank"
+        if not bank.exists() and recipe in recipes.RECIPES:
+            tiny.fill_bank(bank)
+        given = ["--out", str(tmp_path / out), "--voices", "1", "--threads", "1", *options]
+        return main(["train", recipe, *given])
+
+    return run
+
+
+def lines(folder: Path) -> list[tuple[str, str, int]]:
+    """Kind, stage and step of what was logged."""
+    logged = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [(line["kind"], line["stage"], line["step"]) for line in logged]
+
+
+def test_a_whole_run(train: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All stages in order, figures of both kinds, weights that load; what is done is not done again."""
+    assert train("tiny") == 0
+    expected = [
+        (kind, stage, step)
+        for stage in ("hear", "decide", "speak", "voice")
+        for kind, step in (("train", 2), ("train", 3), ("dev", 3))
+    ]
+    assert lines(tmp_path / "run") == expected
+    written = load(tmp_path / "run" / "weights")
+    assert written.config == tiny.model() and written.weights.vocoder.config == tiny.VOCODER
+    assert "held out" in capsys.readouterr().err
+    assert train("tiny") == 0
+    assert lines(tmp_path / "run") == expected
+    assert "weights:" in capsys.readouterr().err
+
+
+def test_a_run_out_of_time_goes_on(
+    train: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("tiny", "--stage", "speak", "--steps", "100000", "--minutes", "0.05") == 0
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "of 100000 (speak); the same command goes on" in shown and "weights:" not in shown
+    stopped = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    assert stopped["stage"] == 2 and stopped["step"] < 100_000
+    assert train("tiny", "--stage", "speak", "--steps", str(stopped["step"] + 1)) == 0
+    assert lines(tmp_path / "run")[-1] == ("dev", "speak", stopped["step"] + 1)
+    assert (tmp_path / "run" / "weights" / "config.json").exists()
+
+
+def test_one_stage_from_weights(train: Callable[..., int], tmp_path: Path) -> None:
+    assert train("tiny", "--stage", "voice", "--steps", "1") == 0
+    weights = tmp_path / "run" / "weights"
+    assert train("tiny", "--stage", "decide", "--steps", "1", "--start", str(weights), out="again") == 0
+    assert {stage for _, stage, _ in lines(tmp_path / "again")} == {"decide"}
+    first, second = load(weights), load(tmp_path / "again" / "weights")
+    for name, value in first.weights.vocoder.state_dict().items():
+        assert torch.equal(second.weights.vocoder.state_dict()[name], value), name
+    assert torch.equal(first.network.flow.word.weight, second.network.flow.word.weight)
+    before, after = (trained.network.embedder.payload.weight.detach() for trained in (first, second))
+    assert 0 < float((after - before).norm()) < 0.05 * float(before.norm())
+
+
+def test_what_does_not_fit_is_said_in_one_line(
+    train: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    for recipe, options, named in (
+        ("huge", [], "recipe huge: unknown, expected one of nano"),
+        ("tiny", ["--stage", "sing"], "stage sing: recipe tiny has hear, decide, speak, voice"),
+        ("tiny", ["--device", "abacus"], "device abacus"),
+        ("tiny", ["--data", str(tmp_path / "nowhere")], "nowhere: not a folder"),
+        ("tiny", ["--start", "nowhere"], "nowhere: neither packaged weights nor a folder"),
+        ("tiny", ["--out", str(tmp_path / "file")], "file: cannot be made a folder"),
+    ):
+        assert train(recipe, *options, out="bad") == 2, options
+        shown = capsys.readouterr().err
+        assert named in shown and shown.count("\n") == 1, shown
+    assert not (tmp_path / "bad" / "log.jsonl").exists()
+
+
+def test_a_gpu_that_is_not_there(train: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    assert train("tiny", "--device", "cuda") == 2
+    assert "device cuda: torch finds 0 GPUs" in capsys.readouterr().err
+
+
+def test_a_run_of_another_size(train: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("tiny", "--stage", "speak", "--steps", "1") == 0
+    capsys.readouterr()
+    assert train("larger") == 2
+    assert "checkpoint.pt: belongs to a model of another size" in capsys.readouterr().err
+    assert train("larger", "--start", str(tmp_path / "run" / "weights"), out="larger") == 2
+    assert "weights of another size than recipe tiny" in capsys.readouterr().err
+
+
+def test_a_missing_voice_is_named_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing() -> None:
+        raise VoiceError("the assistant's voice is not installed")
+
+    for module in ("sessions", "voice"):
+        monkeypatch.setattr(f"microturn.train.{module}.assistant_voice", missing)
+    assert main(["train", "nano", "--out", str(tmp_path / "run")]) == 2
+    assert "not installed" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,83 @@
+"""The default weights still hear, keep time, answer cues, say what is typed and count.
+
+Thresholds lie well below the figures of the card (microturn/weights/nano/README.md): these tests tell forgetting, not
+chance.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import pytest
+
+from microturn import Microturn, Session, TextIn, TextSource, TurnInput, load
+from microturn.bench.events import said_runs, score_session, summarise
+from microturn.bench.heard import NOTHING_SAID, score_words
+from microturn.bench.hearing import hear
+from microturn.bench.suite import sessions_of
+from microturn.bench.systems import turn_input
+from microturn.scenario.generate import generate
+from microturn.scenario.scenario import Scenario
+from microturn.turn import TurnOutput
+
+
+@lru_cache(maxsize=1)
+def nano() -> Microturn:
+    return load("nano")
+
+
+def rehearse(family: str, count: int) -> list[tuple[Scenario, list[TurnOutput]]]:
+    """Held-out sessions of a family with the words given, all in one batch."""
+    scenarios = [next(iter(source())) for source in sessions_of(family, count, words_given=True)]
+    state = nano().initial_state(count)
+    outputs: list[list[TurnOutput]] = [[] for _ in scenarios]
+    for turn in range(max(scenario.num_turns for scenario in scenarios)):
+        given = [turn_input(scenario, turn) if turn < scenario.num_turns else None for scenario in scenarios]
+        made, state = nano().step(given, state)
+        for row, output in enumerate(made):
+            if isinstance(output, TurnOutput):
+                outputs[row].append(output)
+    return list(zip(scenarios, outputs, strict=True))
+
+
+@pytest.mark.parametrize(("family", "least"), [("say", 0.5), ("time", 0.4), ("cue", 0.3)])
+def test_requests_are_answered_when_the_words_are_given(family: str, least: float) -> None:
+    scores = [
+        score_session(scenario.events, scenario.num_turns, said_runs(outputs))
+        for scenario, outputs in rehearse(family, 12)
+    ]
+    accuracy = summarise(scores).event_accuracy
+    assert accuracy is not None and accuracy >= least
+
+
+def test_nothing_is_said_when_nothing_is_asked() -> None:
+    scores = [
+        score_session(scenario.events, scenario.num_turns, said_runs(outputs))
+        for scenario, outputs in rehearse("idle", 8)
+    ]
+    assert summarise(scores).extra_words_per_minute <= 3.0
+
+
+def test_voices_that_were_never_heard_before_are_understood() -> None:
+    """Of unseen speakers of espeak-ng, in rooms and noise."""
+    total = NOTHING_SAID
+    for index in range(8):
+        scenario = generate("free", 2_000_000 + index, "heldout", assistant=False)
+        written = hear(nano().network.hearing, nano().tokenizer, [scenario.user])[0]
+        total += score_words([word.text for word in scenario.heard], [word.text for word in written])
+    assert total.right / total.words >= 0.35
+
+
+@pytest.mark.parametrize("words", ["red", "banana"])
+def test_a_typed_word_is_said_aloud(words: str) -> None:
+    """Typed in the third turn, said from the fourth, and then silence."""
+    session = Session.open(nano())
+    outputs = []
+    for turn in range(12):
+        texts = (TextIn(TextSource.TYPED, f"please say {words}"),) if turn == 2 else ()
+        outputs.append(session.step(TurnInput(audio=None, texts=texts)))
+    assert "".join(output.say for output in outputs).split() == [words]
+    assert not any(output.speaking for output in outputs[:2])
+    assert max(float(np.abs(output.audio).max()) for output in outputs) > 0.05
+    assert not outputs[-1].speaking

@@ -1,0 +1,57 @@
+"""Changes of rows: sound keeps its times and range; utterances start late in order, and never into each other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from microturn.scenario.scenario import Utterance
+from microturn.train.augment import AugmentConfig, augment_user, hesitant
+from microturn.turn import TURN_SAMPLES
+from microturn.voices.speech import Speech
+
+ALWAYS_ONE = AugmentConfig(late_probabilities=(1.0,))
+ALWAYS_TWO = AugmentConfig(late_probabilities=(0.0, 1.0))
+
+
+def utterances(*spans: tuple[int, int]) -> list[Utterance]:
+    """(first turn, turns) each."""
+    return [Utterance(turn, Speech(np.zeros(length * TURN_SAMPLES, np.float32), ())) for turn, length in spans]
+
+
+@pytest.mark.parametrize(
+    ("config", "spans", "late"),
+    [
+        (ALWAYS_ONE, [(3, 2), (7, 1)], [4, 8]),
+        (ALWAYS_TWO, [(3, 2), (7, 1)], [5, 9]),
+        (ALWAYS_TWO, [(2, 1), (9, 4)], [4, 9]),  # the session ends
+        (ALWAYS_TWO, [(2, 2), (5, 2), (9, 4)], [3, 6, 9]),  # a silent turn stays between two
+        (AugmentConfig(late_probabilities=()), [(3, 2)], [3]),
+    ],
+)
+def test_late(config: AugmentConfig, spans: list[tuple[int, int]], late: list[int]) -> None:
+    before = utterances(*spans)
+    after = hesitant(before, 14, np.random.default_rng(0), config)
+    assert [utterance.turn for utterance in after] == late
+    assert [utterance.speech for utterance in after] == [utterance.speech for utterance in before]
+
+
+def test_most_are_on_time() -> None:
+    rng = np.random.default_rng(0)
+    shifts = [hesitant(utterances((4, 1)), 14, rng, AugmentConfig())[0].turn - 4 for _ in range(2000)]
+    assert np.bincount(shifts) / 2000 == pytest.approx([0.8, 0.15, 0.05], abs=0.03)
+
+
+def test_sound_keeps_its_times_and_range() -> None:
+    rng = np.random.default_rng(0)
+    mel = np.full((6, 20, 80), -18.0, np.float32)
+    mel[3] = -6.0
+    config = replace(AugmentConfig(), noise_probability=0.0, band_limit_probability=0.0)
+    before = mel.copy()
+    for _ in range(20):
+        changed = augment_user(mel, rng, config)
+        assert changed.shape == mel.shape and changed.min() >= -18.0 and changed.max() <= -2.0
+        assert changed.mean((1, 2)).argmax() == 3
+    np.testing.assert_array_equal(mel, before)

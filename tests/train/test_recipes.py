@@ -1,0 +1,23 @@
+"""Recipes: everything learns in exactly one stage, of tasks that are there."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from microturn.recipes import RECIPES
+from microturn.train.learner import Learner
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_everything_learns_in_one_stage(name: str) -> None:
+    recipe = RECIPES[name]()
+    assert recipe.name == name
+    with torch.device("meta"):
+        parameters = [name for name, _ in Learner(recipe.model, recipe.train.vocoder).named_parameters()]
+    for parameter in parameters:
+        assert sum(stage.optim.learns(parameter) for stage in recipe.train.stages) == 1, parameter
+    for stage in recipe.train.stages:
+        assert stage.shares.keys() <= recipe.train.tasks.keys()
+        assert sum(stage.shares.values()) == pytest.approx(1.0)
+    assert {task for stage in recipe.train.stages for task in stage.shares} == recipe.train.tasks.keys()

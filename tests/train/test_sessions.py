@@ -1,0 +1,215 @@
+"""Rows of sessions: every target stands where it is decided, sounds and texts are as streaming would have them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from microturn.language.tokenizer import default_tokenizer
+from microturn.media.mel import log_mel, normalise_mel
+from microturn.model.flow import SILENT_MEL
+from microturn.model.lanes import initial_lane_state, lanes
+from microturn.model.outputs import SAY_WEIGHT, OutputVocabulary
+from microturn.model.turns import End, Kind, Sound, Source
+from microturn.scenario import practice, spelling, watching
+from microturn.scenario.make import make_scenario
+from microturn.scenario.rehearsal import rehearsed
+from microturn.scenario.scenario import HEAR_LAG_MS, Scenario
+from microturn.train.augment import AugmentConfig
+from microturn.train.batch import Head, MelTargets, Row, collate
+from microturn.train.sessions import FLOW_EVERY, Packer, sounds, spread
+from microturn.train.voice import speaking
+from microturn.turn import TURN_MS, TextIn, TextSource
+from tests.train.tiny import WORDS, echo
+
+TOKENIZER = default_tokenizer()
+OUTPUTS = OutputVocabulary(TOKENIZER.vocab_size)
+FAMILIES = (
+    *map(rehearsed, ("say", "time", "cue", "free", "idle", "string", "count")),
+    practice.FAMILY,
+    spelling.FAMILY,
+)
+
+
+def packed(scenario: Scenario, augment: AugmentConfig | None = None, seed: int = 0) -> Row:
+    return Packer(TOKENIZER, 2, augment).row(scenario, np.random.default_rng(seed))
+
+
+def spoken(scenario: Scenario, augment: AugmentConfig | None = None, seed: int = 0) -> tuple[Row, MelTargets]:
+    row = Packer(TOKENIZER, 2, augment).spoken_row(scenario, np.random.default_rng(seed))
+    assert row.mel is not None and not row.targets
+    return row, row.mel
+
+
+def told(row: Row, head: Head) -> list[tuple[int, int, float]]:
+    targets = row.targets[head]
+    return list(zip(targets.at_P.tolist(), targets.value_P.tolist(), targets.weight_P.tolist(), strict=True))
+
+
+def check_said(row: Row) -> None:
+    """What is told at each place is what comes next: a word to say, or how the turn ended."""
+    tokens = row.tokens.tolist()
+    ends = 0
+    for at, value, weight in told(row, Head.SAY):
+        turn = tokens[at][3]
+        assert tokens[at][0] in (Kind.NOW, Kind.SAY)
+        if value < OUTPUTS.vocab_size:
+            kind, source, payload, unit, _ = tokens[at + 1]
+            assert (kind, source, payload, unit, weight) == (Kind.SAY, Source.SELF, value, turn, SAY_WEIGHT)
+        else:
+            assert weight == 1.0 and turn == ends, "every turn has one end, the last that is told in it"
+            ends += 1
+            assert at + 1 == len(tokens) or tokens[at + 1][3] == turn + 1
+            if ends < row.num_turns:
+                now = next(token for token in tokens[at + 1 :] if token[0] == Kind.NOW)
+                assert now[2] == (End.SPEAK if value == OUTPUTS.speak else End.LISTEN)
+    assert ends == row.num_turns
+    assert len(row.targets[Head.SAY].at_P) == ends + sum(token[0] == Kind.SAY for token in tokens)
+
+
+@given(st.integers(0, 10_000), st.booleans())
+def test_every_target_is_what_comes_next(seed: int, augmented: bool) -> None:
+    row = packed(echo(seed, 14), AugmentConfig() if augmented else None, seed=seed)
+    check_said(row)
+    assert sum(value == OUTPUTS.speak for _, value, _ in told(row, Head.SAY)) == 2
+
+
+@pytest.mark.needs_engine("flite", "slt")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_target_of_every_family_is_what_comes_next(family: str) -> None:
+    for seed in range(3):
+        scenario = make_scenario(family, seed, "train", None)
+        check_said(packed(scenario, AugmentConfig(), seed=seed))
+        plain = packed(scenario)
+        check_said(plain)
+        for kind, labels in ((Kind.HEAR, scenario.hear_labels()), (Kind.SAY, scenario.say_labels())):
+            words = [token for said in labels.values() for word in said for token in TOKENIZER.encode_word(word)]
+            assert plain.tokens[plain.tokens[:, 0] == kind, 2].tolist() == words
+
+
+def test_a_word_is_said_at_the_now_of_its_turn() -> None:
+    scenario = echo(3)
+    (utterance,) = scenario.said
+    row = packed(scenario)
+    (word,) = TOKENIZER.encode_word(utterance.speech.words[0].text)
+    ((at, _, _),) = [target for target in told(row, Head.SAY) if target[1] == word]
+    assert row.tokens[at].tolist()[::3] == [Kind.NOW, utterance.turn]
+    heard = row.tokens[row.tokens[:, 0] == Kind.HEAR]
+    assert heard[:, 2].tolist() == [word]
+    assert heard[0, 3] == int((scenario.heard[0].end_ms + HEAR_LAG_MS) // TURN_MS)
+
+
+def test_texts_come_with_their_sources_and_wait_for_room() -> None:
+    words = list(WORDS) * 4
+    texts: dict[int, tuple[TextIn, ...]] = {
+        2: (TextIn(TextSource.TYPED, " ".join(words)),),
+        3: (TextIn(TextSource.JOB, "red"),),
+    }
+    row = packed(replace(echo(0), texts=texts))
+    given = row.tokens[row.tokens[:, 0] == Kind.TEXT_IN]
+    ids = [token for word in [*words, "red"] for token in TOKENIZER.encode_word(word)]
+    assert given[:, 2].tolist() == ids
+    assert given[:, 1].tolist() == [Source.TYPED] * (len(ids) - 1) + [Source.JOB]
+    assert given[:, 3].tolist() == [2] * 16 + [3] * (len(ids) - 16)
+
+
+def test_what_does_not_fit_goes_on_in_the_next_turn() -> None:
+    assert spread({0: "abcde", 1: "f"}, 2, 4) == [["a", "b"], ["c", "d"], ["e", "f"], []]
+    assert spread({1: "abc"}, 2, 2) == [[], ["a", "b"]]
+
+
+def test_sounds_are_those_of_words() -> None:
+    """VOICE where a word sounds shortly before the turn's end, GAP only where nothing arrived."""
+    scenario = replace(echo(1), gaps=frozenset({7}))
+    (word,) = scenario.heard
+    expected = np.full(scenario.num_turns, Sound.QUIET, np.int64)
+    expected[int(word.start_ms // TURN_MS)], expected[7] = Sound.VOICE, Sound.GAP
+    assert sounds(scenario, np.random.default_rng(0), vary=False).tolist() == expected.tolist()
+
+
+def test_gaps_that_are_drawn_spare_words_and_may_be_long() -> None:
+    scenario = echo(1, 80)
+    (word,) = scenario.heard
+    longest = 0
+    for seed in range(100):
+        drawn = sounds(scenario, np.random.default_rng(seed), vary=True)
+        assert drawn[int(word.start_ms // TURN_MS)] != Sound.GAP
+        longest = max(longest, int((drawn == Sound.GAP).sum()))
+    assert longest > 30
+
+
+@pytest.mark.needs_engine("flite", "slt")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_given_words_are_no_gap(family: str) -> None:
+    """Rehearsals are heard, and practice is typed with and without a microphone."""
+    found = {int(sound) for seed in range(4) for sound in packed(make_scenario(family, seed, "train", None)).sound}
+    assert Sound.QUIET in found
+    assert (Sound.GAP in found) == (family == practice.FAMILY)
+    assert (Sound.VOICE in found) == (family != practice.FAMILY)
+
+
+@pytest.mark.parametrize("augment", [None, AugmentConfig(mishear_probability=0.0, late_probabilities=())])
+def test_the_sound_of_a_turn_is_told_after_its_last_token(augment: AugmentConfig | None) -> None:
+    scenario = echo(2)
+    row, mel = spoken(scenario, augment)
+    words = packed(scenario, augment)
+    assert (row.tokens == words.tokens).all()
+    ends = [(at, value) for at, value, _ in told(words, Head.SAY) if value >= OUTPUTS.vocab_size]
+    assert mel.at_S.tolist() == [at for at, value in ends if value == OUTPUTS.speak]
+    sound = normalise_mel(log_mel(scenario.said[0].speech.pcm)).reshape(2, 20, 80)
+    np.testing.assert_allclose(mel.mel_SFM.numpy(), sound, atol=1e-5)
+    before = np.stack([np.full((20, 80), SILENT_MEL), sound[0]])
+    off = np.abs(mel.last_mel_SFM.numpy() - before)
+    assert off.max() < 1e-5 if augment is None else 0.05 < off.mean() < 0.15
+
+
+def test_the_velocity_is_told_on_some_turns_with_noise_of_its_own() -> None:
+    parts = [spoken(echo(seed), seed=seed)[1] for seed in range(40)]
+    assert sum(len(mel.flow_V) for mel in parts) == pytest.approx(80 / FLOW_EVERY, abs=10)
+    times, noise = (np.concatenate([vars(mel)[name].numpy() for mel in parts]) for name in ("time_V", "noise_VFM"))
+    assert times.min() >= 0 and times.max() < 1 and len(set(times.tolist())) == len(times)
+    assert noise.std() == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.needs_engine("flite", "slt")
+def test_speaking_practice_says_every_kind_of_word_with_its_age() -> None:
+    """The flow head is given what streaming gives it: the newest words, and how long the last one has lasted."""
+    scenario = speaking(np.random.default_rng(0), 12)
+    row, mel = spoken(scenario)
+    said = [word for utterance in scenario.said for word in utterance.speech.words]
+    assert len(scenario.said) == 12 and len(mel.at_S) == sum(utterance.num_turns for utterance in scenario.said)
+    batch = collate("speak", [row], len(row.tokens), row.num_turns)
+    known, _ = lanes(batch.turns, initial_lane_state(1, 1))
+    ages = known.age_BT[0, mel.at_S].tolist()
+    assert ages == [age + 1 for utterance in scenario.said for age in range(utterance.num_turns)]
+    newest = known.model_BTK[0, mel.at_S, 0].tolist()
+    assert newest == [
+        TOKENIZER.encode_word(word.text)[-1]
+        for word, utterance in zip(said, scenario.said, strict=True)
+        for _ in range(utterance.num_turns)
+    ]
+
+
+def test_pictures_are_watched_with_a_phase_each() -> None:
+    scenario = make_scenario(watching.FAMILY, 4, "train", None)
+    row = packed(scenario)
+    assert row.targets.keys() == {Head.PHASES}
+    assert {row.tokens[at, 3]: phase for at, phase, _ in told(row, Head.PHASES)} == scenario.phases
+    assert (row.tokens[row.targets[Head.PHASES].at_P.numpy(), 0] == Kind.NOW).all()
+    assert len(row.patches) == len(row.patch_at) == 4 * len(scenario.frames)
+    assert (row.tokens[row.patch_at, 0] == Kind.PATCH).all()
+    for last, patches in pairwise(np.stack(row.patches).reshape(-1, 4, 40, 40, 6)):
+        np.testing.assert_array_equal(patches[..., 3:], last[..., :3])
+
+
+def test_augmented_videos_keep_their_phases_and_change_their_pictures() -> None:
+    scenario = make_scenario(watching.FAMILY, 4, "train", None)
+    plain = packed(scenario)
+    changed = [packed(scenario, AugmentConfig(), seed=seed) for seed in range(4)]
+    assert all(told(row, Head.PHASES) == told(plain, Head.PHASES) for row in changed)
+    assert any((np.stack(row.patches) != np.stack(plain.patches)).any() for row in changed)
