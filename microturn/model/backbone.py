@@ -30,7 +30,7 @@ from microturn.model.rotary import (
     partners,
     rotate,
 )
-from microturn.model.turns import Turns
+from microturn.model.turns import MAX_TURN_TOKENS, Turns
 
 # Shapes: B, R rows, Q, T new tokens, C remembered tokens, X text tokens, D width, H heads, G key-value heads, E head
 # dimension, S dimensions that rotate in time.
@@ -109,7 +109,9 @@ class Attention(nn.Module):
         time, past = self.time_dim, keys_RGCE[:, :, :-1]
         past_time = rotate(past[..., :time], view.past_time, view.partner_E[:time], head_axis=1)
         scores = torch.matmul(query[..., :time], past_time.mT) + torch.matmul(query[..., time:], past[..., time:].mT)
-        scores = torch.cat([scores, torch.matmul(query, key.mT)], -1)
+        # A product with few keys takes another path than one with many: always the same number of them.
+        fellows = torch.matmul(query, F.pad(key, (0, 0, 0, MAX_TURN_TOKENS - key.shape[2])).mT)[..., : key.shape[2]]
+        scores = torch.cat([scores, fellows], -1)
         weights = (scores + view.bias_R1NK).softmax(-1)
         count = past.shape[2]
         attended = torch.matmul(weights[..., :count], values_RGCE[:, :, :-1])

@@ -7,7 +7,6 @@ place (docs/log.md). A token is 100 ms.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -61,8 +60,3 @@ class OwnVoice(nn.Module):
         coarse = to_values(levels_NFM).view(-1, TURN_FRAMES // 5, 5, MEL_BANDS // 4, 4).mean((2, 4)).flatten(1)
         result: Tensor = self.out(coarse)
         return result
-
-
-def no_sound(rows: int, frames: int) -> Tensor:
-    """Levels of silence, (B, F, 80): what lies before a session, and in a gap."""
-    return torch.zeros(rows, frames, MEL_BANDS, dtype=torch.uint8)

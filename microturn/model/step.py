@@ -24,6 +24,7 @@ from microturn.model.outputs import OutputVocabulary
 from microturn.model.state import FLUSH_TURNS, State
 from microturn.model.turns import (
     MAX_TEXT_IN_TOKENS,
+    MAX_TURN_TOKENS,
     End,
     Sound,
     Source,
@@ -41,7 +42,7 @@ from microturn.turn import MAX_HEAR_TOKENS, MAX_SAY_TOKENS, TURN_SAMPLES
 
 # Shapes: R rows, F mel frames, M mel bands, P patches of a picture, O outputs.
 
-WIDTHS = (4, 8, 16, 32)
+WIDTHS = (4, 8, 16, MAX_TURN_TOKENS)
 """Tokens of a pass are padded to one of these."""
 FLUSH_SAMPLES = DELAY_SAMPLES + FFT_SAMPLES - TURN_SAMPLES // TURN_FRAMES
 """What is left of speech in the turn after it: the vocoder's delay and its last overlap, 50 ms."""

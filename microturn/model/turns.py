@@ -72,6 +72,8 @@ class End(IntEnum):
 
 MAX_TEXT_IN_TOKENS = 16
 """Tokens of text that one turn takes in; longer texts wait for the next turns."""
+MAX_TURN_TOKENS = 32
+"""Tokens of a pass are padded to so many at most."""
 SLOT_NOW = 0
 SLOT_HEAR = 1
 SLOT_SAY = SLOT_HEAR + MAX_HEAR_TOKENS

@@ -234,14 +234,6 @@ class Vocoder(nn.Module):
             tail_BS=like.new_zeros(num_rows, FFT_SAMPLES - HOP_SAMPLES),
         )
 
-    def random_phase_state(self, num_rows: int, seed: int) -> VocoderState:
-        """An initial state whose phases and places in the noise are drawn from ``seed``: for training."""
-        draw = torch.Generator().manual_seed(seed)
-        state = self.initial_state(num_rows)
-        phase = torch.rand(num_rows, generator=draw, dtype=torch.float64).to(state.phase_B.device)
-        position = torch.randint(NOISE_SAMPLES, (num_rows,), generator=draw).to(state.position_B.device)
-        return replace(state, phase_B=phase, position_B=position)
-
     def forward(self, mel_BFM: Tensor) -> Tensor:
         """Whole utterances from silence: ``(B, F, 80)`` -> ``(B, F * 160)``."""
         return self.step(mel_BFM, self.initial_state(mel_BFM.shape[0]))[0]

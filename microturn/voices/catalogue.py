@@ -78,7 +78,7 @@ def draw_voice(rng: np.random.Generator, split: Split) -> Voice:
     catalogue = voices(split)
     other = [voice for voice in catalogue if voice.engine != "espeak"]
     espeak_voices = [voice for voice in catalogue if voice.engine == "espeak"]
-    chosen = other if other and rng.random() < OTHER_ENGINE_SHARE[split] else espeak_voices
+    chosen = other if rng.random() < OTHER_ENGINE_SHARE[split] and other else espeak_voices
     return chosen[int(rng.integers(len(chosen)))]
 
 

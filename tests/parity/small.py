@@ -22,7 +22,7 @@ from microturn.model.config import MemoryConfig, ModelConfig
 from microturn.model.hearing import initial_hearing_state, turn_levels
 from microturn.model.lanes import initial_lane_state, lanes
 from microturn.model.memory import initial_memory
-from microturn.model.microturn import Microturn
+from microturn.model.microturn import Microturn, use_one_thread
 from microturn.model.network import Network, last_of_turn
 from microturn.model.state import State, initial_state
 from microturn.model.turns import (
@@ -56,7 +56,8 @@ def small_network(
     memory: MemoryConfig | None = None, *, size: int = 1, num_experts: int = 4, vocab_size: int = NUM_WORDS
 ) -> Network:
     """A network of random weights, in evaluation mode. Matrices that start at zero would hide what goes through them:
-    they are random too."""
+    they are random too. The laws are those of one thread, as every command uses it."""
+    use_one_thread()
     torch.manual_seed(0)
     network = Network(ModelConfig.of_size(size, vocab_size=vocab_size, num_experts=num_experts, memory=memory)).eval()
     for parameter in network.parameters():

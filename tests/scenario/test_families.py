@@ -150,7 +150,7 @@ def test_cues_are_answered_at_once_while_the_user_goes_on(split: Split) -> None:
     for scenario in sessions("cue", split):
         by_end = {word.end_ms: word.text for word in scenario.heard}
         for event in scenario.events:
-            assert event.at_ms - event.cause_ms <= 2 * TURN_MS
+            assert event.at_ms - event.cause_ms <= REPLY_PAUSE_MS + TURN_MS
             assert event.late_ms + event.at_ms - event.cause_ms == pytest.approx(800.0)
             overlaps += any(
                 word.start_ms < event.at_ms + 400.0 and word.end_ms > event.at_ms for word in scenario.heard

@@ -85,7 +85,7 @@ def test_a_string_reaches_its_length_with_at_least_two_scenarios() -> None:
 
 
 def test_parts_of_a_long_string_follow_one_another() -> None:
-    parts = list(string_parts(4, "heldout", 60_000.0, assistant=False))
+    parts = list(string_parts(4, "heldout", 150_000.0, assistant=False))
     assert len(parts) >= 2
     expected_turn = 0
     for first_turn, part in parts:
@@ -93,6 +93,6 @@ def test_parts_of_a_long_string_follow_one_another() -> None:
         expected_turn += part.num_turns
         ends_ms = [event.at_ms for event in part.events]
         assert all(end_ms < part.num_turns * TURN_MS for end_ms in ends_ms)
-    assert parts[-1][0] * TURN_MS < 60_000.0 <= expected_turn * TURN_MS
-    again = next(string_parts(4, "heldout", 60_000.0, assistant=False))
+    assert parts[-1][0] * TURN_MS < 150_000.0 <= expected_turn * TURN_MS
+    again = next(string_parts(4, "heldout", 150_000.0, assistant=False))
     assert same(parts[0][1], again[1])

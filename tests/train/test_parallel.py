@@ -47,7 +47,9 @@ def test_two_processes_are_one_with_the_rows_of_both(folder: Path) -> None:
     losses = two_ranks.train(alone, [[*first, *second] for first, second in pairs])
     assert together["losses"] == pytest.approx(losses, rel=1e-5)
     for name, value in alone.learner.state_dict().items():
-        torch.testing.assert_close(together["learner"][name], value, atol=2e-4, rtol=1e-3, msg=name)
+        # The balancing bias moves by a sign: one token that rounding sends to another expert turns it.
+        within = 0.02 if name.endswith("balance_bias_X") else 2e-4
+        torch.testing.assert_close(together["learner"][name], value, atol=within, rtol=1e-3, msg=name)
 
 
 def test_a_whole_run_of_two_processes_is_written_once(folder: Path) -> None:
