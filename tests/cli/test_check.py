@@ -209,3 +209,9 @@ def test_every_sample_is_played(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     names = [path.name for path in laws.sample_paths()]
     assert names == sorted(names) and {Path(name).suffix for name in names} == {".wav", ".mp4"}
+
+
+def test_every_law_holds_on_the_packaged_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--minutes", "0.1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [one["name"] for one in found["findings"] if one["holds"]] == LAWS
