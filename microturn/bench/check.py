@@ -42,11 +42,11 @@ SAMPLE_TAIL_TURNS = 20
 WITHIN = 1e-5
 """How far a number of training may be from that of streaming."""
 ROWS = 8
-TURNS = 16
+TURNS = 12
 """Turns of the sessions that are compared bit by bit."""
 PAST_EDGE_TURNS = 30
 """So many turns beyond the memory's window are compared between training and streaming."""
-COST_TURNS = 40
+COST_TURNS = 30
 CAPACITY_TURNS = 12
 CAPACITY_SECONDS = 10.0
 """No further batch is tried after so long."""
@@ -297,36 +297,43 @@ def _same_memory(one: bytes, other: bytes) -> bool:
     )
 
 
-def _times_ms(model: Microturn, rows: int, num_turns: int, pictures: bool) -> list[float]:
-    """What each turn of a batch takes, after two that are not counted."""
+def _times_ms(model: Microturn, rows: int, num_turns: int, pictures: bool) -> tuple[list[float], int]:
+    """What each turn of a batch takes, after two that are not counted; and in how many turns rows spoke."""
     sources = [turns(seed) for seed in range(rows)]
     rng = np.random.default_rng(0)
     state = model.initial_state(rows, range(rows))
-    times_ms = []
-    for _ in range(num_turns + 2):
+    times_ms: list[float] = []
+    spoken = 0
+    for turn in range(num_turns + 2):
         inputs = [replace(next(source), frame=_picture(rng) if pictures else None) for source in sources]
         start_s = time.perf_counter()
-        _, state = model.step(inputs, state)
+        outputs, state = model.step(inputs, state)
         times_ms.append((time.perf_counter() - start_s) * 1000)
-    return times_ms[2:]
+        spoken += sum(isinstance(one, TurnOutput) and one.speaking for one in outputs) if turn >= 2 else 0
+    return times_ms[2:], spoken
 
 
 def _cost(name: str, model: Microturn, rows: int, *, pictures: bool) -> Finding:
-    times_ms = _times_ms(model, rows, COST_TURNS, pictures)
+    times_ms, spoken = _times_ms(model, rows, COST_TURNS, pictures)
     p50, p99 = (float(np.percentile(times_ms, share)) for share in (50, 99))
-    return Finding(name, f"p50 {p50:.1f} ms, p99 {p99:.1f} ms of {TURN_MS}", {"p50_ms": p50, "p99_ms": p99})
+    share = spoken / (rows * COST_TURNS)
+    figure = f"p50 {p50:.1f} ms, p99 {p99:.1f} ms of {TURN_MS}, speaking {share:.0%} of the time"
+    return Finding(name, figure, {"p50_ms": p50, "p99_ms": p99, "speaking": share})
 
 
 def capacity(model: Microturn) -> Finding:
     """The largest batch whose slowest turn leaves some room in 200 ms: doubled until it does not, then halved in
-    between."""
+    between. What is too slow is tried once more, for something else may have run."""
     limit_ms = HEAD_ROOM * TURN_MS
     begun_s = time.perf_counter()
     slowest: dict[int, float] = {}
 
     def fits(rows: int) -> bool:
-        slowest[rows] = max(_times_ms(model, rows, CAPACITY_TURNS, pictures=False))
-        return slowest[rows] <= limit_ms
+        for _ in range(2):
+            slowest[rows] = max(_times_ms(model, rows, CAPACITY_TURNS, pictures=False)[0])
+            if slowest[rows] <= limit_ms:
+                return True
+        return False
 
     good, bad, rows = 0, MAX_SESSIONS + 1, 1
     while bad - good > 1 and time.perf_counter() - begun_s < CAPACITY_SECONDS:

@@ -18,7 +18,7 @@ VERDICTS = {True: "[green]holds[/]", False: "[bold red]BROKEN[/]", None: "measur
 
 def check(
     weights: Annotated[str, typer.Option(help="Packaged name, folder, or Hugging Face repository.")] = "nano",
-    minutes: Annotated[float, typer.Option(help="How long memory is watched, faster than real time.")] = 2.0,
+    minutes: Annotated[float, typer.Option(help="How long memory is watched, faster than real time.")] = 1.0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Run the laws on weights: training against streaming, batch against single, export, replay, memory; and measure.
