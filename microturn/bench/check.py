@@ -47,8 +47,8 @@ TURNS = 12
 PAST_EDGE_TURNS = 30
 """So many turns beyond the memory's window are compared between training and streaming."""
 COST_TURNS = 30
-CAPACITY_TURNS = 12
-CAPACITY_SECONDS = 10.0
+CAPACITY_TURNS = 8
+CAPACITY_SECONDS = 8.0
 """No further batch is tried after so long."""
 MAX_SESSIONS = 256
 HEAD_ROOM = 0.8
