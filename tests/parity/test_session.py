@@ -18,7 +18,7 @@ from microturn.model.lanes import initial_lane_state, lanes
 from microturn.model.microturn import Microturn
 from microturn.model.outputs import SAY_WEIGHT
 from microturn.model.state import State
-from microturn.model.step import Made
+from microturn.model.step import Given, Made, Weights
 from microturn.model.step import step as step_of_rows
 from microturn.model.turns import (
     MAX_TEXT_IN_TOKENS,
@@ -55,8 +55,8 @@ def held() -> Held:
     """A session of everything, across the edges of its memory."""
     model, found, step = small_model(SHORT_MEMORY), Held(), step_of_rows
 
-    def recorded(*arguments: object) -> tuple[State, Made]:
-        state, made = step(*arguments)  # type: ignore[arg-type]
+    def recorded(weights: Weights, state: State, given: Given) -> tuple[State, Made]:
+        state, made = step(weights, state, given)
         found.made.append(made)
         return state, made
 
@@ -116,7 +116,10 @@ def hear(model: Microturn, row: Row) -> tuple[Tensor, Tensor | None, object]:
     hearing = model.network.hearing
     arrived = torch.from_numpy(row.sound != Sound.GAP)[None]
     state = initial_hearing_state(hearing.config, 1)
-    return hearing(torch.from_numpy(row.levels).flatten(0, 1)[None], arrived, state)  # type: ignore[no-any-return]
+    heard: tuple[Tensor, Tensor | None, object] = hearing(
+        torch.from_numpy(row.levels).flatten(0, 1)[None], arrived, state
+    )
+    return heard
 
 
 def test_the_session_has_everything_in_it(held: Held) -> None:

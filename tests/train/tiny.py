@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -189,7 +190,7 @@ def stage(task: str, num_steps: int, *parts: str, matrix_rate: float | None = 0.
     return StageConfig(name=task, num_steps=num_steps, shares={task: 1.0}, optim=optim)
 
 
-def trainer(*stages: StageConfig, **changes: object) -> Trainer:
+def trainer(*stages: StageConfig, **changes: Any) -> Trainer:
     """A trainer of the smallest model."""
     config = TrainConfig(stages=stages, tasks=TASKS, vocoder=VOCODER, num_workers=0, report_steps=2, dev_sessions=2)
-    return Trainer(model(), replace(config, **changes), torch.device("cpu"))  # type: ignore[arg-type]
+    return Trainer(model(), replace(config, **changes), torch.device("cpu"))
