@@ -247,7 +247,7 @@ def test_good_outputs_of_before_survive_a_bad_input(tmp_path: Path, capsys: pyte
 @pytest.mark.parametrize("arguments", [["no.wav"], ["t.wav"]])
 def test_the_process_itself_exits_with_two(tmp_path: Path, arguments: list[str]) -> None:
     Path("t.wav").write_text("this is a text")
-    command = [sys.executable, "-m", "microturn.cli", "talk", *arguments]
+    command = [sys.executable, "-m", "microturn", "talk", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(Path(microturn.__file__).parents[1])}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stdout) == (2, "")
