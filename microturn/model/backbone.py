@@ -11,14 +11,18 @@ tokens of one turn after what is remembered.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from microturn.model.config import BackboneConfig, MemoryConfig, ModelConfig
-from microturn.model.linear import Linear, RMSNorm
-from microturn.model.memory import MEDIA, MemoryState, Places, places_of, remembered, visible
+from microturn.model.kernels.basics import stacked
+from microturn.model.kernels.read import Angles, Batch, ReadingArrays, Ring, read
+from microturn.model.linear import Linear, RMSNorm, array, streams
+from microturn.model.memory import MEDIA, MemoryState, Places, places_of, remembered, ring_places, visible
 from microturn.model.moe import MixtureOfExperts
 from microturn.model.rotary import (
     SLOT_LONGEST,
@@ -30,7 +34,7 @@ from microturn.model.rotary import (
     partners,
     rotate,
 )
-from microturn.model.turns import MAX_TURN_TOKENS, Turns
+from microturn.model.turns import NUM_SLOTS, Turns
 
 # Shapes: B, R rows, Q, T new tokens, C remembered tokens, X text tokens, D width, H heads, G key-value heads, E head
 # dimension, S dimensions that rotate in time.
@@ -106,15 +110,13 @@ class Attention(nn.Module):
         query, key, value = self._project(x_RQD)
         query, key = (rotate(x, view.slot, view.partner_E) for x in (query * self.head_dim**-0.5, key))
         query, key, value = self._fold(query), key.transpose(1, 2), value.transpose(1, 2)
-        time, past = self.time_dim, keys_RGCE[:, :, :-1]
+        time, past = self.time_dim, keys_RGCE
         past_time = rotate(past[..., :time], view.past_time, view.partner_E[:time], head_axis=1)
         scores = torch.matmul(query[..., :time], past_time.mT) + torch.matmul(query[..., time:], past[..., time:].mT)
-        # A product with few keys takes another path than one with many: always the same number of them.
-        fellows = torch.matmul(query, F.pad(key, (0, 0, 0, MAX_TURN_TOKENS - key.shape[2])).mT)[..., : key.shape[2]]
-        scores = torch.cat([scores, fellows], -1)
+        scores = torch.cat([scores, torch.matmul(query, key.mT)], -1)
         weights = (scores + view.bias_R1NK).softmax(-1)
         count = past.shape[2]
-        attended = torch.matmul(weights[..., :count], values_RGCE[:, :, :-1])
+        attended = torch.matmul(weights[..., :count], values_RGCE)
         attended = attended + torch.matmul(weights[..., count:], value)
         return self.out(self._unfold(attended, x_RQD.shape[1])), key, value
 
@@ -173,6 +175,24 @@ class Block(nn.Module):
         mixed: Tensor = self.experts(self.experts_norm(x_BTD).flatten(0, 1)).view_as(x_BTD)
         return x_BTD + mixed
 
+    def arrays(self) -> ReadingArrays:
+        attention, experts = self.attention, self.experts
+        return ReadingArrays(
+            attention_norm=self.attention_norm.array(),
+            qkv=array(attention.qkv.weight),
+            # Queries are divided by the root of their width: what its norm multiplies them by.
+            query_norm=array(attention.query_norm.weight),
+            key_norm=attention.key_norm.array(),
+            out=array(attention.out.weight),
+            experts_norm=self.experts_norm.array(),
+            router=array(experts.router.weight),
+            balance=array(experts.balance_bias_X),
+            shared_gate_up=array(experts.shared.gate_up.weight),
+            shared_out=array(experts.shared.out.weight),
+            gate_up=array(experts.gate_up.mT),
+            down=array(experts.out.mT),
+        )
+
 
 class Backbone(nn.Module):
     """The blocks, and the rule of what they see."""
@@ -194,6 +214,12 @@ class Backbone(nn.Module):
         self.register_buffer("slot_frequency_F", slot, persistent=False)
         self.rest_dims = b.head_dim - b.time_dim - b.slot_dim
         self.register_buffer("partner_E", partners(b.time_dim, b.slot_dim, rest=self.rest_dims), persistent=False)
+        self.top_k = b.top_k
+        self._arrays: tuple[ReadingArrays, Angles] | None = None
+
+    def train(self, mode: bool = True) -> Self:
+        self._arrays = None
+        return super().train(mode)
 
     def whole(
         self, x_BTD: Tensor, turns: Turns, memory: MemoryConfig | None = None, layers: int | None = None
@@ -212,16 +238,54 @@ class Backbone(nn.Module):
     def turn(self, x_RQD: Tensor, turns: Turns, state: MemoryState) -> tuple[Tensor, MemoryState]:
         """Tokens of one turn, the same for all tokens of a row: normed states (R, Q, D), and the memory with them."""
         new, count_RQ3 = places_of(turns, state.count_R3)
+        if streams(x_RQD):
+            return self._streamed(x_RQD, turns, new, count_RQ3, state)
         view = self._turn_view(turns, new, count_RQ3, state)
-        keys: list[Tensor] = []
-        values: list[Tensor] = []
-        for block, ring_keys, ring_values in zip(self.blocks, state.keys, state.values, strict=True):
+        valid, place_RQ = turns.valid_BT, ring_places(state, new)
+        row_N, place_N = valid.nonzero()[:, 0], place_RQ[valid]
+        for index, block in enumerate(self.blocks):
             assert isinstance(block, Block)
+            ring_keys, ring_values = state.keys_RLGCE[:, index], state.values_RLGCE[:, index]
             attended, key, value = block.attention.turn(block.attention_norm(x_RQD), view, ring_keys, ring_values)
             x_RQD = block.feed(x_RQD + attended)
-            keys.append(key)
-            values.append(value)
-        return self.norm(x_RQD), remembered(state, new, count_RQ3[:, -1], turns.valid_BT, keys, values)
+            ring_keys[row_N, :, place_N] = key.transpose(1, 2)[valid].to(ring_keys.dtype)
+            ring_values[row_N, :, place_N] = value.transpose(1, 2)[valid].to(ring_values.dtype)
+        return self.norm(x_RQD), remembered(state, new, count_RQ3[:, -1], valid, place_RQ)
+
+    def _streamed(
+        self, x_RQD: Tensor, turns: Turns, new: Places, count_RQ3: Tensor, state: MemoryState
+    ) -> tuple[Tensor, MemoryState]:
+        """The same on a CPU."""
+        if self._arrays is None:
+            layers = stacked([block.arrays() for block in self.blocks if isinstance(block, Block)])
+            age = self._time(torch.arange(self.memory.window_turns + 1))
+            slot = torch.arange(NUM_SLOTS).unsqueeze(1) * self.slot_frequency_F
+            angles = Angles(*(array(x.float()) for x in (age.cos(), age.sin(), slot.cos(), slot.sin())))
+            self._arrays = layers, angles
+        layers, angles = self._arrays
+        valid, place_RQ = turns.valid_BT, ring_places(state, new)
+        batch = Batch(
+            row_N=valid.nonzero()[:, 0].contiguous().numpy(),
+            region_N=new.region_BT[valid].numpy(),
+            turn_N=new.turn_BT[valid].numpy(),
+            ordinal_N=new.ordinal_BT[valid].numpy(),
+            slot_N=turns.slot_BT[valid].numpy(),
+            place_N=place_RQ[valid].numpy(),
+            count_N3=count_RQ3[valid].numpy(),
+            first_R=F.pad(valid.sum(1).cumsum(0), (1, 0)).numpy(),
+        )
+        ring = Ring(
+            keys_RLGCE=state.keys_RLGCE.numpy(),
+            values_RLGCE=state.values_RLGCE.numpy(),
+            region_C=state.region_RC[0].numpy(),
+            turn_RC=state.turn_RC.numpy(),
+            ordinal_RC=state.ordinal_RC.numpy(),
+            limit_3=np.array([self.memory.window_turns, self.memory.text_tokens, self.memory.pinned_tokens]),
+        )
+        hidden_ND = read(x_RQD[valid].numpy(), batch, layers, self.norm.array(), ring, angles, self.top_k)
+        hidden_RQD = torch.zeros_like(x_RQD)
+        hidden_RQD[valid] = torch.from_numpy(hidden_ND)
+        return hidden_RQD, remembered(state, new, count_RQ3[:, -1], valid, place_RQ)
 
     def _rotation(self, turns: Turns, turn_BT: Tensor | None) -> Rotation:
         """By the slots and by ``turn_BT``; by the slots alone without it."""

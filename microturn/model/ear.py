@@ -7,11 +7,13 @@ place (docs/log.md). A token is 100 ms.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from microturn.media.mel import LEVELS, MEL_BANDS, TURN_FRAMES
-from microturn.model.linear import Linear, RMSNorm
+from microturn.model.kernels.hear import convolved
+from microturn.model.linear import Linear, RMSNorm, array, streams
 
 # Shapes: B rows, F mel frames, M mel bands, T tokens, D width, C channels.
 
@@ -41,11 +43,21 @@ class Ear(nn.Module):
 
     def forward(self, levels_BFM: Tensor) -> Tensor:
         x = to_values(levels_BFM).unsqueeze(1)
-        x = F.gelu(self.second(F.gelu(self.first(x))))
+        for layer in (self.first, self.second):
+            x = _convolved(layer, x) if streams(x) else F.gelu(layer(x))
         rows, _, steps, _ = x.shape
         x = x.permute(0, 2, 1, 3).reshape(rows, steps // (TOKEN_FRAMES // 2), -1)
         result: Tensor = self.norm(self.out(x))
         return result
+
+
+def _convolved(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """GELU of a convolution, on a CPU."""
+    assert layer.bias is not None
+    (height, width), (down, across) = layer.kernel_size, layer.stride
+    weight, margin = layer.weight.flatten(1), int(layer.padding[1])
+    y = convolved(array(x), array(weight), array(layer.bias), (height, width), (down, across), margin)
+    return torch.from_numpy(y)
 
 
 class OwnVoice(nn.Module):

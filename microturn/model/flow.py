@@ -17,6 +17,7 @@ apart.
 from __future__ import annotations
 
 import math
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +25,10 @@ from torch.nn import functional as F
 
 from microturn.media.mel import MEL_BANDS, TURN_FRAMES
 from microturn.model.config import ModelConfig
+from microturn.model.kernels.basics import stacked
+from microturn.model.kernels.flow import FlowArrays, flow
 from microturn.model.lanes import MAX_AGE, NONE
-from microturn.model.linear import Linear, padded_rows
+from microturn.model.linear import Linear, array, streams
 
 # Shapes: S speaking turns, F frames (20), M bands (80), T flow tokens of a turn, C condition's width, W flow width.
 
@@ -62,6 +65,10 @@ class FlowBlock(nn.Module):
         result: Tensor = x_STW + (1 + gate_f) * self.down(F.gelu(self.up(normed)))
         return result
 
+    def arrays(self) -> FlowArrays:
+        layers = (self.modulate, self.qkv, self.out, self.up, self.down)
+        return FlowArrays(*(array(x) for layer in layers for x in (layer.weight, layer.bias)))
+
 
 class FlowHead(nn.Module):
     """Velocity field, its training losses and its sampler."""
@@ -73,7 +80,7 @@ class FlowHead(nn.Module):
         self.frames_per_token = flow.frames_per_token
         self.num_tokens = TURN_FRAMES // flow.frames_per_token
         values = flow.frames_per_token * MEL_BANDS
-        self.width = flow.width
+        self.width, self.num_heads = flow.width, flow.num_heads
         width = config.backbone.width
         given = (WORDS + 1) * width
         self.word = nn.Embedding(config.vocab_size + 1, width)
@@ -97,6 +104,11 @@ class FlowHead(nn.Module):
         self.out = Linear(flow.width, values)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
+        self._arrays: FlowArrays | None = None
+
+    def train(self, mode: bool = True) -> Self:
+        self._arrays = None
+        return super().train(mode)
 
     def given(self, said_SK: Tensor, age_S: Tensor) -> Tensor:
         """The condition (S, C) of turns in which the words ``said`` are the newest, the newest first."""
@@ -143,13 +155,36 @@ class FlowHead(nn.Module):
     @torch.no_grad()
     def sample(self, given_SC: Tensor, last_SFM: Tensor, noise_SFM: Tensor) -> Tensor:
         """Euler integration from ``noise`` (flow time 0) to frames (flow time 1), (S, F, M), normalised units."""
-        turns = len(given_SC)
-        given_SC, last_SFM, noise_SFM = (padded_rows(x, 2) for x in (given_SC, last_SFM, noise_SFM))
         x, guess = noise_SFM, self.guess(given_SC)
+        if streams(x):
+            return self._streamed(given_SC, last_SFM, x, guess)
         for step in range(self.num_steps):
             time = torch.full((x.shape[0],), step / self.num_steps, device=x.device, dtype=x.dtype)
             x = x + self.velocity(x, time, given_SC, guess, last_SFM) / self.num_steps
-        return x[:turns]
+        return x
+
+    def _streamed(self, given_SC: Tensor, last_SFM: Tensor, x_SFM: Tensor, guess: tuple[Tensor, Tensor]) -> Tensor:
+        """Sampling on a CPU."""
+        coarse, features = guess
+        time_P = torch.arange(self.num_steps, device=x_SFM.device) / self.num_steps
+        times_PW = self.time(self._time_features(time_P))
+        if self._arrays is None:
+            self._arrays = stacked([block.arrays() for block in self.blocks if isinstance(block, FlowBlock)])
+        frames = flow(
+            array(x_SFM),
+            array(coarse),
+            array(features + self.place[self.num_tokens :]).reshape(-1, self.width),
+            array(self.last_in(self._group(last_SFM)) + self.place[: self.num_tokens]).reshape(-1, self.width),
+            array(F.silu(self.condition(given_SC) + times_PW.unsqueeze(1))),
+            self.num_heads,
+            MIN_TIME_LEFT,
+            array(self.noisy_in.weight),
+            array(self.noisy_in.bias),
+            array(self.out.weight),
+            array(self.out.bias),
+            self._arrays,
+        )
+        return torch.from_numpy(frames)
 
     def _group(self, frames_SFM: Tensor) -> Tensor:
         return frames_SFM.reshape(frames_SFM.shape[0], self.num_tokens, self.frames_per_token * MEL_BANDS)

@@ -9,6 +9,7 @@ path computes whole sessions and single turns alike: tokens after those that are
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,9 @@ from torch.nn import functional as F
 from microturn.media.mel import MEL_BANDS, TURN_FRAMES
 from microturn.model.config import HearingConfig
 from microturn.model.ear import AUDIO_TOKENS, CONTEXT_FRAMES, Ear
-from microturn.model.linear import Linear, RMSNorm, SwiGLU
+from microturn.model.kernels.basics import stacked
+from microturn.model.kernels.hear import HearingArrays, hear
+from microturn.model.linear import Linear, RMSNorm, SwiGLU, array, streams
 from microturn.model.rotary import Rotation, frequencies, partners, rotate
 from microturn.model.rows import Rows
 
@@ -113,6 +116,21 @@ class HearingLayer(nn.Module):
         x_BTD = x_BTD + self.feed(self.feed_norm(x_BTD))
         return x_BTD, keys[:, length:], values[:, length:], inputs[:, length:]
 
+    def arrays(self) -> HearingArrays:
+        return HearingArrays(
+            attention_norm=self.attention_norm.array(),
+            qkv=array(self.qkv.weight),
+            query_norm=self.query_norm.array(),
+            key_norm=self.key_norm.array(),
+            attended=array(self.attended.weight),
+            mix_norm=self.mix_norm.array(),
+            mix=array(self.mix),
+            mixed=array(self.mixed.weight),
+            feed_norm=self.feed_norm.array(),
+            gate_up=array(self.feed.gate_up.weight),
+            out=array(self.feed.out.weight),
+        )
+
 
 class Hearing(nn.Module):
     """Ear, layers and the hear lane's head."""
@@ -134,6 +152,11 @@ class Hearing(nn.Module):
         frequency = frequencies(config.head_dim, SHORTEST_TOKENS, LONGEST_TOKENS)
         self.register_buffer("frequency_F", frequency, persistent=False)
         self.register_buffer("partner_E", partners(config.head_dim), persistent=False)
+        self._arrays: HearingArrays | None = None
+
+    def train(self, mode: bool = True) -> Self:
+        self._arrays = None
+        return super().train(mode)
 
     def forward(
         self, levels_BFM: Tensor, arrived_BU: Tensor, state: HearingState, probe: int | None = None
@@ -147,6 +170,8 @@ class Hearing(nn.Module):
         x = self.ear(levels)
         arrived_BT = arrived_BU.repeat_interleave(AUDIO_TOKENS, 1)
         x = torch.where(arrived_BT.unsqueeze(-1), x, self.gap.to(x.dtype))
+        if streams(x) and x.shape[1] == AUDIO_TOKENS:
+            return self._streamed(x, levels, state)
         view = self._view(x.shape[1], state)
         probed = None
         keys: list[Tensor] = []
@@ -168,6 +193,32 @@ class Hearing(nn.Module):
             count_R=(state.count_R + x.shape[1]).clamp(max=self.config.window_tokens),
         )
         return self.norm(x), probed, advanced
+
+    def _streamed(self, x_BTD: Tensor, levels: Tensor, state: HearingState) -> tuple[Tensor, None, HearingState]:
+        """The layers over one turn, on a CPU."""
+        if self._arrays is None:
+            layers = [layer.arrays() for layer in self.layers if isinstance(layer, HearingLayer)]
+            self._arrays = stacked(layers)
+        angle_WF = torch.arange(self.config.window_tokens + 1).unsqueeze(1) * self.frequency_F
+        hidden, keys, values, mixed = hear(
+            array(x_BTD).reshape(-1, self.config.width),
+            self._arrays,
+            self.norm.array(),
+            array(state.keys_RLWHE),
+            array(state.values_RLWHE),
+            array(state.mixed_RLKD),
+            state.count_R.numpy(),
+            array(angle_WF.cos()),
+            array(angle_WF.sin()),
+        )
+        advanced = HearingState(
+            levels_RFM=levels[:, -CONTEXT_FRAMES:],
+            keys_RLWHE=torch.from_numpy(keys),
+            values_RLWHE=torch.from_numpy(values),
+            mixed_RLKD=torch.from_numpy(mixed),
+            count_R=(state.count_R + AUDIO_TOKENS).clamp(max=self.config.window_tokens),
+        )
+        return torch.from_numpy(hidden).view_as(x_BTD), None, advanced
 
     def written(self, hidden_BTD: Tensor) -> Tensor:
         """The text token that every audio token writes (B, T): one if some word is likelier than none, or ``NO_WORD``.

@@ -1,36 +1,45 @@
-"""Layers whose results do not depend on how many rows are computed together.
+"""Layers that training and streaming share.
 
-A matrix product takes other paths, with other roundings, for row counts that are no multiple of four, and the functions
-of single values (``exp``, ``sigmoid``, ...) for what is left over when a tensor is cut into vectors of the processor.
-So rows are padded; from there on a row's bits are the same in any company (``tests/parity`` holds that).
+In streaming on a CPU (``streams``) products and whole stacks are computed by ``kernels``, where a row's bits do not
+depend on the others; in training, and on other devices, by PyTorch.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-ROW_MULTIPLE = 4
-VECTOR_VALUES = 32
-"""Values that a processor's functions take at once, two vectors of 16 at most."""
+from microturn.model.kernels.basics import Floats
+from microturn.model.kernels.basics import linear as compiled_linear
 
 
-def padded_rows(x: Tensor, multiple: int) -> Tensor:
-    """``x`` with its first axis padded by zeros to a multiple."""
-    missing = -x.shape[0] % multiple
-    return F.pad(x, (0, 0) * (x.ndim - 1) + (0, missing)) if missing else x
+def streams(x: Tensor) -> bool:
+    """Whether ``x`` is of a turn that is computed on a CPU, and nothing is learnt from it."""
+    return torch.is_inference_mode_enabled() and x.device.type == "cpu"
+
+
+def array(x: Tensor) -> Floats:
+    """The values of ``x``, which stay where they are."""
+    result: Floats = x.detach().contiguous().numpy()
+    return result
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """``x weight^T + bias``; in streaming on a CPU a row's bits do not depend on the others."""
+    if not streams(x):
+        return F.linear(x, weight, bias)
+    biases = np.zeros(len(weight), np.float32) if bias is None else array(bias)
+    y = compiled_linear(array(x).reshape(-1, weight.shape[1]), array(weight), biases)
+    return torch.from_numpy(y).view(*x.shape[:-1], len(weight))
 
 
 class Linear(nn.Linear):
-    """``nn.Linear`` with the same bits for a row whatever the others are."""
+    """``nn.Linear`` by ``linear``."""
 
     def forward(self, x: Tensor) -> Tensor:
-        rows = x.numel() // x.shape[-1]
-        if rows % ROW_MULTIPLE == 0:
-            return F.linear(x, self.weight, self.bias)
-        flat = padded_rows(x.reshape(rows, x.shape[-1]), ROW_MULTIPLE)
-        return F.linear(flat, self.weight, self.bias)[:rows].reshape(*x.shape[:-1], -1)
+        return linear(x, self.weight, self.bias)
 
 
 class RMSNorm(nn.Module):
@@ -47,6 +56,10 @@ class RMSNorm(nn.Module):
         size = torch.linalg.vector_norm(x, dim=-1, keepdim=True) + self.eps
         result: Tensor = x / size * (self.weight * x.shape[-1] ** 0.5)
         return result
+
+    def array(self) -> Floats:
+        """The weight as ``scaled`` takes it."""
+        return array(self.weight * self.weight.shape[0] ** 0.5)
 
 
 class SwiGLU(nn.Module):

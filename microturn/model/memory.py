@@ -42,11 +42,11 @@ class Places:
 
 @dataclass(frozen=True)
 class MemoryState(Rows):
-    """The rings of R sessions, one after the other: media, text, pinned; and a last place that nobody reads."""
+    """The rings of R sessions, one after the other: media, text, pinned."""
 
-    keys: tuple[Tensor, ...]
-    """L tensors (R, G, C + 1, E), not yet rotated in time."""
-    values: tuple[Tensor, ...]
+    keys_RLGCE: Tensor
+    """Not yet rotated in time."""
+    values_RLGCE: Tensor
     region_RC: Tensor
     turn_RC: Tensor
     ordinal_RC: Tensor
@@ -67,11 +67,11 @@ def initial_memory(config: ModelConfig, rows: int, device: torch.device | None =
     sizes = region_sizes(config)
     total = sum(sizes)
     backbone = config.backbone
-    shape = (rows, backbone.num_kv_heads, total + 1, backbone.head_dim)
+    shape = (rows, backbone.num_layers, backbone.num_kv_heads, total, backbone.head_dim)
     region_C = torch.repeat_interleave(torch.arange(NUM_REGIONS), torch.tensor(sizes))
     return MemoryState(
-        keys=tuple(torch.zeros(shape, device=device) for _ in range(backbone.num_layers)),
-        values=tuple(torch.zeros(shape, device=device) for _ in range(backbone.num_layers)),
+        keys_RLGCE=torch.zeros(shape, device=device),
+        values_RLGCE=torch.zeros(shape, device=device),
         region_RC=region_C.to(device).expand(rows, -1).contiguous(),
         turn_RC=torch.zeros(rows, total, dtype=torch.int64, device=device),
         ordinal_RC=torch.zeros(rows, total, dtype=torch.int64, device=device),
@@ -104,30 +104,18 @@ def visible(query: Places, count_BQ3: Tensor, key: Places, memory: MemoryConfig)
     return kept_BQK & (key.ordinal_BT > 0)[:, None]
 
 
-def remembered(
-    state: MemoryState, new: Places, count_R3: Tensor, valid_RN: Tensor, keys: list[Tensor], values: list[Tensor]
-) -> MemoryState:
-    """The memory with N new tokens a row: their keys and values (R, G, N, E) of every layer at their places.
-
-    The rings' storage is shared with ``state``, which stays as it was for all that it can see.
-    """
+def ring_places(state: MemoryState, new: Places) -> Tensor:
+    """Where in the rings new tokens go, (R, N)."""
     sizes = torch.bincount(state.region_RC[0], minlength=NUM_REGIONS)
     first = sizes.cumsum(0) - sizes
-    trash = state.turn_RC.shape[1]
-    place_RN = first[new.region_BT] + (new.ordinal_BT - 1) % sizes[new.region_BT]
-    place_RN = torch.where(valid_RN, place_RN, trash)
-    row_R1 = torch.arange(len(place_RN), device=place_RN.device)[:, None]
-    for rings, added in ((state.keys, keys), (state.values, values)):
-        for ring, tokens_RGNE in zip(rings, added, strict=True):
-            ring[row_R1, :, place_RN] = tokens_RGNE.transpose(1, 2).to(ring.dtype)
+    return first[new.region_BT] + (new.ordinal_BT - 1) % sizes[new.region_BT]
 
-    def placed(table_RC: Tensor, value_RN: Tensor) -> Tensor:
-        padded_RC = torch.cat([table_RC, table_RC[:, :1]], 1).scatter(1, place_RN, value_RN)
-        return padded_RC[:, :-1]
 
-    return replace(
-        state,
-        turn_RC=placed(state.turn_RC, new.turn_BT),
-        ordinal_RC=placed(state.ordinal_RC, new.ordinal_BT),
-        count_R3=count_R3,
-    )
+def remembered(state: MemoryState, new: Places, count_R3: Tensor, valid_RN: Tensor, place_RN: Tensor) -> MemoryState:
+    """The memory with N new tokens a row, whose keys and values are in the rings already: these are shared with
+    ``state``, which stays as it was for all that it can see."""
+    row_T, place_T = valid_RN.nonzero()[:, 0], place_RN[valid_RN]
+    turn_RC, ordinal_RC = state.turn_RC.clone(), state.ordinal_RC.clone()
+    turn_RC[row_T, place_T] = new.turn_BT[valid_RN]
+    ordinal_RC[row_T, place_T] = new.ordinal_BT[valid_RN]
+    return replace(state, turn_RC=turn_RC, ordinal_RC=ordinal_RC, count_R3=count_R3)

@@ -12,13 +12,14 @@ from microturn.errors import InputError
 from microturn.language.tokenizer import TextTokenizer
 from microturn.media.mel import HISTORY_SAMPLES, MEL_BANDS, TURN_FRAMES, dmel_levels, log_mel
 from microturn.model.eye import frame_to_patches
+from microturn.model.flow import WORDS
 from microturn.model.network import Network
 from microturn.model.outputs import ACTS
 from microturn.model.state import MAX_WAITING_TOKENS, State, initial_state
 from microturn.model.step import Given, Made, Weights, step
 from microturn.model.turns import SOURCE_OF_TEXT
 from microturn.model.vocoder import Vocoder
-from microturn.turn import TurnInput, TurnOutput
+from microturn.turn import TURN_SAMPLES, TurnInput, TurnOutput
 
 # Shapes: R rows.
 
@@ -46,6 +47,16 @@ class Microturn:
         """Empty memory for ``num_rows`` sessions; ``seeds`` (default: 0 for every row) fix each row's noise."""
         chosen = [0] * num_rows if seeds is None else list(seeds)
         return initial_state(self.config, self.weights.vocoder, num_rows, chosen, self.device)
+
+    def prepare(self) -> None:
+        """Compile what a turn on this machine's CPU runs, so that no turn waits for it: some twenty seconds once, then
+        it is read from disk."""
+        silence = TurnInput(audio=np.zeros(TURN_SAMPLES, np.float32))
+        _, state = self.step([silence], self.initial_state(1))
+        with torch.inference_mode():
+            self.network.flow.sample(
+                self.network.flow.given(state.lanes.model_RK[:, :WORDS], state.turn_R), state.mel_RFM, state.mel_RFM
+            )
 
     def reset(self, state: State, rows: Sequence[int], seed: int = 0) -> State:
         """The memory with new sessions in ``rows``; the others are as they were."""

@@ -12,12 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from microturn.model.config import BackboneConfig
-from microturn.model.linear import VECTOR_VALUES, Linear, SwiGLU, padded_rows
+from microturn.model.linear import Linear, SwiGLU
 
 # Shapes: N tokens, D width, X experts, K experts chosen for a token, I inner width, S places of an expert.
 
-FEW_TOKENS = 64
-"""Up to so many tokens all go through every expert that one of them chose: no token's bits depend on another's."""
 PLACES = 64
 """Places of an expert are a multiple of so many: a half-precision product of a size that it has not met costs a CPU
 many times its arithmetic, and every step has other numbers."""
@@ -42,8 +40,7 @@ class MixtureOfExperts(nn.Module):
 
     def choose(self, x_ND: Tensor) -> tuple[Tensor, Tensor]:
         """Chosen experts and their gate weights, both (N, K)."""
-        scores_NX = padded_rows(self.router(x_ND).float(), VECTOR_VALUES // self.num_experts or 1)
-        affinity_NX = torch.sigmoid(scores_NX)[: x_ND.shape[0]]
+        affinity_NX = torch.sigmoid(self.router(x_ND).float())
         chosen_NK = (affinity_NX + self.balance_bias_X).topk(self.top_k, dim=-1).indices
         gate_NK = affinity_NX.gather(1, chosen_NK)
         if self.top_k > 1:
@@ -57,18 +54,7 @@ class MixtureOfExperts(nn.Module):
         chosen_NK, gate_NK = self.choose(x_ND)
         if self.training:
             self.load_X += F.one_hot(chosen_NK, self.num_experts).sum((0, 1)).to(self.load_X.dtype)
-        if x_ND.shape[0] <= FEW_TOKENS and not self.training:
-            return result_ND + self._few(x_ND, chosen_NK, gate_NK)
         return result_ND + self._routed(x_ND, chosen_NK, gate_NK).to(result_ND.dtype)
-
-    def _few(self, x_ND: Tensor, chosen_NK: Tensor, gate_NK: Tensor) -> Tensor:
-        """All tokens through every expert that one of them chose, with the weight 0 where it did not."""
-        routed_ND = torch.zeros_like(x_ND)
-        for index in sorted(set(chosen_NK.flatten().tolist())):
-            gate_N = (gate_NK * (chosen_NK == index)).sum(1, keepdim=True)
-            gate, up = torch.matmul(x_ND, self.gate_up[index]).chunk(2, dim=-1)
-            routed_ND = routed_ND + torch.matmul(F.silu(gate) * up, self.out[index]) * gate_N
-        return routed_ND
 
     def _experts(self, x_XSD: Tensor) -> Tensor:
         gate, up = torch.matmul(x_XSD, self.gate_up.to(x_XSD.dtype)).chunk(2, dim=-1)

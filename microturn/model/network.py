@@ -12,7 +12,7 @@ from microturn.model.eye import Eye
 from microturn.model.flow import FlowHead
 from microturn.model.hearing import Hearing
 from microturn.model.lanes import MAX_AGE, NONE, Lanes
-from microturn.model.linear import ROW_MULTIPLE, Linear, padded_rows
+from microturn.model.linear import Linear, linear
 from microturn.model.outputs import OutputVocabulary
 from microturn.model.turns import End, Kind, Sound, Source, Turns
 from microturn.turn import Act
@@ -91,7 +91,7 @@ class SayHead(nn.Module):
     def forward(self, hidden_ND: Tensor, table_VD: Tensor) -> Tensor:
         """Scores (N, O)."""
         query: Tensor = self.word(hidden_ND)
-        words = torch.matmul(query, table_VD.T.to(query.dtype)) + self.bias_V
+        words = linear(query, table_VD.to(query.dtype), self.bias_V)
         return torch.cat([words, self.rest(hidden_ND)], -1)
 
 
@@ -122,8 +122,8 @@ class Network(nn.Module):
 
     def say_scores(self, hidden_ND: Tensor) -> Tensor:
         """Scores (N, O) of what comes next after the backbone's states."""
-        scores: Tensor = self.say(padded_rows(hidden_ND, ROW_MULTIPLE), self.table_VD)
-        return scores[: len(hidden_ND)]
+        scores: Tensor = self.say(hidden_ND, self.table_VD)
+        return scores
 
 
 def last_of_turn(hidden_BTD: Tensor) -> Tensor:

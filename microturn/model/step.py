@@ -140,17 +140,21 @@ def _shifted(table_RW: Tensor, taken_R: Tensor) -> Tensor:
 
 
 def _heard(network: Network, given: Given, state: State) -> tuple[Tensor, HearingState]:
-    """The hearing stack's states of the turn (R, 2, D), and what it remembers now."""
-    index = _evened(range(len(given.arrived_R)))
-    levels, arrived = given.levels_RFM[index], given.arrived_R[index, None]
-    hidden, _, hearing = network.hearing(levels, arrived, state.hearing.select(index))
-    rows = len(given.arrived_R)
-    return hidden[:rows], hearing.mapped(lambda _, tensor: tensor[:rows])
+    """The hearing stack's states of the turn (R, 2, D), and what it remembers now; nothing of rows that skip."""
+    if bool(given.active_R.all()):
+        hidden, _, hearing = network.hearing(given.levels_RFM, given.arrived_R[:, None], state.hearing)
+        return hidden, hearing
+    index = given.active_R.nonzero().squeeze(1)
+    heard, _, after = network.hearing(
+        given.levels_RFM[index], given.arrived_R[index, None], state.hearing.select(index)
+    )
+    hidden = heard.new_zeros(len(given.active_R), *heard.shape[1:])
+    return hidden.index_copy(0, index, heard), state.hearing.put(index, after)
 
 
 def _evened(rows: Sequence[int]) -> Tensor:
-    """Row numbers, the last one twice if they are odd: an even number of rows takes one path through transforms and
-    convolutions, whatever the number (``linear``)."""
+    """Row numbers, the last one twice if they are odd: an even number of rows takes one path through the vocoder's
+    transforms, whatever the number."""
     return torch.tensor([*rows, *rows[len(rows) - len(rows) % 2 :]])
 
 

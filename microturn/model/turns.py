@@ -80,6 +80,7 @@ SLOT_SAY = SLOT_HEAR + MAX_HEAR_TOKENS
 SLOT_ACT = SLOT_SAY + MAX_SAY_TOKENS
 SLOT_PATCH = 16
 SLOT_TEXT_IN = 32
+NUM_SLOTS = SLOT_TEXT_IN + MAX_TEXT_IN_TOKENS
 PATCH_PIXELS = 40
 PATCH_SHAPE = (PATCH_PIXELS, PATCH_PIXELS, 6)
 """A patch of the picture beside the same patch of the picture before it."""
@@ -154,7 +155,7 @@ def padded(rows: Sequence[NDArray[np.int64]], width: int) -> tuple[Tensor, Tenso
     for index, row in enumerate(rows):
         tokens[index, : len(row)] = row
         if len(row):
-            tokens[index, len(row) :] = row[-1]  # so that padding meets the same experts
+            tokens[index, len(row) :] = row[-1]  # padding calls for no experts of its own
         valid[index, : len(row)] = True
     return torch.from_numpy(tokens), torch.from_numpy(valid)
 

@@ -124,14 +124,13 @@ def test_instructions_stay_after_thousands_of_other_tokens() -> None:
 
 def _disturbed(memory: MemoryState, places_C: torch.Tensor) -> MemoryState:
     """The memory with other keys and values at some places."""
-    index = torch.cat([places_C, torch.tensor([False])])
 
     def change(ring: torch.Tensor) -> torch.Tensor:
         ring = ring.clone()
-        ring[:, :, index] = ring[:, :, index].flip(-1) + 1.0
+        ring[..., places_C, :] = ring[..., places_C, :].flip(-1) + 1.0
         return ring
 
-    return replace(memory, keys=tuple(map(change, memory.keys)), values=tuple(map(change, memory.values)))
+    return replace(memory, keys_RLGCE=change(memory.keys_RLGCE), values_RLGCE=change(memory.values_RLGCE))
 
 
 def test_rings_hold_what_is_seen_and_one_turn_more() -> None:

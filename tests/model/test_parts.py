@@ -1,4 +1,4 @@
-"""The parts of the network against slow references: linear layers, ear, eye, experts, flow head, rotary positions."""
+"""The parts of the network against slow references: norm, ear, eye, experts, flow head, rotary positions."""
 
 from __future__ import annotations
 
@@ -18,22 +18,12 @@ from microturn.model.ear import AUDIO_TOKENS, CONTEXT_FRAMES, TOKEN_FRAMES, Ear,
 from microturn.model.eye import Eye, frame_to_patches, with_before
 from microturn.model.flow import WORDS, FlowHead
 from microturn.model.lanes import NONE
-from microturn.model.linear import Linear, RMSNorm
-from microturn.model.moe import FEW_TOKENS, MixtureOfExperts
+from microturn.model.linear import RMSNorm
+from microturn.model.moe import MixtureOfExperts
 from microturn.model.rotary import Rotation, frequencies, partners, rotate
 from microturn.model.turns import PATCH_PIXELS
 
 CONFIG = ModelConfig.of_size(1, vocab_size=50)
-
-
-@pytest.mark.parametrize("num_out", [1, 3, 64])
-@given(rows=st.integers(1, 40), first=st.integers(0, 8))
-def test_a_linear_layer_gives_a_row_the_same_bits_in_any_company(num_out: int, rows: int, first: int) -> None:
-    torch.manual_seed(0)
-    linear = Linear(64, num_out)
-    x = torch.randn(48, 64)
-    assert torch.equal(linear(x[first : first + rows]), linear(x)[first : first + rows])
-    torch.testing.assert_close(linear(x), F.linear(x, linear.weight, linear.bias))
 
 
 def test_rms_norm_against_its_definition() -> None:
@@ -168,10 +158,9 @@ def slow_experts(experts: MixtureOfExperts, x_ND: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
-@pytest.mark.parametrize("num_tokens", [1, 13, FEW_TOKENS, FEW_TOKENS + 1, 200])
+@pytest.mark.parametrize("num_tokens", [1, 13, 64, 200])
 @pytest.mark.parametrize(("num_experts", "top_k"), [(4, 1), (4, 2), (1, 1)])
 def test_experts_against_a_loop_over_tokens(num_experts: int, top_k: int, num_tokens: int) -> None:
-    """Few tokens and many take other paths to the same numbers."""
     experts = moved_experts(top_k, num_experts)
     x = torch.randn(num_tokens, CONFIG.backbone.width)
     with torch.no_grad():

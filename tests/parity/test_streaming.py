@@ -23,9 +23,10 @@ MEMORIES = {
 }
 
 
+@pytest.mark.parametrize("compiled", [True, False], ids=["kernels", "torch"])
 @pytest.mark.parametrize("num_experts", [1, 4])
 @pytest.mark.parametrize("memory", MEMORIES.values(), ids=MEMORIES.keys())
-def test_turns_one_by_one_give_what_whole_sessions_give(memory: MemoryConfig, num_experts: int) -> None:
+def test_turns_one_by_one_give_what_whole_sessions_give(memory: MemoryConfig, num_experts: int, compiled: bool) -> None:
     """Rows of different length that skip at random, with gaps, pictures, text of every source and own voice."""
     rng = np.random.default_rng(num_experts)
     network = small_network(memory, num_experts=num_experts)
@@ -34,7 +35,7 @@ def test_turns_one_by_one_give_what_whole_sessions_give(memory: MemoryConfig, nu
     assert {*turns.kind_BT[turns.valid_BT].tolist()} == {*Kind}
     assert {*turns.source_BT[turns.valid_BT].tolist()} == {*Source}
     whole = whole_hidden(network, turns)
-    for row, streamed in enumerate(stream(network, rows, rng)):
+    for row, streamed in enumerate(stream(network, rows, rng, compiled=compiled)):
         torch.testing.assert_close(streamed, whole[row, : len(streamed)], **WITHIN)
 
 
