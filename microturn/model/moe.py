@@ -14,12 +14,7 @@ from torch.nn import functional as F
 from microturn.model.config import BackboneConfig
 from microturn.model.linear import Linear, SwiGLU
 
-# Shapes: N tokens, D width, X experts, K experts chosen for a token, I inner width, S places of an expert.
-
-PLACES = 64
-"""Places of an expert are a multiple of so many: a half-precision product of a size that it has not met costs a CPU
-many times its arithmetic, and every step has other numbers."""
-
+# Shapes: N tokens, D width, X experts, K experts chosen for a token, A = N * K.
 
 class MixtureOfExperts(nn.Module):
     """(N, D) -> (N, D). ``load_X`` counts the tokens that each expert got since ``balance`` was last called."""
@@ -56,24 +51,16 @@ class MixtureOfExperts(nn.Module):
             self.load_X += F.one_hot(chosen_NK, self.num_experts).sum((0, 1)).to(self.load_X.dtype)
         return result_ND + self._routed(x_ND, chosen_NK, gate_NK).to(result_ND.dtype)
 
-    def _experts(self, x_XSD: Tensor) -> Tensor:
-        gate, up = torch.matmul(x_XSD, self.gate_up.to(x_XSD.dtype)).chunk(2, dim=-1)
-        return torch.matmul(F.silu(gate) * up, self.out.to(x_XSD.dtype))
-
     def _routed(self, x_ND: Tensor, chosen_NK: Tensor, gate_NK: Tensor) -> Tensor:
-        """Every token through its own experts only: tokens side by side by expert, one batched product."""
+        """Every token through its own experts only: tokens side by side by expert, products of groups."""
         expert_A = chosen_NK.flatten()
-        token_A = torch.arange(x_ND.shape[0], device=x_ND.device).repeat_interleave(self.top_k)
-        one_hot_AX = F.one_hot(expert_A, self.num_experts)
-        place_A = (one_hot_AX.cumsum(0) - 1).gather(1, expert_A.unsqueeze(1)).squeeze(1)
-        places = -(-int(one_hot_AX.sum(0).max()) // PLACES) * PLACES
-        at_A = expert_A * places + place_A
-        grid_XSD = x_ND.new_zeros(self.num_experts * places, x_ND.shape[1]).index_copy(0, at_A, x_ND[token_A])
-        each_AD = self._experts(grid_XSD.view(self.num_experts, places, -1)).flatten(0, 1)[at_A]
-        weighted_AD = each_AD.float() * gate_NK.flatten().unsqueeze(-1)
-        if self.top_k == 1:
-            return weighted_AD
-        return weighted_AD.view(x_ND.shape[0], self.top_k, -1).sum(1)
+        order_A = expert_A.argsort(stable=True)
+        ends_X = F.one_hot(expert_A, self.num_experts).sum(0).cumsum(0).to(torch.int32)
+        token_A = order_A // self.top_k
+        gate, up = F.grouped_mm(x_ND[token_A], self.gate_up.to(x_ND.dtype), offs=ends_X).chunk(2, dim=-1)
+        each_AD = F.grouped_mm(F.silu(gate) * up, self.out.to(x_ND.dtype), offs=ends_X)
+        weighted_AD = each_AD.float() * gate_NK.flatten()[order_A].unsqueeze(-1)
+        return weighted_AD.new_zeros(x_ND.shape).index_add(0, token_A, weighted_AD)
 
     @torch.no_grad()
     def balance(self, speed: float) -> None:
