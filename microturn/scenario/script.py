@@ -133,7 +133,7 @@ def estimate_ms(text: str) -> float:
 def repetition_timings(data: Path, split: Split) -> tuple[RepTiming, ...]:
     """Repetition times of RepCount-A's training or test part. Raises ``InputError`` if the table is missing."""
     name = "train" if split == "train" else "test"
-    return tuple(video.timing for video in load_timings(data / "video" / "repcount" / f"{name}_with_fps.csv"))
+    return tuple(load_timings(data / "video" / "repcount" / f"{name}_with_fps.csv"))
 
 
 def draw_speaker(rng: np.random.Generator, split: Split, voice: Voice | None = None, *, sound: bool = True) -> Speaker:
