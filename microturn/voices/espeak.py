@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microturn.errors import VoiceError
-from microturn.voices.wordtimes import RawSpeech, Token
+from microturn.voices.wordtimes import RawSpeech, Token, written
 
 ACCENTS = (
     "en-us",
@@ -156,14 +156,9 @@ def _call(name: str, text: str, rate: float, pitch: float) -> _Heard:
 
 def _markup(spoken: Sequence[Token]) -> tuple[str, list[int]]:
     """The text for espeak-ng and the place of each token's first character in it."""
-    text = ""
-    places = []
-    for token in spoken:
-        places.append(len(text))
-        # Only "a" is read as a word when it stands alone; its name is given as phonemes.
-        text += "[['eI]]" if token.letter and token.word == "a" else token.word
-        text += ", " if token.pause else " "
-    return text.rstrip(" ,"), places
+    parts = written(spoken, "[['eI]]")
+    places = np.cumsum([0] + [len(part) + 1 for part in parts[:-1]])
+    return " ".join(parts).rstrip(","), places.tolist()
 
 
 def _token_at(places: Sequence[int], position: int) -> int:

@@ -29,8 +29,7 @@ from microturn.errors import VoiceError
 
 # A second user of the same library: who loads it while the other unloads it crashes.
 from microturn.voices.espeak import LIBRARY_LOCK
-from microturn.voices.hidden import hidden
-from microturn.voices.wordtimes import RawSpeech, Token
+from microturn.voices.wordtimes import RawSpeech, Token, hidden
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -115,7 +114,7 @@ def styles_folder() -> Path:
 
 
 def installed() -> tuple[str, ...]:
-    """The styles of ``SPEAKERS`` that can speak here; none if Kokoro is hidden (see ``hidden``), or if onnxruntime, the
+    """The styles of ``SPEAKERS`` that can speak here; none if Kokoro is hidden, or if onnxruntime, the
     network or all styles are missing."""
     if hidden("kokoro") or not _has_network():
         return ()

@@ -27,9 +27,8 @@ from microturn.voices.catalogue import (
     synthesise,
     voices,
 )
-from microturn.voices.hidden import VARIABLE
 from microturn.voices.speech import Speech
-from microturn.voices.wordtimes import RawSpeech, Token, frame_levels, tokens
+from microturn.voices.wordtimes import HIDE_VARIABLE, RawSpeech, Token, frame_levels, tokens
 from tests.voices.test_catalogue import fundamental_hz
 
 needs_kokoro = pytest.mark.needs_engine("kokoro")
@@ -40,7 +39,7 @@ VOCABULARY = (*WORDS, *lexicon.NUMBERS[:20], "garden", "yellow", "monkey", "tabl
 @pytest.fixture(autouse=True)
 def shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """What needs the voice has been skipped where it is hidden; the rest makes files of its own."""
-    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.delenv(HIDE_VARIABLE, raising=False)
 
 
 def symbols(text: str, *, british: bool = False) -> list[str]:
