@@ -47,11 +47,6 @@ class CountVideo:
     timing: RepTiming
     duration_ms: float
 
-    @property
-    def rep_end_ms(self) -> tuple[float, ...]:
-        """End of every repetition."""
-        return self.timing.end_ms
-
 
 @dataclass(frozen=True)
 class Profile:

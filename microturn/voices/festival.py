@@ -72,14 +72,11 @@ class _Festival:
     """One running ``festival --pipe``, which loads a speaker when it is first asked for."""
 
     def __init__(self) -> None:
-        program = shutil.which("festival")
-        if program is None:
-            raise VoiceError("festival is not installed: run `make voices`")
         self._lock = threading.Lock()
         self._loaded: set[str] = set()
         self._folder = tempfile.TemporaryDirectory(prefix="microturn-festival-")
         self._process = subprocess.Popen(
-            [program, "--pipe"],
+            ["festival", "--pipe"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
