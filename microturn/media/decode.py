@@ -70,11 +70,10 @@ def open_container(path: Path) -> InputContainer:
         raise MediaError(f"{path}: cannot be opened as media ({describe(error)})") from error
 
 
-def _streams(container: InputContainer) -> tuple[AudioStream | None, VideoStream | None]:
-    """The first stream of each kind; the cover picture of a music file is not video."""
-    audio = next(iter(container.streams.audio), None)
-    video = next((one for one in container.streams.video if Disposition.attached_pic not in one.disposition), None)
-    return audio, video
+def _streams(container: InputContainer) -> list[AudioStream | VideoStream]:
+    """The first stream of sound and of video, if there; the cover picture of a music file is not video."""
+    films = [stream for stream in container.streams.video if Disposition.attached_pic not in stream.disposition]
+    return [*container.streams.audio[:1], *films[:1]]
 
 
 def to_rgb(frame: VideoFrame) -> Frame:
@@ -129,36 +128,27 @@ class FilePass:
         self.path = path
         check_complete(path)
         with open_container(path) as container:
-            audio, video = _streams(container)
-            if audio is None and video is None:
+            streams = _streams(container)
+            if not streams:
                 raise MediaError(f"{path}: has neither audio nor video")
             self._seamless = container.format.name in SEAMLESS_FORMATS
-            self.duration_s = _duration_s(container, audio, video)
-            self._declared_end_s = self._declared_end(container, audio, video)
-            audio_index = None if audio is None else audio.index
-            video_index = None if video is None else video.index
-        first_audio = None if audio_index is None else next(self._decode(audio_index), None)
-        first_video = None if video_index is None else next(self._decode(video_index), None)
-        if first_audio is None and first_video is None:
+            self.duration_s, self._declared_end_s = _declared(path, container, streams)
+            indices = [stream.index for stream in streams]
+        first = {index: frame for index in indices if (frame := next(self._decode(index), None)) is not None}
+        if not first:
             raise MediaError(f"{path}: its streams hold no sound and no picture")
-        self._audio_index = None if first_audio is None else audio_index
-        self._video_index = None if first_video is None else video_index
-        starts = [frame.time or 0.0 for frame in (first_audio, first_video) if frame is not None]
-        self._origin_s = min(starts)
-        self._end_s = self._origin_s
+        self._audio_index: int | None = None
+        self._video_index: int | None = None
         self.frame_size: tuple[int, int] | None = None
-        if isinstance(first_video, VideoFrame):
-            sideways = round(first_video.rotation / 90) % 2 == 1
-            size = (first_video.width, first_video.height)
-            self.frame_size = size[::-1] if sideways else size
-
-    @property
-    def has_audio(self) -> bool:
-        return self._audio_index is not None
-
-    @property
-    def has_video(self) -> bool:
-        return self._video_index is not None
+        for index, frame in first.items():
+            if isinstance(frame, AudioFrame):
+                self._audio_index = index
+                continue
+            self._video_index = index
+            sideways = round(frame.rotation / 90) % 2 == 1
+            self.frame_size = (frame.height, frame.width) if sideways else (frame.width, frame.height)
+        self.has_audio, self.has_video = self._audio_index is not None, self._video_index is not None
+        self._origin_s = self._end_s = min(frame.time or 0.0 for frame in first.values())
 
     def audio(self) -> Generator[AudioChunk]:
         """Sound at 16 kHz mono in order; holes in the recording are left out. Raises ``MediaError``."""
@@ -166,6 +156,13 @@ class FilePass:
             return
         resampler = MonoResampler(self.path)
         position = 0
+
+        def follow_on(pieces: list[Pcm]) -> Iterator[AudioChunk]:
+            nonlocal position
+            for pcm in pieces:
+                yield AudioChunk(position, pcm)
+                position += len(pcm)
+
         expected_s: float | None = None
         for frame in self._decode(self._audio_index):
             assert isinstance(frame, AudioFrame)
@@ -174,19 +171,13 @@ class FilePass:
                 if self._seamless and expected_s is not None:
                     raise MediaError(f"{self.path}: is damaged: the sound from {expected_s:.2f} s on cannot be decoded")
                 self._check_jump(self._origin_s if expected_s is None else expected_s, time_s)
-                for pcm in resampler.flush():
-                    yield AudioChunk(position, pcm)
-                    position += len(pcm)
+                yield from follow_on(resampler.flush())
                 position = max(position, round((time_s - self._origin_s) * SAMPLE_RATE_HZ))
                 expected_s = time_s
             expected_s += frame.samples / frame.sample_rate
             self._end_s = max(self._end_s, expected_s)
-            for pcm in resampler.push(frame):
-                yield AudioChunk(position, pcm)
-                position += len(pcm)
-        for pcm in resampler.flush():
-            yield AudioChunk(position, pcm)
-            position += len(pcm)
+            yield from follow_on(resampler.push(frame))
+        yield from follow_on(resampler.flush())
 
     def pictures(self) -> Generator[Picture]:
         """Pictures in the order they are shown. Raises ``MediaError``."""
@@ -230,28 +221,17 @@ class FilePass:
             except (av.FFmpegError, OSError) as error:
                 raise MediaError(f"{self.path}: cannot be decoded after {time_s:.2f} s ({describe(error)})") from error
 
-    def _declared_end(
-        self, container: InputContainer, audio: AudioStream | None, video: VideoStream | None
-    ) -> float | None:
-        """Where the file says that it ends, on its own clock, if it states it exactly."""
-        if not duration_is_exact(self.path, container.format.name):
-            return None
-        used = [stream for stream in (audio, video) if stream is not None]
-        ends = [
-            float(((stream.start_time or 0) + stream.duration) * stream.time_base)
-            for stream in used
-            if stream.duration and stream.time_base
-        ]
-        if ends:
-            return max(ends)
+
+def _declared(
+    path: Path, container: InputContainer, streams: list[AudioStream | VideoStream]
+) -> tuple[float | None, float | None]:
+    """Length of the file and, where it states that exactly, its end on its own clock, both in seconds."""
+    whole_s = container.duration / av.time_base if container.duration else None
+    timed = [(stream, stream.duration, stream.time_base) for stream in streams if stream.duration and stream.time_base]
+    lengths_s = [float(duration * base) for _, duration, base in timed]
+    ends_s = [float(((stream.start_time or 0) + duration) * base) for stream, duration, base in timed]
+    end_s: float | None = None
+    if duration_is_exact(path, container.format.name):
         # Matroska declares one duration for all streams: a subtitle that lasts longer says nothing about the sound.
-        if container.duration and len(used) == len(container.streams):
-            return container.duration / av.time_base
-        return None
-
-
-def _duration_s(container: InputContainer, audio: AudioStream | None, video: VideoStream | None) -> float | None:
-    if container.duration:
-        return container.duration / av.time_base
-    durations = [float(s.duration * s.time_base) for s in (audio, video) if s and s.duration and s.time_base]
-    return max(durations, default=None)
+        end_s = max(ends_s, default=whole_s if len(streams) == len(container.streams) else None)
+    return whole_s or max(lengths_s, default=None), end_s

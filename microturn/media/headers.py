@@ -7,8 +7,10 @@ been played, or without saying why.
 
 from __future__ import annotations
 
+import struct
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 from microturn.errors import MediaError
 
@@ -27,58 +29,62 @@ def check_complete(path: Path) -> None:
     if not path.is_file():
         raise MediaError(f"{path}: is not a regular file")
     try:
-        size = path.stat().st_size
-        if size == 0:
-            raise MediaError(f"{path}: is empty")
         with path.open("rb") as file:
-            head = file.read(24)
+            problem = _problem(file, path.stat().st_size)
     except OSError as error:
         raise MediaError(f"{path}: cannot be read ({error.strerror})") from error
+    if problem:
+        raise MediaError(f"{path}: {problem}")
+
+
+def _problem(file: BinaryIO, size: int) -> str | None:
+    """What is wrong with a file of ``size`` bytes, as far as its structure tells."""
+    head = file.read(24)
+    file.seek(0)
+    if not head:
+        return "is empty"
     if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
-        _check_wav(path, size)
-    elif head[:4] == b"OggS":
-        _check_ogg(path, size)
-    elif head[4:8] == b"ftyp":
-        _check_mp4(path, size)
-    elif head[:8] == PNG_SIGNATURE and len(head) == 24:
-        width, height = int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
+        return _wav_problem(file, size)
+    if head[:4] == b"OggS":
+        return _ogg_problem(file)
+    if head[4:8] == b"ftyp":
+        return _mp4_problem(file, size)
+    if head[:8] == PNG_SIGNATURE and len(head) == 24:
+        width, height = struct.unpack(">II", head[16:])
         if 0 in (width, height):
-            raise MediaError(f"{path}: picture is {width}x{height} pixels")
+            return f"picture is {width}x{height} pixels"
+    return None
 
 
-def _check_wav(path: Path, size: int) -> None:
+def _wav_problem(file: BinaryIO, size: int) -> str | None:
     """Walk the chunks (RIFF: four letters, a little-endian size, padded to even) up to the samples."""
-    with path.open("rb") as file:
-        position = 12
-        while position + 8 <= size:
-            file.seek(position)
-            header = file.read(8)
-            chunk_size = int.from_bytes(header[4:8], "little")
-            if header[:4] == b"data":
-                missing = position + 8 + chunk_size - size
-                if chunk_size not in (0, UNKNOWN_SIZE) and missing > 0:
-                    raise MediaError(f"{path}: is truncated: {missing} of {chunk_size} bytes of sound are missing")
-                return
-            position += 8 + chunk_size + chunk_size % 2
-    raise MediaError(f"{path}: is truncated: it ends before its sound begins")
+    position = 12
+    while position + 8 <= size:
+        file.seek(position)
+        kind, chunk_size = struct.unpack("<4sI", file.read(8))
+        position += 8 + chunk_size
+        if kind == b"data":
+            if chunk_size == UNKNOWN_SIZE or position <= size:
+                return None
+            return f"is truncated: {position - size} of {chunk_size} bytes of sound are missing"
+        position += chunk_size % 2
+    return "is truncated: it ends before its sound begins"
 
 
-def _check_ogg(path: Path, size: int) -> None:
+def _ogg_problem(file: BinaryIO) -> str | None:
     """Walk the pages (RFC 3533, section 6): each lies whole in the file and has the checksum that it states."""
-    with path.open("rb") as file:
-        position = 0
-        while position < size:
-            header = file.read(27)
-            sizes = file.read(header[26]) if len(header) == 27 else b""
-            if header[:4] != b"OggS"[: len(header)]:
-                raise MediaError(f"{path}: is damaged at byte {position}: no Ogg page begins there")
-            page_size = 27 + len(sizes) + sum(sizes)
-            page = header + sizes + file.read(sum(sizes))
-            if len(header) < 27 or len(sizes) < header[26] or len(page) < page_size:
-                raise MediaError(f"{path}: is truncated: its last Ogg page is incomplete")
-            if ogg_checksum(page[:22] + bytes(4) + page[26:]) != int.from_bytes(page[22:26], "little"):
-                raise MediaError(f"{path}: is damaged at byte {position}: the checksum of an Ogg page is wrong")
-            position += page_size
+    position = 0
+    while header := file.read(27):
+        if not b"OggS".startswith(header[:4]):
+            return f"is damaged at byte {position}: no Ogg page begins there"
+        sizes = file.read(header[26]) if len(header) == 27 else b""
+        body = file.read(sum(sizes))
+        if len(header) < 27 or len(sizes) < header[26] or len(body) < sum(sizes):
+            return "is truncated: its last Ogg page is incomplete"
+        if ogg_checksum(header[:22] + bytes(4) + header[26:] + sizes + body) != int.from_bytes(header[22:26], "little"):
+            return f"is damaged at byte {position}: the checksum of an Ogg page is wrong"
+        position = file.tell()
+    return None
 
 
 def ogg_checksum(data: bytes) -> int:
@@ -87,27 +93,24 @@ def ogg_checksum(data: bytes) -> int:
     return int(f"{mirrored:032b}"[::-1], 2)
 
 
-def _check_mp4(path: Path, size: int) -> None:
+def _mp4_problem(file: BinaryIO, size: int) -> str | None:
     """Walk the top-level boxes (ISO 14496-12, section 4.2): each lies whole in the file, one of them is the index."""
     kinds = set()
-    with path.open("rb") as file:
-        position = 0
-        while position + 8 <= size:
-            file.seek(position)
-            header = file.read(16)
-            box_size = int.from_bytes(header[:4], "big")
-            if box_size == 1:
-                box_size = int.from_bytes(header[8:16], "big")
-            elif box_size == 0:
-                box_size = size - position
-            if box_size < 8:
-                break
-            kinds.add(header[4:8])
-            position += box_size
+    position = 0
+    while position + 8 <= size:
+        file.seek(position)
+        box_size, kind = struct.unpack(">I4s", file.read(8))
+        if box_size == 1:
+            box_size = int.from_bytes(file.read(8), "big")
+        elif box_size == 0:
+            box_size = size - position
+        if box_size < 8:
+            break
+        kinds.add(kind)
+        position += box_size
     if position > size:
-        raise MediaError(f"{path}: is truncated: {position - size} bytes are missing at its end")
-    if b"moov" not in kinds:
-        raise MediaError(f"{path}: is truncated or damaged: its index (moov box) is missing")
+        return f"is truncated: {position - size} bytes are missing at its end"
+    return None if b"moov" in kinds else "is truncated or damaged: its index (moov box) is missing"
 
 
 def duration_is_exact(path: Path, format_name: str) -> bool:

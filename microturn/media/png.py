@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,52 +14,37 @@ from numpy.typing import NDArray
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
-class PngWriter:
-    """An 8-bit RGB PNG (ISO/IEC 15948) of ``width`` pixels; use as a context manager.
+def write_png(path: Path, width: int, dots_per_inch: int, strips: Iterable[NDArray[np.uint8]]) -> None:
+    """Write ``strips`` (height, width, 3), each below the one before, as an 8-bit RGB PNG (ISO/IEC 15948).
 
-    Its height is known once the last strip is written; the header is completed then. Raises ``OSError``.
+    Raises ``OSError``.
     """
+    deflate = zlib.compressobj(6)
+    total_height = 0
+    last = np.zeros((1, width, 3), np.uint8)
+    with path.open("wb") as file:
+        _write_head(file, width, total_height, dots_per_inch)
+        for strip in strips:
+            # Filter type 2: each row is kept as its difference from the one above, for drawings mostly zero.
+            rows = np.full((len(strip), 1 + 3 * width), 2, np.uint8)
+            rows[:, 1:] = (strip - np.concatenate([last, strip[:-1]])).reshape(len(strip), -1)
+            last = strip[-1:].copy()
+            total_height += len(strip)
+            if compressed := deflate.compress(rows.tobytes()):
+                _write_chunk(file, b"IDAT", compressed)
+        _write_chunk(file, b"IDAT", deflate.flush())
+        _write_chunk(file, b"IEND", b"")
+        # The height is known now: the header is written a second time.
+        file.seek(0)
+        _write_head(file, width, total_height, dots_per_inch)
 
-    def __init__(self, path: Path, width: int, dots_per_inch: int) -> None:
-        self._path = path
-        self._width = width
-        self._height = 0
-        self._dots_per_metre = round(dots_per_inch / 0.0254)
-        self._deflate = zlib.compressobj(6)
-        self._last: NDArray[np.uint8] = np.zeros((1, width, 3), np.uint8)
 
-    def __enter__(self) -> PngWriter:
-        self._file = self._path.open("wb")
-        self._head()
-        return self
+def _write_head(file: BinaryIO, width: int, height: int, dots_per_inch: int) -> None:
+    dots_per_metre = round(dots_per_inch / 0.0254)
+    file.write(SIGNATURE)
+    _write_chunk(file, b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    _write_chunk(file, b"pHYs", struct.pack(">IIB", dots_per_metre, dots_per_metre, 1))
 
-    def write(self, strip: NDArray[np.uint8]) -> None:
-        """Append ``strip`` (height, width, 3) below what is there."""
-        assert strip.shape[1:] == (self._width, 3) and strip.dtype == np.uint8
-        # Filter type 2: each row is kept as its difference from the one above, which for drawings is mostly zero.
-        above = np.concatenate([self._last, strip[:-1]])
-        rows = np.full((len(strip), 1 + 3 * self._width), 2, np.uint8)
-        rows[:, 1:] = (strip - above).reshape(len(strip), -1)
-        self._last = strip[-1:].copy()
-        self._height += len(strip)
-        self._chunk(b"IDAT", self._deflate.compress(rows.tobytes()))
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        with self._file:
-            if kind is None:
-                self._chunk(b"IDAT", self._deflate.flush())
-                self._chunk(b"IEND", b"")
-                self._file.seek(0)
-                self._head()
-
-    def _head(self) -> None:
-        self._file.write(SIGNATURE)
-        self._chunk(b"IHDR", struct.pack(">IIBBBBB", self._width, self._height, 8, 2, 0, 0, 0))
-        self._chunk(b"pHYs", struct.pack(">IIB", self._dots_per_metre, self._dots_per_metre, 1))
-
-    def _chunk(self, kind: bytes, data: bytes) -> None:
-        if data or kind == b"IEND":
-            checksum = zlib.crc32(kind + data)
-            self._file.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum))
+def _write_chunk(file: BinaryIO, kind: bytes, data: bytes) -> None:
+    file.write(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)))

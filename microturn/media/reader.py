@@ -15,7 +15,7 @@ newest is taken: five a second at most.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -43,16 +43,13 @@ class MediaSource:
     has_video: bool
     frame_size: tuple[int, int] | None
     duration_s: float | None
-    _turns: Callable[[], Iterator[TurnInput]] = field(repr=False)
+    iter_turns: Callable[[], Iterator[TurnInput]] = field(repr=False)
+    """Decodes turn by turn. Raises ``MediaError`` where the input turns out to be damaged or cut."""
 
     @property
     def num_turns(self) -> int | None:
         """Number of turns by the declared duration: right within a turn or two, or ``None`` if nothing is declared."""
         return None if self.duration_s is None else max(1, int(-(-self.duration_s * 1000 // TURN_MS)))
-
-    def iter_turns(self) -> Iterator[TurnInput]:
-        """Decode turn by turn. Raises ``MediaError`` where the input turns out to be damaged or cut."""
-        return self._turns()
 
 
 def open_media(path: Path) -> MediaSource:
@@ -66,7 +63,7 @@ def open_media(path: Path) -> MediaSource:
         has_video=first.has_video,
         frame_size=first.frame_size,
         duration_s=first.duration_s,
-        _turns=lambda: _file_turns(path),
+        iter_turns=partial(_turns, path),
     )
 
 
@@ -121,10 +118,14 @@ def merge_turns(sounds: Iterator[Pcm | None], frames: Iterator[Frame | None]) ->
         yield TurnInput(audio=audio, frame=picture)
 
 
-def _file_turns(path: Path) -> Iterator[TurnInput]:
+def _turns(path: Path | None, pictures: Sequence[Picture] | None = None) -> Iterator[TurnInput]:
+    """The turns of the sound of ``path``, if there is one, and of ``pictures`` (``None``: those of ``path``)."""
+    if path is None:
+        yield from merge_turns(iter(()), picture_turns(pictures or ()))
+        return
     once = FilePass(path)
-    with closing(once.audio()) as audio, closing(once.pictures()) as pictures:
-        yield from merge_turns(audio_turns(audio), picture_turns(pictures))
+    with closing(once.audio()) as audio, closing(once.pictures()) as film:
+        yield from merge_turns(audio_turns(audio), picture_turns(film if pictures is None else pictures))
     once.check_end()
 
 
@@ -136,25 +137,16 @@ def _open_folder(folder: Path) -> MediaSource:
     first = FilePass(sound) if sound.exists() else None
     if first is not None and not first.has_audio:
         raise MediaError(f"{sound}: has no audio")
-    frame_size = FilePass(times[0][1]).frame_size if times else None
     sound_s = (first.duration_s or 0.0) if first is not None else 0.0
     picture_s = (times[-1][0] + TURN_MS) / 1000.0 if times else 0.0
-
-    def turns() -> Iterator[TurnInput]:
-        once = FilePass(sound) if sound.exists() else None
-        audio = once.audio() if once is not None else iter(())
-        pictures = (Picture(time_ms, partial(load_picture, path)) for time_ms, path in times)
-        yield from merge_turns(audio_turns(audio), picture_turns(pictures))
-        if once is not None:
-            once.check_end()
-
+    pictures = [Picture(time_ms, partial(load_picture, path)) for time_ms, path in times]
     return MediaSource(
         path=folder,
         has_audio=first is not None,
         has_video=bool(times),
-        frame_size=frame_size,
+        frame_size=FilePass(times[0][1]).frame_size if times else None,
         duration_s=max(sound_s, picture_s),
-        _turns=turns,
+        iter_turns=partial(_turns, sound if first is not None else None, pictures),
     )
 
 

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 
 import av
 import numpy as np
@@ -43,88 +42,73 @@ def writing(path: Path) -> Iterator[None]:
         raise MediaError(f"{path}: cannot be written ({describe(error)})") from error
 
 
-class AtomicFolder:
-    """A folder whose files appear together.
+class PartFolder:
+    """A folder that is being filled: files are written under ``path`` until ``commit`` says which of them count."""
 
-    Used as a context manager: files are written under ``path`` and, when the block ends without an error and
-    ``commit`` was called in it, moved to ``target``. Otherwise nothing remains of them.
-    """
-
-    def __init__(self, target: Path) -> None:
-        self.target = target
-        self._real_target = target.resolve()
-        self.path = self._hidden_path()
-        self._made_parents: list[Path] = []
-        self._names: tuple[str, ...] | None = None
-        self._stale: tuple[str, ...] = ()
-
-    def _hidden_path(self) -> Path:
-        """In the target when there is one, else beside it: on one file system, where renaming is atomic."""
-        target = self._real_target
-        return (target if target.is_dir() else target.parent) / f".{target.name}.{secrets.token_hex(4)}.part"
-
-    def __enter__(self) -> AtomicFolder:
-        """Raises ``MediaError`` if the target is a file or cannot be written to."""
-        if self._real_target.exists() and not self._real_target.is_dir():
-            raise MediaError(f"{self.target}: is not a folder")
-        parent = self.path.parent
-        missing = [one for one in (parent, *parent.parents) if not one.exists()]
-        try:
-            for folder in reversed(missing):
-                folder.mkdir()
-                self._made_parents.insert(0, folder)
-            self.path.mkdir()
-        except OSError as error:
-            self._discard()
-            raise MediaError(f"{self.target}: cannot be written ({describe(error)})") from error
-        return self
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.names: tuple[str, ...] | None = None
+        self.stale: tuple[str, ...] = ()
 
     def commit(self, names: Iterable[str], stale: Iterable[str] = ()) -> None:
         """When the block ends, move the files ``names`` to the target and remove the files ``stale`` from it."""
-        self._names, self._stale = tuple(names), tuple(stale)
+        self.names, self.stale = tuple(names), tuple(stale)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        try:
-            if kind is None and self._names is not None:
-                self._move(self._names)
-                self._made_parents = []
-        except OSError as cause:
-            raise MediaError(f"{self.target}: cannot be written ({describe(cause)})") from cause
-        finally:
-            self._discard()
 
-    def _discard(self) -> None:
-        """Remove what is unfinished, and the folders that were made to hold it."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        for parent in self._made_parents:
-            parent.rmdir()
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[PartFolder]:
+    """A folder whose files appear together: when the block ends without an error and ``commit`` was called in it.
 
-    def _move(self, names: tuple[str, ...]) -> None:
-        if not self._real_target.exists():
-            os.rename(self.path, self._real_target)
-            return
-        # Each file is replaced atomically; what it replaces is kept aside until the last one is in its place.
-        aside = self.path / "aside"
-        aside.mkdir()
-        placed: list[Path] = []
-        try:
-            for name in (*names, *self._stale):
-                old = self._real_target / name
-                if old.is_dir():
-                    raise IsADirectoryError(errno.EISDIR, f"{name} is a folder")
-                if old.exists():
-                    os.rename(old, aside / name)
-                if name in names:
-                    os.rename(self.path / name, old)
-                    placed.append(old)
-        except OSError:
-            for new in placed:
-                new.unlink()
-            for kept in aside.iterdir():
-                os.rename(kept, self._real_target / kept.name)
-            raise
+    Otherwise nothing remains of them. Raises ``MediaError`` if the target is a file or cannot be written to.
+    """
+    real = target.resolve()
+    if real.exists() and not real.is_dir():
+        raise MediaError(f"{target}: is not a folder")
+    # In the target when there is one, else beside it: on one file system, where renaming is atomic.
+    parent = real if real.is_dir() else real.parent
+    part = PartFolder(parent / f".{real.name}.{secrets.token_hex(4)}.part")
+    made_parents: list[Path] = []
+    try:
+        with writing(target):
+            for folder in reversed([one for one in (parent, *parent.parents) if not one.exists()]):
+                folder.mkdir()
+                made_parents.insert(0, folder)
+            part.path.mkdir()
+        yield part
+        if part.names is not None:
+            with writing(target):
+                _move(part, part.names, real)
+            made_parents = []
+    finally:
+        shutil.rmtree(part.path, ignore_errors=True)
+        for folder in made_parents:
+            folder.rmdir()
+
+
+def _move(part: PartFolder, names: tuple[str, ...], target: Path) -> None:
+    if not target.exists():
+        os.rename(part.path, target)
+        return
+    # Each file is replaced atomically; what it replaces is kept aside until the last one is in its place.
+    aside = part.path / "aside"
+    aside.mkdir()
+    placed: list[Path] = []
+    try:
+        for name in (*names, *part.stale):
+            old = target / name
+            if old.is_dir():
+                raise IsADirectoryError(errno.EISDIR, f"{name} is a folder")
+            if old.exists():
+                os.rename(old, aside / name)
+            if name in names:
+                os.rename(part.path / name, old)
+                placed.append(old)
+    except OSError:
+        for new in placed:
+            new.unlink()
+        for kept in aside.iterdir():
+            os.rename(kept, target / kept.name)
+        raise
 
 
 def stereo_int16(left: Pcm, right: Pcm) -> NDArray[np.int16]:

@@ -162,22 +162,20 @@ def draw_look(rng: np.random.Generator, split: Split, figure: FigureKind | None 
     figure = figure or figures[int(rng.integers(len(figures)))]
     while True:
         look = _draw_look_once(rng, split, figure)
-        rest = _paint(look, Pose(0.0, 0.0), (0.0, 0.0), 0.0).astype(np.int16)
-        far = _paint(look, Pose(0.85, 0.5), (0.0, 0.0), 0.0).astype(np.int16)
+        rest, far = (
+            np.asarray(_paint(look, pose, (0.0, 0.0), (0.0, 0.0), 0.0), np.int16)
+            for pose in (Pose(0.0, 0.0), Pose(0.85, 0.5))
+        )
         if (np.abs(far - rest).max(axis=2) >= LEAST_CHANGE).sum() >= LEAST_CHANGED_PIXELS:
             return look
 
 
-def _paint(look: Look, pose: Pose | None, shift: Point, t_ms: float) -> NDArray[np.uint8]:
-    """A clean picture, uint8 (PICTURE_SIZE, PICTURE_SIZE, 3). ``shift`` is the figure's offset (figure units)."""
-    margin, edge = OVERSAMPLING * MARGIN, OVERSAMPLING * PICTURE_SIZE
-    canvas = Image.fromarray(np.ascontiguousarray(look.backdrop[margin : margin + edge, margin : margin + edge]))
-    return np.asarray(_draw_on(canvas, look, pose, shift, (0.0, 0.0), t_ms).reduce(OVERSAMPLING))
-
-
-def _draw_on(
-    canvas: Image.Image, look: Look, pose: Pose | None, shift: Point, camera: Point, t_ms: float
-) -> Image.Image:
+def _paint(look: Look, pose: Pose | None, shift: Point, camera: Point, t_ms: float) -> Image.Image:
+    """A clean picture, PICTURE_SIZE square. ``shift`` is the figure's offset (figure units), ``camera`` that of the
+    camera (whole canvas pixels, at most the margin)."""
+    edge = OVERSAMPLING * PICTURE_SIZE
+    left, top = (OVERSAMPLING * MARGIN + int(offset) for offset in camera)
+    canvas = Image.fromarray(np.ascontiguousarray(look.backdrop[top : top + edge, left : left + edge]))
     draw = ImageDraw.Draw(canvas)
     if look.distractor is not None:
         (x, y), (wide, tall), period_ms, radius, colour = look.distractor
@@ -189,7 +187,7 @@ def _draw_on(
         origin = (look.centre[0] + a * shift[0] + b * shift[1] - camera[0],
                   look.centre[1] + c * shift[0] + d * shift[1] - camera[1])  # fmt: skip
         look.figure.draw(Pen(draw, look.matrix, origin, look.width, look.colours), pose, look.shape)
-    return canvas
+    return canvas.reduce(OVERSAMPLING)
 
 
 class Camera:
@@ -210,12 +208,8 @@ class Camera:
         self._sway = 0.9 * self._sway + rng.normal(0.0, 0.44 * look.jitter_pixels, 2)
         self._light = 0.8 * self._light + rng.normal(0.0, 0.6 * look.flicker)
         limit = float(OVERSAMPLING * MARGIN)
-        camera = np.clip(np.round(self._sway * OVERSAMPLING), -limit, limit)
-        left, top = (int(limit + value) for value in camera)
-        edge = OVERSAMPLING * PICTURE_SIZE
-        canvas = Image.fromarray(np.ascontiguousarray(look.backdrop[top : top + edge, left : left + edge]))
-        offset = (float(camera[0]), float(camera[1]))
-        image = _draw_on(canvas, look, pose, shift, offset, t_ms).reduce(OVERSAMPLING)
+        across, down = np.clip(np.round(self._sway * OVERSAMPLING), -limit, limit).tolist()
+        image = _paint(look, pose, shift, (across, down), t_ms)
         if look.flicker or look.noise:
             pixels = np.asarray(image, np.float32) * (1.0 + self._light)
             if look.noise:

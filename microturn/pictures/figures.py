@@ -313,7 +313,7 @@ def _rounds(pen: Pen, pose: Pose, shape: Shape) -> None:
         pen.disc(tip, 0.14, THING)
 
 
-def _orbits(pen: Pen, pose: Pose, shape: Shape) -> None:
+def _turns(pen: Pen, pose: Pose, shape: Shape) -> None:
     """A ball that runs round another one."""
     centre = _toward((0.0, 0.0), 360 * shape[2] + 360 * pose.turn, 0.72)
     pen.disc((0.0, 0.0), 0.15 + 0.25 * shape[3], BODY)
@@ -365,33 +365,23 @@ class FigureKind:
 
     spoken: str
     draw: Callable[[Pen, Pose, Shape], None]
-    split: Split = "train"
+    split: Split
 
 
-FIGURES = (
-    FigureKind("squats", _squats),
-    FigureKind("push ups", _push_ups),
-    FigureKind("sit ups", _sit_ups),
-    FigureKind("jumping jacks", _jumping_jacks),
-    FigureKind("front raises", _front_raises),
-    FigureKind("curls", _curls),
-    FigureKind("lunges", _lunges),
-    FigureKind("leg raises", _leg_raises),
-    FigureKind("knee lifts", _knee_lifts),
-    FigureKind("side bends", _side_bends),
-    FigureKind("waves", _waves),
-    FigureKind("bounces", _bounces),
-    FigureKind("strokes", _strokes),
-    FigureKind("pulls", _pulls),
-    FigureKind("rounds", _rounds),
-    FigureKind("turns", _orbits),
-    FigureKind("pulses", _pulses),
-    FigureKind("slides", _slides),
-    FigureKind("openings", _openings),
-    FigureKind("moves", _moves),
-    FigureKind("pull ups", _pull_ups, "heldout"),
-    FigureKind("bench presses", _bench_presses, "heldout"),
-    FigureKind("swings", _swings, "heldout"),
+_FIGURES: dict[Split, tuple[Callable[[Pen, Pose, Shape], None], ...]] = {
+    "train": (
+        _squats, _push_ups, _sit_ups, _jumping_jacks, _front_raises, _curls, _lunges, _leg_raises, _knee_lifts,
+        _side_bends, _waves, _bounces, _strokes, _pulls, _rounds, _turns, _pulses, _slides, _openings, _moves,
+    ),
+    "heldout": (_pull_ups, _bench_presses, _swings),
+}  # fmt: skip
+"""The figures of each split; a function is named as its repetitions are called."""
+
+
+FIGURES = tuple(
+    FigureKind(draw.__name__.strip("_").replace("_", " "), draw, split)
+    for split, figures in _FIGURES.items()
+    for draw in figures
 )
 """All figures. The held-out ones are never drawn in training."""
 

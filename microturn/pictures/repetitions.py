@@ -47,11 +47,6 @@ class CountVideo:
     timing: RepTiming
     duration_ms: float
 
-    @property
-    def rep_end_ms(self) -> tuple[float, ...]:
-        """End of every repetition."""
-        return self.timing.end_ms
-
 
 @dataclass(frozen=True)
 class Profile:
@@ -138,7 +133,6 @@ def draw_count_video(
     split: Split,
     timings: Sequence[RepTiming] | None,
     max_duration_ms: float,
-    min_cycle_ms: float = MIN_CYCLE_MS,
     max_count: int = MAX_COUNT,
 ) -> CountVideo:
     """A video of 1 to ``max_count`` repetitions, at most ``max_duration_ms`` long, that ends with 1.2 to 4 s of rest.
@@ -148,8 +142,8 @@ def draw_count_video(
     """
     tail_ms = rng.uniform(*TAIL_MS)
     lead_ms = rng.uniform(*LEAD_MS)
-    tail_ms = max(TAIL_MS[0], min(tail_ms, max_duration_ms - lead_ms - 2 * min_cycle_ms))
-    timing = sample_timing(rng, timings, max_duration_ms - lead_ms - tail_ms, min_cycle_ms, max_count)
+    tail_ms = max(TAIL_MS[0], min(tail_ms, max_duration_ms - lead_ms - 2 * MIN_CYCLE_MS))
+    timing = sample_timing(rng, timings, max_duration_ms - lead_ms - tail_ms, max_count)
     start_ms = tuple(start + lead_ms for start in timing.start_ms)
     timing = RepTiming(start_ms, tuple(end + lead_ms for end in timing.end_ms))
     duration_ms = min(math.ceil((timing.end_ms[-1] + tail_ms) / TURN_MS), max_duration_ms // TURN_MS) * TURN_MS

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from microturn.errors import MediaError
-from microturn.media.writer import AtomicFolder
+from microturn.media.writer import atomic_folder
 from microturn.scenario.scenario import Scenario
 from microturn.turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, Pcm
 
@@ -36,7 +36,7 @@ def export(scenario: Scenario, folder: Path) -> None:
     """
     if (folder / "frames").exists():
         raise MediaError(f"{folder}: holds the pictures of another scenario")
-    with AtomicFolder(folder) as target:
+    with atomic_folder(folder) as target:
         _write(scenario, target.path)
         target.commit(sorted(path.name for path in target.path.iterdir()))
 

@@ -16,7 +16,7 @@ from microturn.split import Split
 from microturn.turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, Pcm
 from microturn.voices import noise
 from microturn.voices.bank import Part
-from microturn.voices.clips import draw_read_speech, draw_sound
+from microturn.voices.recordings import draw_read_speech, draw_sound
 from microturn.voices.speech import Speech, Word
 from microturn.voices.uneven import resample, uneven
 

@@ -19,7 +19,7 @@ from microturn.pictures.repcount import RepTiming, load_timings
 from microturn.scenario.scenario import HEAR_LAG_MS, REPLY_PAUSE_MS, Event, Scenario, Utterance, first_turn_heard_after
 from microturn.split import Split
 from microturn.turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, Frame, Pcm, TextIn, TextSource
-from microturn.voices import clips, noise
+from microturn.voices import noise, recordings
 from microturn.voices.catalogue import Voice, assistant_voice, draw_voice, synthesise
 from microturn.voices.speech import Speech, Word
 
@@ -133,7 +133,7 @@ def estimate_ms(text: str) -> float:
 def repetition_timings(data: Path, split: Split) -> tuple[RepTiming, ...]:
     """Repetition times of RepCount-A's training or test part. Raises ``InputError`` if the table is missing."""
     name = "train" if split == "train" else "test"
-    return tuple(video.timing for video in load_timings(data / "video" / "repcount" / f"{name}_with_fps.csv"))
+    return tuple(load_timings(data / "video" / "repcount" / f"{name}_with_fps.csv"))
 
 
 def draw_speaker(rng: np.random.Generator, split: Split, voice: Voice | None = None, *, sound: bool = True) -> Speaker:
@@ -339,7 +339,7 @@ class Script:
     def _recorded_noise(self, samples: int) -> Pcm:
         """An everyday sound, repeated to ``(samples,)``, RMS 1."""
         assert self.data is not None
-        return np.resize(clips.draw_sound(self.rng, self.data, self.split, 5000.0), samples)
+        return np.resize(recordings.draw_sound(self.rng, self.data, self.split, 5000.0), samples)
 
 
 def _lost(word: Word, gaps: frozenset[int]) -> bool:

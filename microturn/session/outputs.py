@@ -13,7 +13,7 @@ from types import TracebackType
 import msgspec
 import numpy as np
 
-from microturn.media.writer import AtomicFolder, FilmWriter, WavWriter, writing
+from microturn.media.writer import FilmWriter, WavWriter, atomic_folder, writing
 from microturn.session.timeline import Timeline
 from microturn.session.timeline_picture import draw_timeline
 from microturn.turn import TURN_SAMPLES, TurnInput, TurnOutput
@@ -66,14 +66,13 @@ class SessionOutputs:
         self.folder = folder
         self.timeline = Timeline(title=title)
         self._frame_size = frame_size
-        self._target = AtomicFolder(folder)
         self._stack = ExitStack()
         self._heard_now = np.zeros(TURN_SAMPLES, np.float32)
         """The model's sound that is heard during the next turn: that of the last one."""
 
     def __enter__(self) -> SessionOutputs:
         with ExitStack() as stack:
-            stack.enter_context(self._target)
+            self._target = stack.enter_context(atomic_folder(self.folder))
             path = self._target.path
             self._sound = WavWriter(path / SOUND_NAME)
             stack.callback(self._sound.close)

@@ -14,13 +14,14 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from microturn.media.png import PngWriter
+from microturn.media.png import write_png
 from microturn.session.timeline import ENVELOPE_BINS, Label, Timeline
 from microturn.turn import TURN_MS
 
@@ -128,12 +129,11 @@ def place_words(
 
 def draw_timeline(timeline: Timeline, path: Path) -> None:
     """Draw ``timeline`` as a PNG. Raises ``OSError`` if ``path`` cannot be written."""
-    with warnings.catch_warnings(), PngWriter(path, round(WIDTH * DPI), DPI) as png:
+    with warnings.catch_warnings():
         # A character that the font does not have is drawn as a box: nothing that anybody could put right.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from font")
-        png.write(_header(timeline))
-        for row in rows_of(timeline.num_turns):
-            png.write(_RowDrawing(timeline, row).draw())
+        rows = (_RowDrawing(timeline, row).draw() for row in rows_of(timeline.num_turns))
+        write_png(path, round(WIDTH * DPI), DPI, chain([_header(timeline)], rows))
 
 
 def _strip(height: float) -> tuple[Axes, FigureCanvasAgg]:

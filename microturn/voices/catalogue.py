@@ -13,11 +13,11 @@ import numpy as np
 
 from microturn.errors import InputError, VoiceError
 from microturn.split import Split
-from microturn.voices import espeak, festival, flite, kokoro, pico
+from microturn.voices import espeak, festival, flite, kokoro
 from microturn.voices.speech import Speech
 from microturn.voices.wordtimes import finish, tokens
 
-Engine = Literal["espeak", "flite", "pico", "festival", "kokoro"]
+Engine = Literal["espeak", "flite", "festival", "kokoro"]
 
 MIN_FACTOR, MAX_FACTOR = 0.5, 2.0
 """Range of ``rate`` and ``pitch``."""
@@ -63,7 +63,6 @@ def voices(split: Split) -> tuple[Voice, ...]:
     ]
     if split == "train":
         found += [Voice(f"flite/{speaker}", "flite", speaker) for speaker in flite.installed()]
-        found += [Voice(f"pico/{speaker}", "pico", speaker) for speaker in pico.installed()]
     else:
         found += [Voice(f"festival/{speaker}", "festival", speaker) for speaker in festival.installed()]
     return tuple(found)
@@ -136,8 +135,6 @@ def synthesise(voice: Voice, text: str, *, rate: float = 1.0, pitch: float = 1.0
             raw = espeak.speak(voice.accent, voice.speaker, spoken, rate, pitch)
         case "flite":
             raw = flite.speak(voice.speaker, spoken, rate, pitch)
-        case "pico":
-            raw = pico.speak(voice.speaker, spoken, rate, pitch)
         case "festival":
             raw = festival.speak(voice.speaker, spoken, rate, pitch)
         case "kokoro":

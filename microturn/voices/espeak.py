@@ -11,7 +11,8 @@ from __future__ import annotations
 import ctypes
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microturn.errors import VoiceError
-from microturn.voices.wordtimes import RawSpeech, Token
+from microturn.voices.wordtimes import RawSpeech, Token, written
 
 ACCENTS = (
     "en-us",
@@ -48,7 +49,8 @@ _WORDS_PER_MINUTE = 165
 """Speed at rate 1."""
 _SEED = 1
 
-LIBRARY_LOCK = threading.Lock()
+_LIBRARY_LOCK = threading.Lock()
+"""Who loads the library while another unloads it crashes."""
 
 
 class _Event(ctypes.Structure):
@@ -82,8 +84,8 @@ class _Heard:
 
     samples: NDArray[np.float32]
     rate_hz: int
-    words: tuple[tuple[int, int], ...]
-    phonemes: tuple[tuple[str, int], ...]
+    words: list[tuple[int, int]]
+    phonemes: list[tuple[str, int]]
 
 
 def speak(accent: str, variant: str, spoken: Sequence[Token], rate: float, pitch: float) -> RawSpeech:
@@ -99,7 +101,8 @@ def speak(accent: str, variant: str, spoken: Sequence[Token], rate: float, pitch
     heard = _call(f"{accent}+{variant}" if variant else accent, text, rate, pitch)
     starts: dict[int, float] = {}
     for position, sample in heard.words:
-        starts.setdefault(_token_at(places, position), sample / heard.rate_hz)
+        token = max(0, int(np.searchsorted(places, position, side="right")) - 1)
+        starts.setdefault(token, sample / heard.rate_hz)
     spans = _spans(spoken, starts, len(heard.samples) / heard.rate_hz)
     return RawSpeech(heard.samples, heard.rate_hz, spans)
 
@@ -111,10 +114,26 @@ def phonemes(spoken: Sequence[Token]) -> tuple[tuple[str, float], ...]:
     return tuple((name, sample / heard.rate_hz) for name, sample in heard.phonemes)
 
 
+@contextmanager
+def library(output: int, options: int = 0) -> Iterator[tuple[ctypes.CDLL, int]]:
+    """The library, loaded for one user at a time and unloaded after, and the rate of its samples in Hz."""
+    with _LIBRARY_LOCK:
+        loaded = ctypes.CDLL(espeakng_loader.get_library_path())
+        try:
+            data = espeakng_loader.get_data_path().encode()
+            rate_hz = loaded.espeak_Initialize(output, 0, data, options | _DO_NOT_EXIT)
+            if rate_hz <= 0:
+                raise VoiceError(f"espeak-ng cannot read its data in {data.decode()}")
+            yield loaded, int(rate_hz)
+        finally:
+            loaded.espeak_Terminate()
+            ctypes.CDLL(None).dlclose(ctypes.c_void_p(loaded._handle))
+
+
 def _call(name: str, text: str, rate: float, pitch: float) -> _Heard:
     # The pitch parameter is logarithmic: 50 is the voice's own, 0 an octave below, 100 an octave above.
     pitch_parameter = round(min(100.0, max(0.0, 50 + 50 * math.log2(pitch))))
-    chunks: list[NDArray[np.int16]] = []
+    chunks: list[NDArray[np.int16]] = [np.zeros(0, np.int16)]
     words: list[tuple[int, int]] = []
     names: list[tuple[str, int]] = []
 
@@ -132,43 +151,23 @@ def _call(name: str, text: str, rate: float, pitch: float) -> _Heard:
         return 0
 
     callback = _Callback(receive)
-    with LIBRARY_LOCK:
-        library = ctypes.CDLL(espeakng_loader.get_library_path())
-        try:
-            data = espeakng_loader.get_data_path().encode()
-            rate_hz = library.espeak_Initialize(_OUTPUT_SYNCHRONOUS, 0, data, _PHONEME_EVENTS | _DO_NOT_EXIT)
-            if rate_hz <= 0:
-                raise VoiceError(f"espeak-ng cannot read its data in {data.decode()}")
-            library.espeak_ng_SetRandSeed(ctypes.c_long(_SEED))
-            library.espeak_SetSynthCallback(callback)
-            if library.espeak_SetVoiceByName(name.encode()) != 0:
-                raise VoiceError(f"espeak-ng has no voice {name!r}")
-            library.espeak_SetParameter(_PARAMETER_RATE, round(_WORDS_PER_MINUTE * rate), 0)
-            library.espeak_SetParameter(_PARAMETER_PITCH, pitch_parameter, 0)
-            encoded = text.encode() + b"\0"
-            library.espeak_Synth(encoded, ctypes.c_size_t(len(encoded)), 0, 0, 0, _UTF8_AND_PHONEMES, None, None)
-        finally:
-            library.espeak_Terminate()
-            ctypes.CDLL(None).dlclose(ctypes.c_void_p(library._handle))
-    samples = np.concatenate(chunks).astype(np.float32) if chunks else np.zeros(0, np.float32)
-    return _Heard(samples, int(rate_hz), tuple(words), tuple(names))
+    with library(_OUTPUT_SYNCHRONOUS, _PHONEME_EVENTS) as (loaded, rate_hz):
+        loaded.espeak_ng_SetRandSeed(ctypes.c_long(_SEED))
+        loaded.espeak_SetSynthCallback(callback)
+        if loaded.espeak_SetVoiceByName(name.encode()) != 0:
+            raise VoiceError(f"espeak-ng has no voice {name!r}")
+        loaded.espeak_SetParameter(_PARAMETER_RATE, round(_WORDS_PER_MINUTE * rate), 0)
+        loaded.espeak_SetParameter(_PARAMETER_PITCH, pitch_parameter, 0)
+        encoded = text.encode() + b"\0"
+        loaded.espeak_Synth(encoded, ctypes.c_size_t(len(encoded)), 0, 0, 0, _UTF8_AND_PHONEMES, None, None)
+    return _Heard(np.concatenate(chunks).astype(np.float32), rate_hz, words, names)
 
 
 def _markup(spoken: Sequence[Token]) -> tuple[str, list[int]]:
     """The text for espeak-ng and the place of each token's first character in it."""
-    text = ""
-    places = []
-    for token in spoken:
-        places.append(len(text))
-        # Only "a" is read as a word when it stands alone; its name is given as phonemes.
-        text += "[['eI]]" if token.letter and token.word == "a" else token.word
-        text += ", " if token.pause else " "
-    return text.rstrip(" ,"), places
-
-
-def _token_at(places: Sequence[int], position: int) -> int:
-    """Index of the token that holds the character at ``position``."""
-    return max(0, int(np.searchsorted(places, position, side="right")) - 1)
+    parts = written(spoken, "[['eI]]")
+    places = np.cumsum([0] + [len(part) + 1 for part in parts[:-1]])
+    return " ".join(parts).rstrip(","), places.tolist()
 
 
 def _spans(spoken: Sequence[Token], starts: dict[int, float], length_s: float) -> tuple[tuple[float, float], ...]:

@@ -20,8 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from microturn.errors import VoiceError
-from microturn.voices.hidden import hidden
-from microturn.voices.wordtimes import RawSpeech, Token
+from microturn.voices.wordtimes import RawSpeech, Token, hidden, written
 
 SPEAKERS = ("kal_diphone", "ked_diphone", "cmu_us_slt_arctic_hts")
 """Speakers used here: two diphone voices and one statistical voice."""
@@ -57,7 +56,7 @@ _PROGRAM = """
 
 
 def installed() -> tuple[str, ...]:
-    """The speakers of ``SPEAKERS`` that this machine has; none if festival is hidden (see ``hidden``)."""
+    """The speakers of ``SPEAKERS`` that this machine has; none if festival is hidden."""
     return () if hidden("festival") else _on_this_machine()
 
 
@@ -73,14 +72,11 @@ class _Festival:
     """One running ``festival --pipe``, which loads a speaker when it is first asked for."""
 
     def __init__(self) -> None:
-        program = shutil.which("festival")
-        if program is None:
-            raise VoiceError("festival is not installed: run `make voices`")
         self._lock = threading.Lock()
         self._loaded: set[str] = set()
         self._folder = tempfile.TemporaryDirectory(prefix="microturn-festival-")
         self._process = subprocess.Popen(
-            [program, "--pipe"],
+            ["festival", "--pipe"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -136,10 +132,6 @@ def speak(speaker: str, spoken: Sequence[Token], rate: float, pitch: float) -> R
     """
     if speaker not in installed():
         raise VoiceError(f"festival's voice {speaker!r} is not installed: run `make voices`")
-    text = " ".join(
-        (_LETTER_A if token.letter and token.word == "a" else token.word) + ("," if token.pause else "")
-        for token in spoken
-    )
-    raw = _festival(os.getpid()).say(speaker, text, rate / pitch)
+    raw = _festival(os.getpid()).say(speaker, " ".join(written(spoken, _LETTER_A)), rate / pitch)
     spans = tuple((start_s / pitch, end_s / pitch) for start_s, end_s in raw.spans)
     return RawSpeech(raw.samples, raw.rate_hz * pitch, spans)

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from microturn.errors import VoiceError
-from microturn.voices.hidden import hidden
-from microturn.voices.wordtimes import RawSpeech, Token
+from microturn.voices.wordtimes import RawSpeech, Token, hidden, written
 
 SPEAKERS = ("slt", "rms", "awb")
 """Speakers used here. flite's ``kal`` is left out: festival's ``kal_diphone``, the same man, is held out."""
@@ -96,7 +95,7 @@ def _voice(speaker: str) -> int | None:
 
 
 def installed() -> tuple[str, ...]:
-    """The speakers of ``SPEAKERS`` that this machine has; none if flite is hidden (see ``hidden``)."""
+    """The speakers of ``SPEAKERS`` that this machine has; none if flite is hidden."""
     return () if hidden("flite") else tuple(speaker for speaker in SPEAKERS if _voice(speaker) is not None)
 
 
@@ -115,7 +114,8 @@ def speak(speaker: str, spoken: Sequence[Token], rate: float, pitch: float) -> R
         library.flite_feat_set_float(features, b"f0_shift", pitch / speed_up)
         # flite's noise comes from the C library's random numbers: seeded, the same words sound the same.
         library.srand(_SEED)
-        utterance = library.flite_synth_text(_markup(spoken).encode(), voice)
+        # flite's lexicon has "ay" as the sound of the letter a.
+        utterance = library.flite_synth_text(" ".join(written(spoken, "ay")).encode(), voice)
         if not utterance:
             raise VoiceError(f"flite's voice {speaker!r} gave no sound")
         try:
@@ -145,10 +145,3 @@ def _spans(library: ctypes.CDLL, utterance: int) -> list[tuple[float, float]]:
             spans.append((start_s, end_s))
         token = library.item_next(token)
     return spans
-
-
-def _markup(spoken: Sequence[Token]) -> str:
-    """The text for flite, whose lexicon has "ay" as the sound of the letter a (alone it is read as the article)."""
-    return " ".join(
-        ("ay" if token.letter and token.word == "a" else token.word) + ("," if token.pause else "") for token in spoken
-    )

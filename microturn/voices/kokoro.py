@@ -4,8 +4,8 @@ The network is StyleTTS 2 (Li et al. 2023) without its diffusion, quantised to 8
 install microturn[voices]``) and run by ``onnxruntime``. Who speaks is a table of style vectors, one for every length of
 a text; the tables are files of ``styles_folder()`` (``make voices``). A blend of two tables is a new speaker.
 
-The network decides how many frames each of its symbols lasts, and the times of words and phonemes are read from there.
-It has no random numbers: the same arguments give the same samples.
+The network decides how many frames each of its symbols lasts, and the times of words are read from there. It has no
+random numbers: the same arguments give the same samples.
 """
 
 from __future__ import annotations
@@ -14,23 +14,18 @@ import ctypes
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import espeakng_loader
 import numpy as np
 from numpy.typing import NDArray
 
 from microturn.errors import VoiceError
-
-# A second user of the same library: who loads it while the other unloads it crashes.
-from microturn.voices.espeak import LIBRARY_LOCK
-from microturn.voices.hidden import hidden
-from microturn.voices.wordtimes import RawSpeech, Token
+from microturn.voices import espeak
+from microturn.voices.wordtimes import RawSpeech, Token, hidden
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -80,32 +75,11 @@ _BRITISH_RULES = (("e^ə", "ɛː"), ("ə^ʊ", "Q"), *_COMMON_RULES, ("iə", "ɪ�
 _LAST_RULES = (("^", ""), ("e", "A"), ("o", "ɔ"), ("ɹɹ", "ɹ"))
 
 _TIED_IPA = 0x82 | ord("^") << 8
-_STRESS = "ˈˌ"
-_LONG = "ː"
 
 _UTF8 = 1
 _RETRIEVAL = 1
-_DO_NOT_EXIT = 0x8000
 # A plain space would let espeak-ng say pairs ("of the") as one word.
 _NO_BREAK_SPACE = "\u00a0"
-
-
-@dataclass(frozen=True)
-class TimedPhoneme:
-    """A phoneme, in Kokoro's notation without stress, and its time in seconds from the first sample."""
-
-    symbol: str
-    start_s: float
-    end_s: float
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What the network says: ``samples`` (samples,) at ``rate_hz`` and the phonemes of every word in order."""
-
-    samples: NDArray[np.float32]
-    rate_hz: float
-    words: tuple[tuple[TimedPhoneme, ...], ...]
 
 
 def styles_folder() -> Path:
@@ -115,7 +89,7 @@ def styles_folder() -> Path:
 
 
 def installed() -> tuple[str, ...]:
-    """The styles of ``SPEAKERS`` that can speak here; none if Kokoro is hidden (see ``hidden``), or if onnxruntime, the
+    """The styles of ``SPEAKERS`` that can speak here; none if Kokoro is hidden, or if onnxruntime, the
     network or all styles are missing."""
     if hidden("kokoro") or not _has_network():
         return ()
@@ -134,14 +108,6 @@ def _has_network() -> bool:
 
 
 def speak(speaker: str, spoken: Sequence[Token], rate: float, pitch: float) -> RawSpeech:
-    """Say ``spoken`` as a style or a blend of two; the arguments and errors are those of ``read``."""
-    reading = read(speaker, spoken, rate, pitch)
-    return RawSpeech(
-        reading.samples, reading.rate_hz, tuple((word[0].start_s, word[-1].end_s) for word in reading.words)
-    )
-
-
-def read(speaker: str, spoken: Sequence[Token], rate: float, pitch: float) -> Reading:
     """Say ``spoken`` as ``speaker``: a style, or a blend as ``af_heart+bm_george/0.4``, whose last number is the share
     of the second style. The accent is that of the larger share.
 
@@ -167,7 +133,7 @@ def read(speaker: str, spoken: Sequence[Token], rate: float, pitch: float) -> Re
         },
     )
     ends_s = np.maximum(np.cumsum(frames.ravel()[:-1], dtype=np.float64) * FRAME_S - LEAD_S, 0.0) / pitch
-    return Reading(samples, RATE_HZ * pitch, _timed(text, ends_s.tolist()))
+    return RawSpeech(samples, RATE_HZ * pitch, _spans(text, ends_s.tolist()))
 
 
 def transcribe(spoken: Sequence[Token], british: bool) -> tuple[str, ...]:
@@ -203,18 +169,10 @@ def _symbols(ipa: str, british: bool) -> str:
 
 def _ipa(clauses: Sequence[Sequence[str]], accent: str) -> list[str]:
     """espeak-ng's phonemes of every clause, its words apart by spaces."""
-    with LIBRARY_LOCK:
-        library = ctypes.CDLL(espeakng_loader.get_library_path())
+    with espeak.library(_RETRIEVAL) as (library, _):
         library.espeak_TextToPhonemes.restype = ctypes.c_char_p
-        try:
-            data = espeakng_loader.get_data_path().encode()
-            if library.espeak_Initialize(_RETRIEVAL, 0, data, _DO_NOT_EXIT) <= 0:
-                raise VoiceError(f"espeak-ng cannot read its data in {data.decode()}")
-            library.espeak_SetVoiceByName(accent.encode())
-            return [_clause_ipa(library, _NO_BREAK_SPACE.join(clause)) for clause in clauses]
-        finally:
-            library.espeak_Terminate()
-            ctypes.CDLL(None).dlclose(ctypes.c_void_p(library._handle))
+        library.espeak_SetVoiceByName(accent.encode())
+        return [_clause_ipa(library, _NO_BREAK_SPACE.join(clause)) for clause in clauses]
 
 
 def _clause_ipa(library: ctypes.CDLL, text: str) -> str:
@@ -226,22 +184,10 @@ def _clause_ipa(library: ctypes.CDLL, text: str) -> str:
     return " ".join(parts)
 
 
-def _timed(text: str, ends_s: Sequence[float]) -> tuple[tuple[TimedPhoneme, ...], ...]:
-    """The phonemes of every word of ``text`` (S,), whose silence and symbols end at ``ends_s`` (S + 1,)."""
-    words: list[list[TimedPhoneme]] = [[]]
-    start_s = ends_s[0]
-    for symbol, end_s in zip(text, ends_s[1:], strict=True):
-        if symbol == " ":
-            words.append([])  # and the word's sound begins here
-        elif symbol == _LONG:
-            words[-1][-1] = TimedPhoneme(words[-1][-1].symbol + _LONG, words[-1][-1].start_s, end_s)
-            start_s = end_s
-        elif symbol == ",":
-            start_s = end_s
-        elif symbol not in _STRESS:
-            words[-1].append(TimedPhoneme(symbol, start_s, end_s))
-            start_s = end_s
-    return tuple(map(tuple, words))
+def _spans(text: str, ends_s: Sequence[float]) -> tuple[tuple[float, float], ...]:
+    """(start, end) of every word of ``text`` (S,), whose silence and symbols end at ``ends_s`` (S + 1,): a word begins
+    where the space before it does."""
+    return tuple((ends_s[max(0, word.start() - 1)], ends_s[word.end()]) for word in re.finditer(r"[^ ,]+", text))
 
 
 @cache

@@ -6,7 +6,6 @@ one kind of noise at one signal-to-noise ratio. Everything is drawn from the gen
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -45,6 +44,12 @@ def decibel(value_db: float) -> float:
 def rms(pcm: Pcm) -> float:
     """Root mean square of ``pcm`` (0 for an empty array)."""
     return float(np.sqrt(np.mean(np.square(pcm, dtype=np.float64)))) if len(pcm) else 0.0
+
+
+def unit(pcm: Pcm) -> Pcm:
+    """``pcm`` brought to RMS 1."""
+    level = rms(pcm)
+    return np.asarray(pcm / np.float32(level) if level > 0.0 else pcm, np.float32)
 
 
 def levelled(pcm: Pcm) -> Pcm:
@@ -116,7 +121,7 @@ def coloured(rng: np.random.Generator, samples: int, exponent: float) -> Pcm:
         spectrum = np.fft.rfft(white)
         hertz = np.maximum(np.arange(len(spectrum), dtype=np.float32) * SAMPLE_RATE_HZ / size, 30.0)
         white = np.fft.irfft(spectrum * hertz ** np.float32(-exponent / 2.0), size).astype(np.float32)
-    return _unit(white[:samples])
+    return unit(white[:samples])
 
 
 def hum(rng: np.random.Generator, samples: int) -> Pcm:
@@ -128,7 +133,7 @@ def hum(rng: np.random.Generator, samples: int) -> Pcm:
     sound = np.zeros(samples, np.float32)
     for harmonic in range(1, int(rng.integers(3, 7))):
         sound += np.float32(rng.uniform(0.2, 1.0) / harmonic) * np.sin(np.float32(harmonic) * phase)
-    return _unit(sound)
+    return unit(sound)
 
 
 def music(rng: np.random.Generator, samples: int) -> Pcm:
@@ -152,7 +157,7 @@ def music(rng: np.random.Generator, samples: int) -> Pcm:
                     note += np.sin(np.float32(2 * np.pi * pitch_hz * harmonic) * time_s) / np.float32(harmonic)
         sound[position : position + length] = note * envelope
         position += length
-    return _unit(sound)
+    return unit(sound)
 
 
 def clicks(rng: np.random.Generator, samples: int) -> Pcm:
@@ -165,7 +170,7 @@ def clicks(rng: np.random.Generator, samples: int) -> Pcm:
         burst = rng.standard_normal(length, dtype=np.float32)
         envelope = np.exp(-np.arange(length, dtype=np.float32) * np.float32(5.0 / length))
         sound[position : position + length] += np.float32(rng.uniform(0.2, 1.0)) * burst * envelope
-    return _unit(sound)
+    return unit(sound)
 
 
 @lru_cache(maxsize=2 * FAR_VOICES)
@@ -175,7 +180,7 @@ def far_voice(split: Split, index: int) -> Pcm:
     voice = draw_voice(rng, split)
     texts = (" ".join(loose_words(rng, 12)) for _ in range(2))
     pieces = [synthesise(voice, text, rate=rng.uniform(0.8, 1.25), pitch=rng.uniform(0.8, 1.25)).pcm for text in texts]
-    return _unit(apply_room(np.concatenate(pieces), draw_impulse(rng)))
+    return unit(apply_room(np.concatenate(pieces), draw_impulse(rng)))
 
 
 def babble(rng: np.random.Generator, samples: int, voices_pcm: list[Pcm]) -> Pcm:
@@ -184,22 +189,12 @@ def babble(rng: np.random.Generator, samples: int, voices_pcm: list[Pcm]) -> Pcm
     for pcm in voices_pcm:
         tiled = np.resize(np.roll(pcm, int(rng.integers(0, len(pcm)))), samples)
         sound += tiled * np.float32(rng.uniform(0.3, 1.0))
-    return _unit(sound)
+    return unit(sound)
 
 
 def background(rng: np.random.Generator, kind: str, samples: int) -> Pcm:
     """Noise of one of ``NOISE_KINDS``, ``(samples,)``, RMS 1. Raises ``KeyError`` for another kind."""
-    makers: dict[str, Callable[[np.random.Generator, int], Pcm]] = {
-        "white": lambda rng, samples: coloured(rng, samples, 0.0),
-        "pink": lambda rng, samples: coloured(rng, samples, 1.0),
-        "brown": lambda rng, samples: coloured(rng, samples, 2.0),
-        "hum": hum,
-        "music": music,
-        "clicks": clicks,
-    }
-    return makers[kind](rng, samples)
-
-
-def _unit(pcm: Pcm) -> Pcm:
-    level = rms(pcm)
-    return np.asarray(pcm / np.float32(level) if level > 0.0 else pcm, np.float32)
+    exponents = {"white": 0.0, "pink": 1.0, "brown": 2.0}
+    if kind in exponents:
+        return coloured(rng, samples, exponents[kind])
+    return {"hum": hum, "music": music, "clicks": clicks}[kind](rng, samples)

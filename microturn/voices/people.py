@@ -23,13 +23,7 @@ from microturn.split import Split
 from microturn.turn import SAMPLE_RATE_HZ, Pcm
 from microturn.voices.align import align
 from microturn.voices.catalogue import Voice, synthesise
-from microturn.voices.recordings import (
-    FRAME_MS,
-    load_pcm,
-    loud_frames,
-    speech_span,
-    word_cuts,
-)
+from microturn.voices.recordings import FRAME_MS, load_pcm, loud_frames, speech_span, word_cuts
 from microturn.voices.speech import Speech, Word
 
 HELDOUT_SHARE = 1 / 3

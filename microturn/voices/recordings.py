@@ -1,4 +1,4 @@
-"""Recordings: files to samples, where in them somebody speaks, and the sounds around a user.
+"""Recordings: files to samples, where in them somebody speaks, and the voices and sounds around a user.
 
 A data folder has ``speech/read/*.opus`` (far voices) and ``sounds/KIND/*.opus`` (everyday noises); ``people`` has those
 whose words are known. Nothing of it comes with the package.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import av
@@ -18,6 +19,7 @@ from microturn.errors import InputError, MediaError
 from microturn.media.decode import MonoResampler, describe, open_container
 from microturn.split import Split
 from microturn.turn import SAMPLE_RATE_HZ, Pcm
+from microturn.voices.noise import levelled, unit
 from microturn.voices.wordtimes import frame_levels
 
 HELDOUT_SHARE = 0.25
@@ -54,6 +56,7 @@ def file_split(path: Path) -> Split:
     return "heldout" if share < HELDOUT_SHARE else "train"
 
 
+@lru_cache(maxsize=16)
 def _files(folder: Path, pattern: str, split: Split) -> tuple[Path, ...]:
     found = sorted(folder.glob(pattern))
     if not found:
@@ -77,6 +80,26 @@ def load_pcm(path: Path) -> Pcm:
     if not sum(map(len, pieces)):
         raise MediaError(f"{path}: has no sound")
     return np.concatenate(pieces)
+
+
+_kept_pcm = lru_cache(maxsize=300)(load_pcm)
+
+
+def draw_read_speech(rng: np.random.Generator, data: Path, split: Split, length_ms: float) -> Pcm:
+    """Up to ``length_ms`` of read speech of unknown words, at ``noise.SPEECH_RMS``."""
+    return levelled(_draw_part(rng, read_files(data, split), length_ms))
+
+
+def draw_sound(rng: np.random.Generator, data: Path, split: Split, length_ms: float) -> Pcm:
+    """Up to ``length_ms`` of an everyday sound, RMS 1."""
+    return unit(_draw_part(rng, sound_files(data, split), length_ms))
+
+
+def _draw_part(rng: np.random.Generator, files: Sequence[Path], length_ms: float) -> Pcm:
+    pcm = _kept_pcm(files[int(rng.integers(len(files)))])
+    samples = min(len(pcm), int(length_ms * SAMPLE_RATE_HZ / 1000))
+    start = int(rng.integers(len(pcm) - samples + 1))
+    return pcm[start : start + samples]
 
 
 def speech_span(pcm: Pcm) -> tuple[float, float]:

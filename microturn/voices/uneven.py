@@ -7,8 +7,6 @@ Two slow curves are drawn for an utterance: one of its speed (sounds keep their 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,26 +19,20 @@ WINDOW_SAMPLES = 2 * HOP_SAMPLES
 SEARCH_SAMPLES = 100
 """How far around its place a window looks for one that continues the sound."""
 
+SPEED_KNOTS_MS, TAPE_KNOTS_MS = (60.0, 220.0), (150.0, 500.0)
+"""Range of the distance between the knots of each curve."""
+SPEED_SPREAD, TAPE_SPREAD = 0.45, 0.08
+"""Largest spread of each curve, as the natural logarithm of a factor."""
+
 Samples = NDArray[np.float64]
 """Positions in a recording, (N,), in samples."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class UnevenConfig:
-    """Knots of the two curves (distance, in ms) and their largest spreads (natural logarithm of a factor)."""
-
-    speed_knots_ms: tuple[float, float] = (60.0, 220.0)
-    speed_spread: float = 0.45
-    tape_knots_ms: tuple[float, float] = (150.0, 500.0)
-    tape_spread: float = 0.08
-
-
-def uneven(speech: Speech, rng: np.random.Generator, config: UnevenConfig | None = None) -> Speech:
+def uneven(speech: Speech, rng: np.random.Generator) -> Speech:
     """``speech`` at speeds and pitches that change all the time; how much is drawn too. Same draws, same bits."""
-    config = config or UnevenConfig()
-    speed = _curve(len(speech.pcm), config.speed_knots_ms, rng.uniform(0.0, config.speed_spread), rng)
+    speed = _curve(len(speech.pcm), SPEED_KNOTS_MS, rng.uniform(0.0, SPEED_SPREAD), rng)
     stretched = stretch(speech, speed)
-    tape = _curve(len(stretched.pcm), config.tape_knots_ms, rng.uniform(0.0, config.tape_spread), rng)
+    tape = _curve(len(stretched.pcm), TAPE_KNOTS_MS, rng.uniform(0.0, TAPE_SPREAD), rng)
     return resample(stretched, tape)
 
 

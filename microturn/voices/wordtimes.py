@@ -1,11 +1,13 @@
-"""From what a speech engine gives (samples at its own rate, rough word times) to ``Speech`` at 16 kHz.
+"""What all speech engines share: how text is written for them, and how their sound becomes ``Speech`` at 16 kHz.
 
-All engines share one way of writing text and one way of tightening word times to the sound's energy, so that
-labels mean the same whatever voice speaks.
+Word times are tightened to the sound's energy in one way, so that labels mean the same whatever voice speaks. An engine
+may be hidden by the environment variable ``MICROTURN_HIDE_ENGINES`` ("flite,festival,kokoro"), so that any machine can
+show what one without it does.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +19,9 @@ from microturn.errors import InputError, VoiceError
 from microturn.turn import SAMPLE_RATE_HZ, Pcm
 from microturn.voices.speech import Speech, Word
 
+HIDE_VARIABLE = "MICROTURN_HIDE_ENGINES"
+OPTIONAL_ENGINES = ("flite", "festival", "kokoro")
+"""Engines that a machine may lack; espeak-ng comes with the package."""
 PEAK = 0.5
 """Largest absolute sample of synthesised speech."""
 EDGE_MS = 5.0
@@ -47,6 +52,15 @@ class RawSpeech:
     spans: tuple[tuple[float, float], ...]
 
 
+def hidden(engine: str) -> bool:
+    """Whether ``engine`` counts as not installed, at this moment. Raises ``InputError`` if the variable names no such
+    engine."""
+    names = {name.strip() for name in os.environ.get(HIDE_VARIABLE, "").split(",")} - {""}
+    if unknown := sorted(names.difference(OPTIONAL_ENGINES)):
+        raise InputError(f"{HIDE_VARIABLE}: {unknown[0]!r} is none of {', '.join(OPTIONAL_ENGINES)}")
+    return engine in names
+
+
 def tokens(text: str) -> tuple[Token, ...]:
     """Split ``text`` into words. Raises ``InputError`` for anything but lower-case words, commas and letter names.
 
@@ -63,6 +77,12 @@ def tokens(text: str) -> tuple[Token, ...]:
     if not found:
         raise InputError(f"cannot speak {text!r}: it has no word")
     return tuple(found)
+
+
+def written(spoken: Sequence[Token], letter_a: str) -> list[str]:
+    """Every token as an engine is to read it. Only the name of the letter a needs writing of its own: alone, every
+    engine takes it for the article."""
+    return [(letter_a if token.letter and token.word == "a" else token.word) + "," * token.pause for token in spoken]
 
 
 def resample(samples: NDArray[np.float32], from_hz: float, to_hz: float = SAMPLE_RATE_HZ) -> NDArray[np.float32]:

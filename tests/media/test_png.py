@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from microturn.media.png import PngWriter
+from microturn.media.png import write_png
 from microturn.media.reader import load_picture
 
 
@@ -20,17 +20,12 @@ def test_strips_make_the_picture(
 ) -> None:
     path = tmp_path_factory.mktemp("png") / "a.png"
     picture = np.random.default_rng(seed).integers(0, 256, (sum(heights), width, 3), np.uint8)
-    with PngWriter(path, width, 150) as writer:
-        start = 0
-        for height in heights:
-            writer.write(picture[start : start + height])
-            start += height
+    write_png(path, width, 150, np.split(picture, np.cumsum(heights)[:-1]))
     np.testing.assert_array_equal(load_picture(path), picture)
 
 
 def test_drawings_are_small(tmp_path: Path) -> None:
     strip = np.full((400, 600, 3), 255, np.uint8)
     strip[100:300, 50:500] = (47, 111, 179)
-    with PngWriter(tmp_path / "a.png", 600, 150) as writer:
-        writer.write(strip)
+    write_png(tmp_path / "a.png", 600, 150, [strip])
     assert (tmp_path / "a.png").stat().st_size < strip.size / 100

@@ -23,7 +23,7 @@ def source_of(num_turns: int, has_audio: bool = True) -> MediaSource:
         has_video=False,
         frame_size=None,
         duration_s=num_turns * TURN_MS / 1000,
-        _turns=lambda: iter([TurnInput(audio=audio)] * num_turns),
+        iter_turns=lambda: iter([TurnInput(audio=audio)] * num_turns),
     )
 
 

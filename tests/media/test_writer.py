@@ -12,7 +12,7 @@ import pytest
 
 from microturn.errors import MediaError
 from microturn.media.reader import open_media
-from microturn.media.writer import AtomicFolder, FilmWriter, WavWriter, film_size
+from microturn.media.writer import FilmWriter, PartFolder, WavWriter, atomic_folder, film_size
 from microturn.turn import SAMPLE_RATE_HZ, TURN_SAMPLES, Pcm
 
 
@@ -24,14 +24,14 @@ def everything(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
-def fill(folder: AtomicFolder) -> None:
+def fill(folder: PartFolder) -> None:
     (folder.path / "a").write_text("new a")
     (folder.path / "b").write_text("new b")
     folder.commit(["a", "b"], stale=["c"])
 
 
 def test_a_new_folder_appears_with_its_parents(tmp_path: Path) -> None:
-    with AtomicFolder(tmp_path / "x" / "out") as folder:
+    with atomic_folder(tmp_path / "x" / "out") as folder:
         fill(folder)
         assert not (tmp_path / "x" / "out").exists()
     assert everything(tmp_path) == ["x", "x/out", "x/out/a", "x/out/b"]
@@ -40,7 +40,7 @@ def test_a_new_folder_appears_with_its_parents(tmp_path: Path) -> None:
 def test_an_existing_folder_keeps_what_is_not_ours(tmp_path: Path) -> None:
     for name in "abcd":
         (tmp_path / name).write_text(f"old {name}")
-    with AtomicFolder(tmp_path) as folder:
+    with atomic_folder(tmp_path) as folder:
         fill(folder)
         assert (tmp_path / "a").read_text() == "old a"
     assert contents(tmp_path) == {"a": "new a", "b": "new b", "d": "old d"}
@@ -50,7 +50,7 @@ def test_an_existing_folder_keeps_what_is_not_ours(tmp_path: Path) -> None:
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, MediaError])
 def test_after_an_error_nothing_remains(tmp_path: Path, error: type[BaseException]) -> None:
     target = tmp_path / "x" / "out"
-    with pytest.raises(error), AtomicFolder(target) as folder:
+    with pytest.raises(error), atomic_folder(target) as folder:
         fill(folder)
         raise error
     assert everything(tmp_path) == []
@@ -58,7 +58,7 @@ def test_after_an_error_nothing_remains(tmp_path: Path, error: type[BaseExceptio
 
 def test_without_commit_nothing_appears(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("old a")
-    with AtomicFolder(tmp_path) as folder:
+    with atomic_folder(tmp_path) as folder:
         (folder.path / "a").write_text("new a")
     assert contents(tmp_path) == {"a": "old a"}
     assert everything(tmp_path) == ["a"]
@@ -67,7 +67,7 @@ def test_without_commit_nothing_appears(tmp_path: Path) -> None:
 def test_a_failure_between_two_files_puts_the_first_back(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("old a")
     (tmp_path / "b").mkdir()
-    with pytest.raises(MediaError, match="b is a folder"), AtomicFolder(tmp_path) as folder:
+    with pytest.raises(MediaError, match="b is a folder"), atomic_folder(tmp_path) as folder:
         fill(folder)
     assert everything(tmp_path) == ["a", "b"]
     assert (tmp_path / "a").read_text() == "old a"
@@ -86,7 +86,7 @@ def test_a_failing_disk_puts_everything_back(tmp_path: Path, monkeypatch: pytest
         rename(source, target)
 
     monkeypatch.setattr(os, "rename", fails_at_the_fifth)
-    with pytest.raises(MediaError, match="No space left on device"), AtomicFolder(tmp_path) as folder:
+    with pytest.raises(MediaError, match="No space left on device"), atomic_folder(tmp_path) as folder:
         fill(folder)
     assert contents(tmp_path) == {"a": "old a", "b": "old b", "c": "old c"}
     assert everything(tmp_path) == ["a", "b", "c"]
@@ -95,7 +95,7 @@ def test_a_failing_disk_puts_everything_back(tmp_path: Path, monkeypatch: pytest
 def test_a_target_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for target in (tmp_path / "file", tmp_path / "file" / "deep" / "out"):
-        with pytest.raises(MediaError, match="^.*(is not a folder|cannot be written)"), AtomicFolder(target):
+        with pytest.raises(MediaError, match="^.*(is not a folder|cannot be written)"), atomic_folder(target):
             pytest.fail("the block must not run")
     assert contents(tmp_path) == {"file": "x"}
 

@@ -35,17 +35,18 @@ TABLE = """,Unnamed: 0,type,name,count,L1,L2,L3,L4,L5,L6,fps,duration
 """
 
 
-def test_messy_rows_are_left_out_and_names_are_made_speakable(tmp_path: Path) -> None:
+def test_messy_rows_are_left_out(tmp_path: Path) -> None:
     path = tmp_path / "train.csv"
     path.write_text(TABLE)
-    videos = load_timings(path)
-    assert [(video.exercise, video.name) for video in videos] == [
-        ("squats", "a.mp4"), ("jumping jacks", "b.mp4"), ("hula hoop", "g.mp4"),
-    ]  # fmt: skip
-    assert videos[0].timing == RepTiming((1000.0, 5000.0), (4000.0, 8000.0))
-    assert videos[0].timing.cycles_ms == (3000.0, 3000.0)
-    assert videos[0].timing.gaps_ms == (1000.0, 1000.0)
-    assert videos[2].timing.gaps_ms == (0.0, 0.0)
+    timings = load_timings(path)
+    assert timings == [
+        RepTiming((1000.0, 5000.0), (4000.0, 8000.0)),
+        RepTiming((0.0,), (500.0,)),
+        RepTiming((0.0, 1000.0), (1000.0, 2000.0)),
+    ]
+    assert timings[0].cycles_ms == (3000.0, 3000.0)
+    assert timings[0].gaps_ms == (1000.0, 1000.0)
+    assert timings[2].gaps_ms == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("content", [None, "", "a,b\n1,2\n", b"\xff\xfe\x00type,L1"])
@@ -61,10 +62,10 @@ def test_a_table_without_repetitions_is_an_error_that_names_it(tmp_path: Path, c
 
 def test_a_quick_video_is_slowed_as_a_whole_and_its_shortest_cycles_are_lengthened() -> None:
     quick = RepTiming((100.0, 700.0, 1200.0), (400.0, 1000.0, 1650.0))
-    slow = slowed(quick, 900.0)
+    slow = slowed(quick)
     assert slow.cycles_ms == pytest.approx((900.0, 900.0, 1350.0))
     assert slow.gaps_ms == pytest.approx((100.0, 900.0, 600.0))
-    assert slowed(slow, 900.0) == slow
+    assert slowed(slow) == slow
 
 
 @settings(max_examples=150, deadline=None)
@@ -77,7 +78,7 @@ def test_a_quick_video_is_slowed_as_a_whole_and_its_shortest_cycles_are_lengthen
 def test_samples_keep_every_limit(seed: int, max_duration_ms: float, max_count: int, real: bool) -> None:
     rng = np.random.default_rng(seed)
     rows = [drawn_timing(rng, 60) for _ in range(3)] if real else None
-    timing = sample_timing(rng, rows, max_duration_ms, 900.0, max_count)
+    timing = sample_timing(rng, rows, max_duration_ms, max_count)
     assert 1 <= len(timing.end_ms) == len(timing.start_ms) <= max_count
     assert timing.end_ms[-1] <= max_duration_ms + 1e-3
     assert min(timing.cycles_ms) >= 900.0 - 1e-3
@@ -115,7 +116,7 @@ def test_drawn_videos_have_the_fitted_statistics() -> None:
 
 @needs_data
 def test_the_fit_is_near_the_real_training_videos() -> None:
-    real = [video.timing for video in load_timings(Path(DATA or "") / "video/repcount/train_with_fps.csv")]
+    real = load_timings(Path(DATA or "") / "video/repcount/train_with_fps.csv")
     rng = np.random.default_rng(0)
     drawn = [drawn_timing(rng, 200) for _ in range(3000)]
     assert len(real) == 755
@@ -131,6 +132,5 @@ def test_the_fit_is_near_the_real_training_videos() -> None:
 def test_real_test_rows_are_read_whole() -> None:
     real = load_timings(Path(DATA or "") / "video/repcount/test_with_fps.csv")
     assert len(real) == 150
-    clip = next(video for video in real if video.name == "test2021.mp4")
-    assert clip.exercise == "sit ups"
-    assert clip.timing.end_ms == pytest.approx((59 / 14 * 1000, 95 / 14 * 1000, 133 / 14 * 1000))
+    sit_ups_ms = pytest.approx((59 / 14 * 1000, 95 / 14 * 1000, 133 / 14 * 1000))
+    assert any(timing.end_ms == sit_ups_ms for timing in real)

@@ -66,21 +66,21 @@ def test_a_video_is_whole_and_its_labels_lie_inside(split: Split) -> None:
         assert video.duration_ms <= 12_000.0 and video.duration_ms % TURN_MS == 0
         assert sorted(video.frames) == list(range(int(video.duration_ms // TURN_MS)))
         assert {(frame.shape, frame.dtype.name) for frame in video.frames.values()} == {((80, 80, 3), "uint8")}
-        assert 1 <= len(video.rep_end_ms) <= 5
-        assert (np.diff(video.rep_end_ms) >= 900.0 - 1e-3).all()
-        assert video.duration_ms - video.rep_end_ms[-1] >= TAIL_MS[0] - TURN_MS
+        assert 1 <= len(video.timing.end_ms) <= 5
+        assert (np.diff(video.timing.end_ms) >= 900.0 - 1e-3).all()
+        assert video.duration_ms - video.timing.end_ms[-1] >= TAIL_MS[0] - TURN_MS
 
 
 def test_the_same_seed_gives_the_same_video() -> None:
     first, second = (draw_count_video(np.random.default_rng(4), "train", [EVEN], 16_000.0) for _ in range(2))
-    assert first.rep_end_ms == second.rep_end_ms
+    assert first.timing.end_ms == second.timing.end_ms
     assert all(np.array_equal(first.frames[turn], second.frames[turn]) for turn in first.frames)
 
 
 def test_the_times_of_a_given_row_are_kept_up_to_tempo_and_lead() -> None:
     video = draw_count_video(np.random.default_rng(1), "train", [EVEN], 30_000.0)
-    assert len(video.rep_end_ms) == 3
-    first, second = np.diff(video.rep_end_ms)
+    assert len(video.timing.end_ms) == 3
+    first, second = np.diff(video.timing.end_ms)
     assert second / first == pytest.approx(2.5, abs=0.01)
 
 
@@ -91,8 +91,8 @@ def test_frames_change_within_a_repetition_more_than_between() -> None:
         frames = np.stack([video.frames[turn] for turn in sorted(video.frames)]).astype(np.float32)
         coarse = frames.reshape(len(frames), 20, 4, 20, 4, 3).mean(axis=(2, 4))
         change = np.abs(np.diff(coarse, axis=0)).mean(axis=(1, 2, 3))
-        second, third = (int(end // TURN_MS) for end in video.rep_end_ms[1:])
-        cycle = int((video.rep_end_ms[1] - video.rep_end_ms[0]) // TURN_MS)
+        second, third = (int(end // TURN_MS) for end in video.timing.end_ms[1:])
+        cycle = int((video.timing.end_ms[1] - video.timing.end_ms[0]) // TURN_MS)
         ratios.append(
             change[third - cycle + 1 : third].max() / max(0.01, np.median(change[second + 1 : third - cycle]))
         )
@@ -105,7 +105,7 @@ def test_most_videos_show_as_many_repetitions_as_they_are_labelled_with(split: S
     misses = []
     for seed in range(40):
         video = draw_count_video(np.random.default_rng(seed), split, None, 15_000.0)
-        misses.append(abs(_visible_repetitions(video) - len(video.rep_end_ms)))
+        misses.append(abs(_visible_repetitions(video) - len(video.timing.end_ms)))
     # The detector is crude: wandering blobs, sway and alternating sides mislead it, not a viewer.
     assert np.mean(np.array(misses) == 0) >= 0.55
     assert np.mean(np.array(misses) <= 1) >= 0.7

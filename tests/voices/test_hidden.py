@@ -6,39 +6,38 @@ import numpy as np
 import pytest
 
 from microturn.errors import InputError, VoiceError
-from microturn.voices import festival, flite, kokoro, pico
+from microturn.voices import festival, flite, kokoro
 from microturn.voices.catalogue import Engine, Voice, assistant_voice, draw_voice, synthesise, voices
-from microturn.voices.hidden import OPTIONAL_ENGINES, VARIABLE, hidden
+from microturn.voices.wordtimes import HIDE_VARIABLE, OPTIONAL_ENGINES, hidden
 from tests.conftest import missing_speakers, pytest_runtest_setup
 
 SPEAKERS: dict[Engine, tuple[str, ...]] = {
     "flite": flite.SPEAKERS,
     "festival": festival.SPEAKERS,
-    "pico": pico.SPEAKERS,
     "kokoro": ("af_heart",),
 }
 
 
-@pytest.mark.parametrize("named", ["", "flite", " festival , pico,", ",".join(OPTIONAL_ENGINES)])
+@pytest.mark.parametrize("named", ["", "flite", " festival , kokoro,", ",".join(OPTIONAL_ENGINES)])
 def test_engines_are_hidden_by_name(named: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, named)
+    monkeypatch.setenv(HIDE_VARIABLE, named)
     assert [engine for engine in OPTIONAL_ENGINES if hidden(engine)] == [
         engine for engine in OPTIONAL_ENGINES if engine in named
     ]
-    monkeypatch.delenv(VARIABLE)
+    monkeypatch.delenv(HIDE_VARIABLE)
     assert not any(map(hidden, OPTIONAL_ENGINES))
 
 
 def test_a_wrong_name_is_not_taken_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     for named in ("flit", "flite festival", "espeak"):
-        monkeypatch.setenv(VARIABLE, named)
-        with pytest.raises(InputError, match=f"{VARIABLE}: '{named}' is none of flite, festival, pico, kokoro"):
+        monkeypatch.setenv(HIDE_VARIABLE, named)
+        with pytest.raises(InputError, match=f"{HIDE_VARIABLE}: '{named}' is none of flite, festival, kokoro"):
             voices("train")
 
 
 def test_with_all_of_them_hidden_none_of_them_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, ",".join(OPTIONAL_ENGINES))
-    assert not any(engine.installed() for engine in (flite, festival, pico, kokoro))
+    monkeypatch.setenv(HIDE_VARIABLE, ",".join(OPTIONAL_ENGINES))
+    assert not any(engine.installed() for engine in (flite, festival, kokoro))
     rng = np.random.default_rng(0)
     for split in ("train", "heldout"):
         engines = {voice.engine for voice in voices(split)} | {draw_voice(rng, split).engine for _ in range(50)}
@@ -49,7 +48,7 @@ def test_with_all_of_them_hidden_none_of_them_speaks(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("engine", SPEAKERS)
 def test_a_hidden_voice_cannot_be_made_to_speak(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, engine)
+    monkeypatch.setenv(HIDE_VARIABLE, engine)
     for speaker in SPEAKERS[engine]:
         with pytest.raises(VoiceError, match=speaker):
             synthesise(Voice("", engine, speaker), "hello")
@@ -58,9 +57,9 @@ def test_a_hidden_voice_cannot_be_made_to_speak(engine: Engine, monkeypatch: pyt
 @pytest.mark.needs_engine("flite", "slt")
 def test_a_voice_that_was_hidden_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = synthesise(assistant_voice(), "hello").pcm
-    monkeypatch.setenv(VARIABLE, "flite")
+    monkeypatch.setenv(HIDE_VARIABLE, "flite")
     assert missing_speakers("flite", ["slt"]) == ["slt"] and missing_speakers("flite") == list(flite.SPEAKERS)
-    monkeypatch.setenv(VARIABLE, "festival")
+    monkeypatch.setenv(HIDE_VARIABLE, "festival")
     assert missing_speakers("flite", ["slt"]) == []
     assert np.array_equal(synthesise(assistant_voice(), "hello").pcm, shown)
 

@@ -36,7 +36,7 @@ def build(script: Script) -> None:
 
 def _count_aloud(script: Script, video: CountVideo, first_turn: int) -> None:
     """Numbers in order, each as soon as its repetition is over and the last number has been said."""
-    ends_ms = [first_turn * TURN_MS + end_ms for end_ms in video.rep_end_ms]
+    ends_ms = [first_turn * TURN_MS + end_ms for end_ms in video.timing.end_ms]
     for number, end_ms in enumerate(ends_ms, start=1):
         words = " ".join(number_words(number))
         at_ms = script.say(words, first_turn_heard_after(end_ms + SEEN_LAG_MS))

@@ -10,7 +10,7 @@ from microturn.language.sentences import aside
 from microturn.pictures.repetitions import draw_idle_video
 from microturn.scenario.script import Script
 from microturn.turn import TURN_MS
-from microturn.voices import clips
+from microturn.voices import recordings
 from microturn.voices.noise import SPEECH_RMS, decibel
 
 
@@ -37,6 +37,6 @@ def _place_sounds(script: Script, data: Path, start_ms: float, duration_ms: floa
     """None to two everyday sounds in the foreground."""
     rng = script.rng
     for _ in range(int(rng.integers(0, 3))):
-        sound = clips.draw_sound(rng, data, script.split, float(rng.uniform(500.0, 5000.0)))
+        sound = recordings.draw_sound(rng, data, script.split, float(rng.uniform(500.0, 5000.0)))
         level = np.float32(SPEECH_RMS * decibel(float(rng.uniform(-15.0, 3.0))))
         script.place_sound(sound * level, start_ms + float(rng.uniform(0.0, duration_ms - 500.0)))
