@@ -15,7 +15,6 @@ import numpy as np
 
 from microturn.media.writer import FilmWriter, WavWriter, atomic_folder, writing
 from microturn.session.timeline import Timeline
-from microturn.session.timeline_picture import draw_timeline
 from microturn.turn import TURN_SAMPLES, TurnInput, TurnOutput
 
 SOUND_NAME = "reply.wav"
@@ -116,6 +115,9 @@ class SessionOutputs:
         with writing(self.folder / TURNS_NAME):
             self._turns.close()
         with writing(self.folder / PICTURE_NAME):
+            # Here, for matplotlib takes its time to be imported, and the turns are over.
+            from microturn.session.timeline_picture import draw_timeline
+
             draw_timeline(self.timeline, self._target.path / PICTURE_NAME)
         self._target.commit(names, stale=() if FILM_NAME in names else (FILM_NAME,))
         return [self.folder / name for name in names]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from microturn.turn import TURN_SAMPLES, Act, Frame, Pcm, TurnInput, TurnOutput
+from microturn.turn import Frame, Pcm, TurnInput, TurnOutput
 
 ENVELOPE_BINS = 20
 """Peaks a turn: one for 10 ms."""
@@ -15,13 +15,8 @@ THUMBNAIL_HEIGHT_PIXELS = 96
 THUMBNAIL_EVERY_TURNS = 5
 """At most one thumbnail a second is kept."""
 
-
-@dataclass(frozen=True)
-class Label:
-    """Some words that belong to turn ``turn``."""
-
-    turn: int
-    text: str
+Label = tuple[int, str]
+"""A turn and what belongs to it."""
 
 
 @dataclass
@@ -34,7 +29,7 @@ class Timeline:
     heard: list[Label] = field(default_factory=list)
     said: list[Label] = field(default_factory=list)
     typed: list[Label] = field(default_factory=list)
-    acts: list[tuple[int, Act]] = field(default_factory=list)
+    acts: list[Label] = field(default_factory=list)
     speaking: list[bool] = field(default_factory=list)
     gaps: list[bool] = field(default_factory=list)
     thumbnails: dict[int, Frame] = field(default_factory=dict)
@@ -47,20 +42,21 @@ class Timeline:
     def add(self, turn_input: TurnInput, output: TurnOutput) -> None:
         """Gather one turn; turns come in order."""
         turn = self.num_turns
-        self.user.append(envelope(np.zeros(TURN_SAMPLES, np.float32) if turn_input.audio is None else turn_input.audio))
+        silent = np.zeros(ENVELOPE_BINS, np.float32)
+        self.user.append(silent if turn_input.audio is None else envelope(turn_input.audio))
         self.model.append(envelope(output.audio))
         self.gaps.append(turn_input.audio is None)
         self.speaking.append(output.speaking)
-        for labels, text in ((self.heard, output.hear), (self.said, output.say)):
-            text = printable(text)
+        for labels, text in ((self.heard, printable(output.hear)), (self.said, printable(output.say))):
             if labels and text and not text.startswith(" "):
                 # A word that goes on stays where it began.
-                labels[-1] = Label(labels[-1].turn, labels[-1].text + text)
+                start, begun = labels[-1]
+                labels[-1] = (start, begun + text)
             elif text.strip():
-                labels.append(Label(turn, text.strip()))
-        self.typed.extend(Label(turn, printable(one.text)) for one in turn_input.texts)
+                labels.append((turn, text.strip()))
+        self.typed += [(turn, printable(one.text)) for one in turn_input.texts]
         if output.act is not None:
-            self.acts.append((turn, output.act))
+            self.acts.append((turn, str(output.act)))
         last = max(self.thumbnails, default=-THUMBNAIL_EVERY_TURNS)
         if turn_input.frame is not None and turn - last >= THUMBNAIL_EVERY_TURNS:
             self.thumbnails[turn] = thumbnail(turn_input.frame)

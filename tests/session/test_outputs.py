@@ -11,7 +11,7 @@ import pytest
 
 from microturn.errors import MediaError
 from microturn.media.reader import open_media
-from microturn.session import outputs as outputs_module
+from microturn.session import timeline_picture
 from microturn.session.outputs import SessionOutputs, TurnRecord
 from microturn.turn import TURN_MS, TURN_SAMPLES, Act, Frame, TextIn, TextSource, TurnInput, TurnOutput
 
@@ -105,7 +105,7 @@ def test_a_picture_that_cannot_be_written_leaves_the_old_outputs(
     def full_disk(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(outputs_module, "draw_timeline", full_disk)
+    monkeypatch.setattr(timeline_picture, "draw_timeline", full_disk)
     with pytest.raises(MediaError, match=r"timeline.png: cannot be written \(No space left on device\)"):
         write(tmp_path / "out", video=True)
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from microturn.session import timeline_picture as picture
-from microturn.session.timeline import THUMBNAIL_HEIGHT_PIXELS, Label, Timeline, envelope, thumbnail
+from microturn.session.timeline import THUMBNAIL_HEIGHT_PIXELS, Timeline, envelope, thumbnail
 from microturn.session.timeline_picture import draw_timeline, place_words, rows_of
 from microturn.turn import TURN_SAMPLES, Act, TextIn, TextSource, TurnInput, TurnOutput
 
@@ -65,7 +65,7 @@ def test_a_word_that_goes_on_is_one_word() -> None:
     for turn, said in enumerate([" red ele", "", "phant", " is\n here"]):
         silence = np.zeros(TURN_SAMPLES, np.float32)
         timeline.add(TurnInput(audio=silence), TurnOutput(turn, "", said, None, False, silence))
-    assert timeline.said == [Label(0, "red elephant"), Label(3, "is  here")]
+    assert timeline.said == [(0, "red elephant"), (3, "is  here")]
 
 
 @given(st.integers(1, 400), st.integers(1, 400))
@@ -147,8 +147,8 @@ def test_long_sessions_are_wrapped(tmp_path: Path) -> None:
 def test_any_text_can_be_drawn(tmp_path: Path) -> None:
     timeline = timeline_of(20, {2})
     timeline.title = "50$ and $_{x^"
-    timeline.said = [Label(3, "$\\frac{$"), Label(5, "猫 \ufffd"), Label(6, "$x$")]
-    timeline.typed = [Label(3, "$a_$"), Label(4, "")]
+    timeline.said = [(3, "$\\frac{$"), (5, "猫 \ufffd"), (6, "$x$")]
+    timeline.typed = [(3, "$a_$"), (4, "")]
     draw_timeline(timeline, tmp_path / "a.png")
     assert pixels_of(tmp_path / "a.png").shape[2] == 3
 
