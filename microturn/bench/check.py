@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load
 from torch import Tensor
 
-from microturn.bench.cost import resident_mb
+from microturn.bench.cost import in_alternation, resident_mb
 from microturn.errors import InputError
 from microturn.media.mel import MEL_BANDS, TURN_FRAMES, dmel_levels, log_mel
 from microturn.media.reader import open_media
@@ -31,7 +31,7 @@ from microturn.model.lanes import initial_lane_state, lanes
 from microturn.model.memory import MemoryState
 from microturn.model.microturn import Microturn
 from microturn.model.network import last_of_turn
-from microturn.model.state import MAX_WAITING_TOKENS, State
+from microturn.model.state import MAX_WAITING_TOKENS
 from microturn.model.turns import Kind, Sound, Turns
 from microturn.session.session import Session
 from microturn.train.batch import Row, collate
@@ -191,6 +191,10 @@ def _as_row(passes: Sequence[Turns], inputs: Sequence[TurnInput]) -> Row:
     return row
 
 
+Pairs = list[tuple[object, TurnOutput]]
+"""Outputs, each with that of a session alone."""
+
+
 class Company:
     """Sessions alone, and the same sessions in all sorts of company."""
 
@@ -205,10 +209,8 @@ class Company:
         session = Session.open(self.model, seed=seed)
         return [session.step(given) for given in self.inputs[seed]], session.export()
 
-    def _finding(
-        self, name: str, what: str, pairs: Sequence[tuple[object, TurnOutput]], memories: Mapping[int, bytes]
-    ) -> Finding:
-        """Outputs beside those of sessions alone, and what sessions (by seed) remember in the end."""
+    def _finding(self, name: str, what: str, pairs: Pairs, memories: Mapping[int, bytes]) -> Finding:
+        """``memories``: what sessions, by seed, remember in the end."""
         differ = sum(not _same(one, expected) for one, expected in pairs)
         forgot = sum(not _same_memory(memory, self.memories[seed]) for seed, memory in memories.items())
         figure = f"{what}: {differ} of {len(pairs)} turns and {forgot} of {len(memories)} memories differ"
@@ -219,7 +221,7 @@ class Company:
         """All sessions in one batch, each ``shift`` slots further."""
         seeds = [(slot - shift) % ROWS for slot in range(ROWS)]
         state = self.model.initial_state(ROWS, seeds)
-        pairs: list[tuple[object, TurnOutput]] = []
+        pairs: Pairs = []
         for turn in range(TURNS):
             outputs, state = self.model.step([self.inputs[seed][turn] for seed in seeds], state)
             pairs += [(output, self.alone[seed][turn]) for output, seed in zip(outputs, seeds, strict=True)]
@@ -232,7 +234,7 @@ class Company:
         half = TURNS // 2
         for turn in range(half):
             _, state = self.model.step([inputs[turn] for inputs in self.inputs], state)
-        pairs: list[tuple[object, TurnOutput]] = []
+        pairs: Pairs = []
         memories = {}
         for seed in range(3):
             session = Session.imported(self.model, state.export(seed))
@@ -243,15 +245,14 @@ class Company:
     def replayed(self) -> Finding:
         """The first session once more."""
         outputs, memory = self._play(0)
-        return self._finding(
-            "replay", "the same inputs again", list(zip(outputs, self.alone[0], strict=True)), {0: memory}
-        )
+        pairs: Pairs = [*zip(outputs, self.alone[0], strict=True)]
+        return self._finding("replay", "the same inputs again", pairs, {0: memory})
 
     def isolated(self) -> Finding:
         """The first session while the others skip, join, type much and send what is not acceptable."""
         slot = ROWS // 2
         state = self.model.initial_state(ROWS)
-        pairs: list[tuple[object, TurnOutput]] = []
+        pairs: Pairs = []
         refused = 0
         for turn, given in enumerate(self.inputs[0]):
             others = [_DISTURBANCES[(turn + row) % len(_DISTURBANCES)] for row in range(ROWS)]
@@ -295,14 +296,14 @@ def _times_ms(model: Microturn, rows: int, num_turns: int, pictures: bool) -> tu
     rng = np.random.default_rng(0)
     state = model.initial_state(rows, range(rows))
     times_ms: list[float] = []
-    spoken = 0
-    for turn in range(num_turns + 2):
+    spoken: list[int] = []
+    for _ in range(num_turns + 2):
         inputs = [replace(next(source), frame=_picture(rng) if pictures else None) for source in sources]
         start_s = time.perf_counter()
         outputs, state = model.step(inputs, state)
         times_ms.append((time.perf_counter() - start_s) * 1000)
-        spoken += sum(isinstance(one, TurnOutput) and one.speaking for one in outputs) if turn >= 2 else 0
-    return times_ms[2:], spoken
+        spoken.append(sum(isinstance(one, TurnOutput) and one.speaking for one in outputs))
+    return times_ms[2:], sum(spoken[2:])
 
 
 def _cost(name: str, model: Microturn, rows: int, *, pictures: bool) -> Finding:
@@ -341,39 +342,24 @@ def capacity(model: Microturn) -> Finding:
 def memory(model: Microturn, minutes: float) -> Finding:
     """One session over ``minutes`` beyond its window, faster than real time; then its turns against a new one's."""
     num_turns = model.config.memory.window_turns + round(minutes * 60_000 / TURN_MS)
-    source, state = turns(2), model.initial_state(1)
-    num_bytes, first_mb = state.num_bytes(), 0.0
-    for turn in range(num_turns):
-        _, state = model.step([next(source)], state)
+    source, session = turns(2), Session.open(model)
+    num_bytes, first_mb = session.num_bytes, 0.0
+    for turn, given in enumerate(islice(source, num_turns)):
+        session.step(given)
         if turn == num_turns // 3:
             first_mb = resident_mb()
     grown_mb = resident_mb() - first_mb
-    new_ms, old_ms = _paired_ms(model, source, state)
-    flat = state.num_bytes() == num_bytes and grown_mb < GROWTH_MB
+    pairs = in_alternation(Session.open(model), session, islice(source, PAIRED_TURNS))
+    # A turn in which only one of them speaks tells nothing, if there are others.
+    alike = [pair for pair in pairs if pair[0].speaking == pair[1].speaking] or pairs
+    new_ms, old_ms = (median(taken.ms for taken in side) for side in zip(*alike, strict=True))
+    flat = session.num_bytes == num_bytes and grown_mb < GROWTH_MB
     figure = (
         f"{num_turns * TURN_MS / 60_000:.1f} minutes: a session's {num_bytes / 2**20:.1f} MiB stay, the process gains"
         f" {max(0.0, grown_mb):.1f} MB; a turn at the end costs {old_ms / new_ms:.2f} x one at the beginning"
     )
-    values = {"turns": num_turns, "session_bytes": state.num_bytes(), "grown_mb": grown_mb, "ratio": old_ms / new_ms}
+    values = {"turns": num_turns, "session_bytes": session.num_bytes, "grown_mb": grown_mb, "ratio": old_ms / new_ms}
     return Finding("memory over time", figure, values, flat)
-
-
-def _paired_ms(model: Microturn, source: Iterator[TurnInput], old: State) -> tuple[float, float]:
-    """Medians of turns taken by a new session and by an old one in alternation: what else runs slows both alike. Turns
-    in which one of them speaks and the other does not are left out, if others remain."""
-    states = {"new": model.initial_state(1), "old": old}
-    alike: list[tuple[float, float]] = []
-    others: list[tuple[float, float]] = []
-    for turn in range(PAIRED_TURNS):
-        given, taken_ms, speaking = next(source), {}, {}
-        for name in ("new", "old") if turn % 2 else ("old", "new"):
-            start_s = time.perf_counter()
-            (output,), states[name] = model.step([given], states[name])
-            taken_ms[name] = (time.perf_counter() - start_s) * 1000
-            speaking[name] = isinstance(output, TurnOutput) and output.speaking
-        (alike if speaking["new"] == speaking["old"] else others).append((taken_ms["new"], taken_ms["old"]))
-    new_ms, old_ms = zip(*(alike or others), strict=True)
-    return median(new_ms), median(old_ms)
 
 
 def behaviour(model: Microturn, path: Path) -> Finding:

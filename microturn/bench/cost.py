@@ -11,10 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 from statistics import median
-from typing import Protocol
 
 import numpy as np
 
@@ -23,19 +22,13 @@ from microturn.bench.systems import turn_input
 from microturn.errors import InputError
 from microturn.scenario.generate import PART_MS, generate_string
 from microturn.scenario.scenario import Scenario
-from microturn.turn import TURN_MS, TURN_SAMPLES, Frame, TurnInput, TurnOutput
+from microturn.session.session import Session
+from microturn.turn import TURN_MS, TURN_SAMPLES, TurnInput
 
 TURNS_PER_MINUTE = 60_000 // TURN_MS
 WARM_UP_TURNS = 10
 PICTURE_SIZE = 80
 PARTS_AT_A_TIME = 4
-
-
-class Steps(Protocol):
-    """An open session."""
-
-    def step(self, turn_input: TurnInput) -> TurnOutput:
-        """Take the next turn."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +55,15 @@ class CostResult:
         return self.last_minute_ms / self.first_minute_ms
 
 
-def measure_cost(open_session: Callable[[], Steps], minutes: int, workers: Executor, advance: Advance) -> CostResult:
+@dataclass(frozen=True)
+class Taken:
+    """What one turn took, and whether the model spoke in it."""
+
+    ms: float
+    speaking: bool
+
+
+def measure_cost(open_session: Callable[[], Session], minutes: int, workers: Executor, advance: Advance) -> CostResult:
     """Hold one session of ``minutes``, then compare its last minute with a first minute.
 
     ``workers`` make what comes in, so that this process holds nothing but the session; ``advance`` is called once a
@@ -75,36 +76,43 @@ def measure_cost(open_session: Callable[[], Steps], minutes: int, workers: Execu
         open_session().step(next(inputs))
     session = open_session()
     times_ms: list[float] = []
-    first_mb = 0.0
-    for turn in range((minutes - 1) * TURNS_PER_MINUTE):
-        times_ms.append(_timed(session, next(inputs)))
-        if turn + 1 == TURNS_PER_MINUTE:
-            first_mb = resident_mb()
-        if (turn + 1) % TURNS_PER_MINUTE == 0:
-            advance()
-    last_mb = resident_mb()
-    new = open_session()
-    pairs = []
-    for turn in range(TURNS_PER_MINUTE):
-        given = next(inputs)
-        # Who goes first changes, for the second of two finds its code and weights in the processor's cache.
-        if turn % 2:
-            old_ms, new_ms = _timed(session, given), _timed(new, given)
-        else:
-            new_ms, old_ms = _timed(new, given), _timed(session, given)
-        pairs.append((new_ms, old_ms))
+    minutes_mb: list[float] = []
+    for _ in range(minutes - 1):
+        times_ms += [_timed(session, given).ms for given in islice(inputs, TURNS_PER_MINUTE)]
+        minutes_mb.append(resident_mb())
+        advance()
+    pairs = in_alternation(open_session(), session, islice(inputs, TURNS_PER_MINUTE))
     advance()
-    times_ms += [old_ms for _, old_ms in pairs]
+    times_ms += [old.ms for _, old in pairs]
     return CostResult(
         minutes=minutes,
         num_turns=len(times_ms),
         p50_ms=float(np.percentile(times_ms, 50)),
         p99_ms=float(np.percentile(times_ms, 99)),
-        first_minute_ms=median(new_ms for new_ms, _ in pairs),
-        last_minute_ms=median(old_ms for _, old_ms in pairs),
-        first_minute_mb=first_mb,
-        last_minute_mb=last_mb,
+        first_minute_ms=median(new.ms for new, _ in pairs),
+        last_minute_ms=median(old.ms for _, old in pairs),
+        first_minute_mb=minutes_mb[0],
+        last_minute_mb=minutes_mb[-1],
     )
+
+
+def in_alternation(new: Session, old: Session, inputs: Iterator[TurnInput]) -> list[tuple[Taken, Taken]]:
+    """What the same turns take in a new session and in an old one. Who goes first changes, for the second of two finds
+    its code and weights in the processor's cache."""
+    pairs = []
+    for turn, given in enumerate(inputs):
+        if turn % 2:
+            taken_by_old = _timed(old, given)
+            pairs.append((_timed(new, given), taken_by_old))
+        else:
+            pairs.append((_timed(new, given), _timed(old, given)))
+    return pairs
+
+
+def _timed(session: Session, given: TurnInput) -> Taken:
+    start_s = time.perf_counter()
+    output = session.step(given)
+    return Taken((time.perf_counter() - start_s) * 1000.0, output.speaking)
 
 
 def busy_turns(workers: Executor) -> Iterator[TurnInput]:
@@ -113,27 +121,21 @@ def busy_turns(workers: Executor) -> Iterator[TurnInput]:
     Where a session has no picture, one of moving noise is shown.
     """
     noise = np.random.default_rng(0).integers(0, 256, (PICTURE_SIZE, 2 * PICTURE_SIZE, 3), np.uint8)
+    silence = np.zeros(TURN_SAMPLES, np.float32)
     for first in count(0, PARTS_AT_A_TIME):
         for part in workers.map(_make_part, range(first, first + PARTS_AT_A_TIME)):
             for turn in range(part.num_turns):
                 given = turn_input(part, turn)
-                if given.audio is None:
-                    given = replace(given, audio=np.zeros(TURN_SAMPLES, np.float32))
-                yield given if given.frame is not None else replace(given, frame=_slice(noise, turn))
+                moved = noise[:, turn % PICTURE_SIZE :][:, :PICTURE_SIZE]
+                yield replace(
+                    given,
+                    audio=silence if given.audio is None else given.audio,
+                    frame=moved if given.frame is None else given.frame,
+                )
 
 
 def _make_part(index: int) -> Scenario:
     return generate_string(FIRST_SEED + index, "heldout", PART_MS, assistant=False)
-
-
-def _slice(noise: Frame, turn: int) -> Frame:
-    return noise[:, turn % PICTURE_SIZE : turn % PICTURE_SIZE + PICTURE_SIZE]
-
-
-def _timed(session: Steps, given: TurnInput) -> float:
-    start_s = time.perf_counter()
-    session.step(given)
-    return (time.perf_counter() - start_s) * 1000.0
 
 
 def resident_mb() -> float:

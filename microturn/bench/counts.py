@@ -14,8 +14,8 @@ from microturn.bench.events import Said
 from microturn.language.lexicon import MAX_NUMBER, number_words
 from microturn.scenario.scenario import Scenario
 
-_LENGTHS = (4, 3, 2, 1)
-"""Words of a number, longest first: "one hundred twenty" is not the number one."""
+MOST_WORDS = 4
+"""Words of a number, which is read as long as it goes on: "one hundred twenty" is not the number one."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,14 @@ def numbers_said(said: Iterable[Said]) -> list[tuple[float, int]]:
     """(time of the first sound in ms, number) of every number said, in order; "twenty one" is one number."""
     found = []
     for run in said:
-        texts = [word.text for word in run.words]
+        texts = tuple(word.text for word in run.words)
         index = 0
         while index < len(texts) and run.num_turns:
-            length = next((k for k in _LENGTHS if tuple(texts[index : index + k]) in _numbers()), 0)
-            if length:
-                found.append((run.time_ms(index), _numbers()[tuple(texts[index : index + length])]))
-            index += max(1, length)
+            candidates = (texts[index : index + length] for length in range(MOST_WORDS, 0, -1))
+            words = next((words for words in candidates if words in _numbers()), None)
+            if words is not None:
+                found.append((run.time_ms(index), _numbers()[words]))
+            index += len(words) if words else 1
     return found
 
 
@@ -53,12 +54,12 @@ def counted(scenario: Scenario, said: Iterable[Said]) -> int | None:
     return answers[-1] if answers else None
 
 
-def score_counts(answers: Sequence[int | None], true_counts: Sequence[int]) -> CountScore:
-    """Score one answer a session (at least one session)."""
-    pairs = list(zip(answers, true_counts, strict=True))
-    errors = [abs((answer or 0) - count) / (count + 0.1) for answer, count in pairs]
+def score_counts(counts: Sequence[tuple[int | None, int]]) -> CountScore:
+    """Score one answer beside the true count a session (at least one session)."""
+    close = [answer is not None and abs(answer - count) <= 1 for answer, count in counts]
+    errors = [abs((answer or 0) - count) / (count + 0.1) for answer, count in counts]
     return CountScore(
-        off_by_one_accuracy=sum(a is not None and abs(a - count) <= 1 for a, count in pairs) / len(pairs),
-        exact_accuracy=sum(answer == count for answer, count in pairs) / len(pairs),
-        normalised_error=sum(errors) / len(pairs),
+        off_by_one_accuracy=sum(close) / len(counts),
+        exact_accuracy=sum(answer == count for answer, count in counts) / len(counts),
+        normalised_error=sum(errors) / len(counts),
     )

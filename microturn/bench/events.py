@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from statistics import median
 
 from microturn.scenario.scenario import Event
@@ -94,27 +95,15 @@ def said_runs(outputs: Iterable[TurnOutput]) -> list[Said]:
     counts as extra and can match nothing.
     """
     runs: list[Said] = []
-    words: list[SaidWord] = []
-    num_turns = 0
-    next_turn = 0
-
-    def close() -> None:
-        nonlocal words, num_turns
-        if num_turns:
-            runs.append(Said(next_turn - num_turns, num_turns, tuple(words)))
-        words, num_turns = [], 0
-
-    for output in outputs:
-        if not output.speaking:
-            close()
-            unsounded = add_words([], output.turn, output.say)
-            if unsounded:
-                runs.append(Said(output.turn, 0, tuple(unsounded)))
-        else:
-            words = add_words(words, output.turn, output.say)
-            num_turns += 1
-        next_turn = output.turn + 1
-    close()
+    for speaking, group in groupby(outputs, key=lambda output: output.speaking):
+        turns = list(group)
+        words: list[SaidWord] = []
+        for output in turns:
+            words = add_words(words if speaking else [], output.turn, output.say)
+            if words and not speaking:
+                runs.append(Said(output.turn, 0, tuple(words)))
+        if speaking:
+            runs.append(Said(turns[0].turn, len(turns), tuple(words)))
     return runs
 
 
@@ -144,14 +133,18 @@ def score_session(events: Sequence[Event], num_turns: int, said: Sequence[Said])
             extra += size
             continue
         for match in found:
-            # By identity: equal events may be expected twice.
-            unused = [event for event in unused if event is not match.event]
+            unused = _without(unused, match.event)
         matches += found
     return SessionScore(num_turns, len(events), tuple(matches), num_words, extra)
 
 
 def _deadline_ms(event: Event) -> float:
     return event.at_ms + event.late_ms
+
+
+def _without(events: Sequence[Event], event: Event) -> list[Event]:
+    """By identity: equal events may be expected twice."""
+    return [other for other in events if other is not event]
 
 
 def _explain(run: Said, start: int, unused: Sequence[Event]) -> list[Match] | None:
@@ -163,18 +156,16 @@ def _explain(run: Said, start: int, unused: Sequence[Event]) -> list[Match] | No
     if start == len(run.words):
         return []
     time_ms = run.time_ms(start)
+    said = [word.text for word in run.words[start:]]
     tried: set[str] = set()
     for event in unused:
-        if event.words in tried or not event.at_ms - event.early_ms <= time_ms <= _deadline_ms(event):
-            continue
         words = event.words.split()
-        end = start + len(words)
-        if [word.text for word in run.words[start:end]] != words:
-            continue
-        tried.add(event.words)
-        rest = _explain(run, end, [other for other in unused if other is not event])
-        if rest is not None:
-            return [Match(event, time_ms), *rest]
+        in_time = event.at_ms - event.early_ms <= time_ms <= _deadline_ms(event)
+        if in_time and event.words not in tried and said[: len(words)] == words:
+            tried.add(event.words)
+            rest = _explain(run, start + len(words), _without(unused, event))
+            if rest is not None:
+                return [Match(event, time_ms), *rest]
     return None
 
 

@@ -8,7 +8,7 @@ written, and the words written that nobody said. Words that sound alike ("two", 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -53,88 +53,56 @@ class HeardScore:
         return self.unsaid / max(1, self.said)
 
     def __add__(self, other: HeardScore) -> HeardScore:
-        return HeardScore(
-            self.words + other.words,
-            self.right + other.right,
-            self.said + other.said,
-            self.unsaid + other.unsaid,
-        )
+        words, right = self.words + other.words, self.right + other.right
+        return HeardScore(words, right, self.said + other.said, self.unsaid + other.unsaid)
 
 
 NOTHING_SAID = HeardScore(0, 0, 0, 0)
 
 
-@dataclass(frozen=True)
-class HeardGroup:
-    """Sessions of one kind of voice: ``make(index)`` for ``index`` below ``num_sessions``."""
-
-    name: str
-    num_sessions: int
-    make: Callable[[int], Scenario]
-
-    def sessions(self) -> list[SessionSource]:
-        """All sessions of the group."""
-        return [partial(_session, self.make, index) for index in range(self.num_sessions)]
-
-
-def _session(make: Callable[[int], Scenario], index: int) -> list[Scenario]:
-    return [make(index)]
-
-
-def groups(num_sessions: int) -> list[HeardGroup]:
-    """The groups of synthesised voices. Raises ``VoiceError`` if the unseen engine is not installed."""
+def groups(num_sessions: int) -> dict[str, list[SessionSource]]:
+    """The sessions of every group of synthesised voices. Raises ``VoiceError`` if the unseen engine is not
+    installed."""
     heldout = voices("heldout")
-    seen = [voice for voice in heldout if voice.engine != HELDOUT_ENGINE]
-    unseen = [voice for voice in heldout if voice.engine == HELDOUT_ENGINE]
+    seen = tuple(voice for voice in heldout if voice.engine != HELDOUT_ENGINE)
+    unseen = tuple(voice for voice in heldout if voice.engine == HELDOUT_ENGINE)
     if not unseen:
         raise VoiceError(f"the unseen engine ({HELDOUT_ENGINE}) is not installed: run `make voices`")
-    return [
-        HeardGroup(SEEN_ENGINE, num_sessions, _FreeSpeech(tuple(seen))),
-        HeardGroup(UNSEEN_ENGINE, num_sessions, _FreeSpeech(tuple(unseen))),
-        HeardGroup(UNSEEN_WORDS, max(1, num_sessions // 4), _UnseenWords(tuple(seen))),
-    ]
+    return {
+        SEEN_ENGINE: [partial(_free_speech, seen, index) for index in range(num_sessions)],
+        UNSEEN_ENGINE: [partial(_free_speech, unseen, index) for index in range(num_sessions)],
+        UNSEEN_WORDS: [partial(_unseen_words, seen, index) for index in range(max(1, num_sessions // 4))],
+    }
 
 
-@dataclass(frozen=True)
-class _FreeSpeech:
-    """``free`` sessions of held-out wordings without gaps (a lost word is nobody's error), over all of ``voices``."""
-
-    voices: tuple[Voice, ...]
-
-    def __call__(self, index: int) -> Scenario:
-        script = _timeline(SEEN_ENGINE, index, _pick(self.voices, index))
-        FAMILIES["free"](script)
-        return script.finish("free", tail_ms=1000.0, gap_probability=0.0)
+def _free_speech(choices: Sequence[Voice], index: int) -> list[Scenario]:
+    """``free`` in held-out wordings."""
+    script = _script(SEEN_ENGINE, choices, index)
+    FAMILIES["free"](script)
+    return _finished(script)
 
 
-@dataclass(frozen=True)
-class _UnseenWords:
+def _unseen_words(choices: Sequence[Voice], index: int) -> list[Scenario]:
     """Runs of words that training never had."""
-
-    voices: tuple[Voice, ...]
-
-    def __call__(self, index: int) -> Scenario:
-        script = _timeline(UNSEEN_WORDS, index, _pick(self.voices, index))
-        for _ in range(3):
-            script.pause(300.0, 1200.0)
-            words = script.rng.choice(UNSEEN, int(script.rng.integers(1, 5)), replace=False)
-            script.speak(" ".join(str(word) for word in words))
-        return script.finish("free", tail_ms=1000.0, gap_probability=0.0)
+    script = _script(UNSEEN_WORDS, choices, index)
+    for _ in range(3):
+        script.pause(300.0, 1200.0)
+        words = script.rng.choice(UNSEEN, int(script.rng.integers(1, 5)), replace=False)
+        script.speak(" ".join(str(word) for word in words))
+    return _finished(script)
 
 
-def _generator(name: str, index: int) -> np.random.Generator:
-    return np.random.default_rng([zlib.crc32(name.encode()), index])
-
-
-def _timeline(name: str, index: int, voice: Voice) -> Script:
-    script = Script(_generator(name, index), "heldout", voice=voice, assistant=False)
+def _script(name: str, choices: Sequence[Voice], index: int) -> Script:
+    """The voice is found by a stride over ``choices``, so that few sessions too have many kinds of voices."""
+    rng = np.random.default_rng([zlib.crc32(name.encode()), index])
+    script = Script(rng, "heldout", voice=choices[index * VOICE_STRIDE % len(choices)], assistant=False)
     script.kind = "free"
     return script
 
 
-def _pick(choices: tuple[Voice, ...], index: int) -> Voice:
-    """The voice of a session: a stride over the list, so that few sessions too have many kinds of voices."""
-    return choices[index * VOICE_STRIDE % len(choices)]
+def _finished(script: Script) -> list[Scenario]:
+    # Without gaps: a lost word is nobody's error.
+    return [script.finish("free", tail_ms=1000.0, gap_probability=0.0)]
 
 
 def score_heard(scenario: Scenario, outputs: Iterable[TurnOutput]) -> HeardScore:
@@ -149,12 +117,8 @@ def score_words(truth: Sequence[str], written: Sequence[str], asked: Collection[
     """``written`` against ``truth``; only the words in ``asked`` are asked for (``None``: all)."""
     right = aligned(truth, written)
     counted = [asked is None or word in asked for word in truth]
-    return HeardScore(
-        words=sum(counted),
-        right=sum(counted[place] for place in right),
-        said=len(truth),
-        unsaid=len(written) - len(right),
-    )
+    num_right = sum(counted[place] for place in right)
+    return HeardScore(sum(counted), num_right, said=len(truth), unsaid=len(written) - len(right))
 
 
 def aligned(truth: Sequence[str], written: Sequence[str]) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +40,6 @@ EVERYDAY_SOUNDS = "everyday sounds"
 NOISE = "noise"
 QUIET = "quiet"
 
-NUM_CLIPS = 320
 CLIPS_PER_SESSION = 8
 LEAD_MS, TAIL_MS = 500, 1000
 WITHIN_MS = 1500.0
@@ -52,18 +51,8 @@ NOISE_SECONDS = 60
 """Of quiet, and of every kind of noise; of everyday sounds, all that are kept for testing."""
 SESSIONS_AT_ONCE = 64
 
-KNOWN_WORDS = frozenset(
-    {*lexicon.CONTENT, *lexicon.FUNCTION, *lexicon.LETTERS, *common.COMMANDS, *common.COMMON},
-)
+KNOWN_WORDS = frozenset({*lexicon.CONTENT, *lexicon.FUNCTION, *lexicon.LETTERS, *common.COMMANDS, *common.COMMON})
 """Words that the hear lane writes whole. Only these are asked for; others that people read out need not be written."""
-
-
-@dataclass(frozen=True)
-class PeopleConfig:
-    """How many recordings of each group are heard (fewer if there are fewer), and the seed of their choice."""
-
-    num_clips: int = NUM_CLIPS
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -137,46 +126,47 @@ class PeopleSession:
 
 
 def score_people(
-    system: str, hearing: Hearing, tokenizer: TextTokenizer, data: Path, config: PeopleConfig, advance: Advance
+    system: str, hearing: Hearing, tokenizer: TextTokenizer, data: Path, num_clips: int, seed: int, advance: Advance
 ) -> PeopleResults:
     """Rows of every group with recordings in ``data``: the system's, then the trivial answers'; and of every noise.
 
-    ``advance`` is called once a session. Raises ``InputError`` for a folder without people, ``MediaError`` for a
-    recording that cannot be read.
+    ``num_clips`` recordings of each group are heard (fewer if there are fewer); ``seed`` chooses them. ``advance`` is
+    called once a session. Raises ``InputError`` for a folder without people, ``MediaError`` for a recording that
+    cannot be read.
     """
     clips = [clip for clip in people.clips(data) if clip.split == "heldout"]
     groups: list[PeopleResult] = []
     for group in GROUPS:
-        chosen = choose([clip for clip in clips if clip.corpus in group.corpora], config, group)
+        chosen = choose([clip for clip in clips if clip.corpus in group.corpora], num_clips, group, seed)
         if not chosen:
             continue
         score = NOTHING_SAID
         spoken: list[Spoken] = []
-        sessions = sessions_of(group, chosen, config.seed)
+        sessions = sessions_of(group, chosen, seed)
         while some := list(islice(sessions, SESSIONS_AT_ONCE)):
             written = hear(hearing, tokenizer, [session.sound for session in some])
             for session, words in zip(some, written, strict=True):
-                score += score_session(session, words)
+                score += score_session(session.spoken, words)
                 spoken += session.spoken
                 advance()
         num_people = len({clip.speaker for clip in chosen}) if group.people_known else None
         rows = [(system, score), *trivial_answers(spoken)]
         groups += [PeopleResult(group.name, name, len(chosen), num_people, found) for name, found in rows]
-    return PeopleResults(groups, score_noises(hearing, tokenizer, data, config.seed))
-
-
-def choose(clips: Sequence[Clip], config: PeopleConfig, group: PeopleGroup) -> list[Clip]:
-    """As many of ``clips`` as are wanted, spread over the speakers: a random one of each, then a second one, ..."""
-    rng = _generator("clips", group.name, config.seed)
-    by_speaker = _by_speaker(clips)
-    speakers = sorted(by_speaker)
-    shuffled = [
-        [own[place] for place in rng.permutation(len(own))]
-        for own in (by_speaker[speakers[place]] for place in rng.permutation(len(speakers)))
+    quiet = [
+        NoiseResult(name, sum(map(len, sounds)) / SAMPLE_RATE_HZ, sum(map(len, hear(hearing, tokenizer, sounds))))
+        for name, sounds in noises(data, seed)
     ]
-    rounds = max(map(len, shuffled), default=0)
-    in_turn = [own[number] for number in range(rounds) for own in shuffled if number < len(own)]
-    return in_turn[: config.num_clips]
+    return PeopleResults(groups, quiet)
+
+
+def choose(clips: Iterable[Clip], num_clips: int, group: PeopleGroup, seed: int) -> list[Clip]:
+    """``num_clips`` of ``clips``, spread over the speakers: a random one of each, then a second one, ..."""
+    rng = _generator("clips", group.name, seed)
+    by_speaker = sorted(_by_speaker(clips).items())
+    speakers = [by_speaker[place][1] for place in rng.permutation(len(by_speaker))]
+    shuffled = [[own[place] for place in rng.permutation(len(own))] for own in speakers]
+    in_turn = [clip for one_of_each in zip_longest(*shuffled) for clip in one_of_each if clip is not None]
+    return in_turn[:num_clips]
 
 
 def _by_speaker(clips: Iterable[Clip]) -> dict[str, list[Clip]]:
@@ -189,10 +179,10 @@ def _by_speaker(clips: Iterable[Clip]) -> dict[str, list[Clip]]:
 def sessions_of(group: PeopleGroup, clips: Iterable[Clip], seed: int) -> Iterator[PeopleSession]:
     """The sessions of ``clips``, made one by one: those of one speaker together, or each alone."""
     rng = _generator("microphone", group.name, seed)
-    together = CLIPS_PER_SESSION if group.strung else 1
+    together, within_ms = (CLIPS_PER_SESSION, WITHIN_MS) if group.strung else (1, math.inf)
     for own in _by_speaker(clips).values():
         for first in range(0, len(own), together):
-            yield _session(own[first : first + together], WITHIN_MS if group.strung else math.inf, rng)
+            yield _session(own[first : first + together], within_ms, rng)
 
 
 def _session(clips: Sequence[Clip], within_ms: float, rng: np.random.Generator) -> PeopleSession:
@@ -215,23 +205,18 @@ def _through_microphone(pcm: Pcm, rng: np.random.Generator) -> Pcm:
     return sound
 
 
-def score_session(session: PeopleSession, written: Sequence[SaidWord]) -> HeardScore:
+def score_session(spoken: Sequence[Spoken], written: Sequence[SaidWord]) -> HeardScore:
     """What was written against what was said: each thing said has the words from its start to the start of the next.
 
     A word is written when its turn is over. What is written before anything is said, or too late, nobody said.
     """
-    times_ms = [(word.turn + 1) * TURN_MS for word in written]
-    total = NOTHING_SAID
-    num_taken = 0
-    starts_ms = [spoken.start_ms for spoken in session.spoken]
-    for spoken, next_ms in zip(session.spoken, [*starts_ms[1:], math.inf], strict=True):
-        until_ms = min(spoken.due_ms, next_ms)
-        words = [
-            word.text for word, time_ms in zip(written, times_ms, strict=True) if spoken.start_ms < time_ms <= until_ms
-        ]
-        num_taken += len(words)
-        total += score_words(spoken.words, words, KNOWN_WORDS)
-    return total + HeardScore(0, 0, 0, len(written) - num_taken)
+    total = HeardScore(0, 0, 0, unsaid=len(written))
+    starts_ms = [one.start_ms for one in spoken]
+    for one, next_ms in zip(spoken, [*starts_ms[1:], math.inf], strict=True):
+        until_ms = min(one.due_ms, next_ms)
+        words = [word.text for word in written if one.start_ms < (word.turn + 1) * TURN_MS <= until_ms]
+        total += score_words(one.words, words, KNOWN_WORDS) + HeardScore(0, 0, 0, unsaid=-len(words))
+    return total
 
 
 def trivial_answers(spoken: Sequence[Spoken]) -> list[tuple[str, HeardScore]]:
@@ -248,18 +233,9 @@ def trivial_answers(spoken: Sequence[Spoken]) -> list[tuple[str, HeardScore]]:
     ]
 
 
-def score_noises(hearing: Hearing, tokenizer: TextTokenizer, data: Path, seed: int) -> list[NoiseResult]:
-    """Words written in quiet, in noise, and in the everyday sounds of ``data`` that training does not know."""
-    results = []
-    for name, sounds in noises(data, seed):
-        words = sum(map(len, hear(hearing, tokenizer, sounds)))
-        results.append(NoiseResult(name, sum(map(len, sounds)) / SAMPLE_RATE_HZ, words))
-    return results
-
-
 def noises(data: Path, seed: int) -> Iterator[tuple[str, list[Pcm]]]:
     """(name, sounds of up to ``NOISE_SECONDS``) of each kind; everyday sounds, as recorded and without pauses, only
-    where ``data`` has some."""
+    where ``data`` has some that training does not know."""
     samples = NOISE_SECONDS * SAMPLE_RATE_HZ
     rng = _generator("noise", QUIET, seed)
     yield QUIET, [_through_microphone(np.zeros(samples, np.float32), rng)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,6 +23,8 @@ from microturn.turn import TURN_MS, TURN_SAMPLES, Pcm, TurnOutput
 
 CLIPS_PER_TASK = 24
 
+Clip = tuple[Said, Pcm]
+"""Something said and its sound."""
 Vocabularies = tuple[tuple[str, ...], ...]
 """Each utterance is made of the words (or fixed phrases) of one of them."""
 
@@ -42,20 +44,13 @@ class SoundScore:
         return self.understood / self.understood_synthesis if self.understood_synthesis else None
 
 
-@dataclass
-class Clips:
-    """What was said in the sessions of one family: the runs, each with its sound."""
-
-    said: list[Said] = field(default_factory=list)
-    pcm: list[Pcm] = field(default_factory=list)
-
-    def add(self, said: Iterable[Said], outputs: Sequence[TurnOutput]) -> None:
-        """Keep the sounding runs of one session and their sound, with a turn after each in which it may die away."""
-        for run in said:
-            if run.num_turns:
-                turns = outputs[run.first_turn : run.first_turn + run.num_turns + 1]
-                self.said.append(run)
-                self.pcm.append(np.concatenate([output.audio for output in turns]))
+def clips_of(said: Iterable[Said], outputs: Sequence[TurnOutput]) -> list[Clip]:
+    """The sounding runs of one session, each with a turn after it in which the sound may die away."""
+    return [
+        (run, np.concatenate([one.audio for one in outputs[run.first_turn : run.first_turn + run.num_turns + 1]]))
+        for run in said
+        if run.num_turns
+    ]
 
 
 def vocabularies(family: str, expected: Iterable[str]) -> Vocabularies:
@@ -68,15 +63,21 @@ def vocabularies(family: str, expected: Iterable[str]) -> Vocabularies:
     return (content, LETTERS, greetings) if family == "say" else (content,)
 
 
-def recognise(clips: Sequence[Pcm], vocabulary: Vocabularies, workers: Executor) -> list[list[RecognisedWord]]:
-    """The words in every clip, on all of ``workers``; the same whatever their number."""
-    tasks = [clips[start : start + CLIPS_PER_TASK] for start in range(0, len(clips), CLIPS_PER_TASK)]
+def recognise(sounds: Sequence[Pcm], vocabulary: Vocabularies, workers: Executor) -> list[list[RecognisedWord]]:
+    """The words in every sound, on all of ``workers``; the same whatever their number."""
+    tasks = [sounds[start : start + CLIPS_PER_TASK] for start in range(0, len(sounds), CLIPS_PER_TASK)]
     return [words for task in workers.map(_recognise_some, tasks, [vocabulary] * len(tasks)) for words in task]
 
 
-def _recognise_some(clips: Sequence[Pcm], vocabulary: Vocabularies) -> list[list[RecognisedWord]]:
+def _recognise_some(sounds: Sequence[Pcm], vocabulary: Vocabularies) -> list[list[RecognisedWord]]:
     recogniser = Recogniser(vocabulary)
-    return [recogniser.recognise(clip) for clip in clips]
+    return [recogniser.recognise(pcm) for pcm in sounds]
+
+
+def hear_clips(clips: Sequence[Clip], vocabulary: Vocabularies, workers: Executor) -> list[Said]:
+    """The runs of ``clips`` with the recognised words."""
+    words = recognise([pcm for _, pcm in clips], vocabulary, workers)
+    return [recognised_run(run, found) for (run, _), found in zip(clips, words, strict=True)]
 
 
 def recognised_run(run: Said, words: Iterable[RecognisedWord]) -> Said:

@@ -11,12 +11,11 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
 
-from microturn.bench.baselines import always_speak, constant_count, never_speak
 from microturn.bench.counts import CountScore, counted, score_counts
-from microturn.bench.events import EventScore, Said, SessionScore, said_runs, score_session, summarise
+from microturn.bench.events import EventScore, Said, said_runs, score_session, summarise
 from microturn.bench.heard import NOTHING_SAID, HeardScore, groups, score_heard
-from microturn.bench.sound import Clips, SoundScore, recognise, recognised_run, score_sound, vocabularies
-from microturn.bench.systems import SessionSource, System
+from microturn.bench.sound import Clip, SoundScore, clips_of, hear_clips, score_sound, vocabularies
+from microturn.bench.systems import SessionSource, System, always_speak, constant_count, never_speak
 from microturn.scenario.generate import generate
 from microturn.scenario.scenario import Scenario
 
@@ -24,21 +23,9 @@ FAMILIES = ("say", "time", "cue", "count", "idle")
 """Families with events, and the one in which nothing is to be said. ``free`` is scored by what was heard."""
 FIRST_SEED = 1_000_000
 """Far from the seeds that figures during training use."""
-NUM_SESSIONS = 200
 
 Advance = Callable[[], None]
 """Called when one more session has been played."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SuiteConfig:
-    """What is scored: ``num_sessions`` of each of ``families``; ``sound`` has the model's sound recognised."""
-
-    families: tuple[str, ...] = FAMILIES
-    num_sessions: int = NUM_SESSIONS
-    sound: bool = True
-    words_given: bool = False
-    """The user's words are given in place of his sound: what would be right if everything were heard right."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +47,9 @@ class FamilyResult:
     sound: SoundScore | None = None
 
 
-@dataclass(frozen=True)
-class HeardResult:
-    """Words heard right by one group of voices."""
-
-    group: str
-    score: HeardScore
-
-
 def sessions_of(family: str, num_sessions: int, *, words_given: bool = False) -> list[SessionSource]:
-    """The suite's sessions of a family, in order."""
+    """The suite's sessions of a family, in order; with the user's words in place of his sound if they are given: what
+    would be right if everything were heard right."""
     return [partial(_make, family, words_given, index) for index in range(num_sessions)]
 
 
@@ -79,79 +59,51 @@ def _make(family: str, words_given: bool, index: int) -> list[Scenario]:
 
 
 def score_family(
-    family: str, system: System, config: SuiteConfig, workers: Executor, advance: Advance
+    family: str, system: System, sources: Sequence[SessionSource], listeners: Executor | None, advance: Advance
 ) -> list[FamilyResult]:
-    """The system's row, then the trivial answers' rows, all on the same sessions. ``workers`` recognise the sound."""
-    sessions: dict[int, Scenario] = {}
-    said: dict[int, list[Said]] = {}
-    clips = Clips()
-    for played in system.play(sessions_of(family, config.num_sessions, words_given=config.words_given)):
-        sessions[played.session] = played.scenario
-        said[played.session] = said_runs(played.outputs)
-        clips.add(said[played.session], played.outputs)
+    """The system's row, then the trivial answers' rows, all on the same sessions. What is said is recognised by
+    ``listeners`` too, if there are any."""
+    played: dict[int, tuple[Scenario, list[Said], list[Clip]]] = {}
+    for one in system.play(sources):
+        said = said_runs(one.outputs)
+        played[one.session] = one.scenario, said, clips_of(said, one.outputs)
         advance()
-    order = sorted(sessions)
-    ordered = [sessions[index] for index in order]
-    result = FamilyResult(family, system.name, figures(ordered, [said[index] for index in order]))
-    if config.sound and clips.said:
-        result = _with_sound(result, ordered, said, order, clips, workers)
-    return [result, *score_baselines(family, ordered)]
-
-
-def score_baselines(family: str, sessions: Sequence[Scenario]) -> list[FamilyResult]:
-    """Trivial answers on ``sessions`` (their media are not needed)."""
-    systems = [never_speak(), always_speak(sessions)]
+    sessions, runs, clips = zip(*(played[index] for index in sorted(played)), strict=True)
+    result = FamilyResult(family, system.name, figures(sessions, runs))
+    everything = [clip for some in clips for clip in some]
+    if listeners is not None and everything:
+        vocabulary = vocabularies(family, (event.words for session in sessions for event in session.events))
+        heard = hear_clips(everything, vocabulary, listeners)
+        rest = iter(heard)
+        by_session = [[next(rest) for _ in some] for some in clips]
+        sound = score_sound([run for run, _ in everything], heard, vocabulary, listeners)
+        result = replace(result, by_sound=figures(sessions, by_session), sound=sound)
+    trivial = [never_speak(), always_speak(sessions)]
     if family == "count":
-        systems.append(constant_count(sessions))
+        trivial.append(constant_count(sessions))
     return [
-        FamilyResult(family, system.name, figures(sessions, [said_runs(system.answer(one)) for one in sessions]))
-        for system in systems
+        result,
+        *(
+            FamilyResult(family, one.name, figures(sessions, [said_runs(one.answer(session)) for session in sessions]))
+            for one in trivial
+        ),
     ]
 
 
 def figures(sessions: Sequence[Scenario], said: Sequence[Sequence[Said]]) -> FamilyFigures:
-    """Scores of ``said``, one list of runs a session."""
-    scores: list[SessionScore] = [
-        score_session(session.events, session.num_turns, runs) for session, runs in zip(sessions, said, strict=True)
-    ]
-    counts = [
-        (counted(session, runs), session.true_count)
-        for session, runs in zip(sessions, said, strict=True)
-        if session.true_count is not None
-    ]
-    if not counts:
-        return FamilyFigures(summarise(scores), None)
-    answers, true_counts = zip(*counts, strict=True)
-    return FamilyFigures(summarise(scores), score_counts(answers, true_counts))
+    """Scores of ``said``, one list of runs a session (their media are not needed)."""
+    pairs = list(zip(sessions, said, strict=True))
+    events = summarise([score_session(session.events, session.num_turns, runs) for session, runs in pairs])
+    counts = [(counted(session, runs), session.true_count) for session, runs in pairs if session.true_count is not None]
+    return FamilyFigures(events, score_counts(counts) if counts else None)
 
 
-def _with_sound(
-    result: FamilyResult,
-    sessions: Sequence[Scenario],
-    said: dict[int, list[Said]],
-    order: Sequence[int],
-    clips: Clips,
-    workers: Executor,
-) -> FamilyResult:
-    vocabulary = vocabularies(result.family, (event.words for session in sessions for event in session.events))
-    words = recognise(clips.pcm, vocabulary, workers)
-    heard = [recognised_run(run, found) for run, found in zip(clips.said, words, strict=True)]
-    by_run = {id(run): other for run, other in zip(clips.said, heard, strict=True)}
-    by_session = [[by_run[id(run)] for run in said[index] if run.num_turns] for index in order]
-    return replace(
-        result,
-        by_sound=figures(sessions, by_session),
-        sound=score_sound(clips.said, heard, vocabulary, workers),
-    )
-
-
-def score_listening(system: System, config: SuiteConfig, advance: Advance) -> list[HeardResult]:
+def score_listening(system: System, num_sessions: int, advance: Advance) -> dict[str, HeardScore]:
     """Words heard right, by group of synthesised voices. Raises as ``heard.groups``."""
-    results = []
-    for group in groups(config.num_sessions):
-        total = NOTHING_SAID
-        for played in system.play(group.sessions()):
-            total += score_heard(played.scenario, played.outputs)
+    scores = {}
+    for group, sources in groups(num_sessions).items():
+        scores[group] = NOTHING_SAID
+        for played in system.play(sources):
+            scores[group] += score_heard(played.scenario, played.outputs)
             advance()
-        results.append(HeardResult(group.name, total))
-    return results
+    return scores

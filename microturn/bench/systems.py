@@ -2,10 +2,15 @@
 
 A session is given as a source, a function that makes its scenarios one after the other, so that it can be made and
 played by another process and an hour of it never lies in memory.
+
+Beside the model stand trivial answers, each the strongest of its kind (what is always said and the number that is
+always counted are chosen to score best on the very sessions that are scored), and the labels themselves, which must
+score 100 %.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -13,10 +18,10 @@ from functools import lru_cache, partial
 from typing import Protocol
 
 import numpy as np
-import torch
 
+from microturn.language.lexicon import number_words
 from microturn.model.hearing import VOICE_LAG_MS
-from microturn.model.microturn import Microturn
+from microturn.model.microturn import Microturn, use_one_thread
 from microturn.model.weights import load
 from microturn.scenario.scenario import Scenario
 from microturn.session.session import Session
@@ -24,14 +29,16 @@ from microturn.turn import TURN_MS, TURN_SAMPLES, Rehearsed, TurnInput, TurnOutp
 
 SessionSource = Callable[[], Iterable[Scenario]]
 """Makes the scenarios of one session; a module's function or a ``partial`` of one, so that it can be pickled."""
+WORD_MS = 400
+"""Time that a trivial answer takes for a word."""
+FILLER = "yes"
+"""What is always said where nothing is expected."""
 
 
 @dataclass(frozen=True)
 class Played:
-    """A scenario of session ``session`` and the system's output of every turn, counted from the scenario's start.
-
-    The scenario comes without its media.
-    """
+    """A scenario of session ``session``, without its media, and the system's output of every turn, counted from the
+    scenario's start."""
 
     session: int
     scenario: Scenario
@@ -62,88 +69,54 @@ class Stateless:
     def play(self, sessions: Sequence[SessionSource]) -> Iterator[Played]:
         for session, source in enumerate(sessions):
             for scenario in source():
-                yield Played(session, without_media(scenario), self.answer(scenario))
+                yield Played(session, _without_media(scenario), self.answer(scenario))
 
 
 @dataclass(frozen=True)
 class ModelSystem:
-    """The model in this process, one session after the other; the session's index is its seed.
+    """The model of the weights ``name`` (packaged name, folder, repository) in every process of ``workers``, as many as
+    there are cores; a session's index is its seed.
 
     Sessions do not share a batch: on a CPU a turn of eight rows takes longer than eight turns of one.
     """
 
     name: str
-    model: Microturn
-
-    def play(self, sessions: Sequence[SessionSource]) -> Iterator[Played]:
-        for session, source in enumerate(sessions):
-            yield from _play(self.model, session, source)
-
-
-@dataclass(frozen=True)
-class ParallelSystem:
-    """The model of ``weights`` (packaged name, folder, repository) in every process of ``workers``: the same answers as
-    ``ModelSystem`` with one thread, sooner."""
-
-    name: str
-    weights: str
     workers: Executor
 
     def play(self, sessions: Sequence[SessionSource]) -> Iterator[Played]:
-        for played in self.workers.map(partial(_play_in_worker, self.weights), range(len(sessions)), sessions):
+        for played in self.workers.map(partial(_play, self.name), range(len(sessions)), sessions):
             yield from played
-
-
-def _play_in_worker(weights: str, session: int, source: SessionSource) -> list[Played]:
-    return list(_play(_loaded(weights), session, source))
 
 
 @lru_cache(maxsize=1)
 def _loaded(weights: str) -> Microturn:
-    # There are as many workers as cores.
-    torch.set_num_threads(1)
+    use_one_thread()
     return load(weights)
 
 
-def _play(model: Microturn, session: int, source: SessionSource) -> Iterator[Played]:
-    steps = Session.open(model, seed=session)
+def _play(weights: str, index: int, source: SessionSource) -> list[Played]:
+    session = Session.open(_loaded(weights), seed=index)
     silence = np.zeros(TURN_SAMPLES, np.float32)
+    played = []
     for scenario in source():
         outputs = []
         for turn in range(scenario.num_turns):
-            output = steps.step(turn_input(scenario, turn))
+            output = session.step(turn_input(scenario, turn))
             # One array for all silent turns keeps an hour of them small on its way to another process.
             audio = output.audio if output.audio.any() else silence
             outputs.append(replace(output, turn=turn, audio=audio))
-        yield Played(session, without_media(scenario), outputs)
-
-
-def one(scenario: Scenario) -> list[Scenario]:
-    """The session of a single scenario, as ``partial(one, scenario)``."""
-    return [scenario]
-
-
-def run(system: System, scenario: Scenario) -> list[TurnOutput]:
-    """The outputs of one scenario in a session of its own."""
-    return run_many(system, [scenario])[0]
-
-
-def run_many(system: System, scenarios: Sequence[Scenario]) -> list[list[TurnOutput]]:
-    """Every scenario in a session of its own; the outputs in the order of ``scenarios``."""
-    sources = [partial(one, scenario) for scenario in scenarios]
-    outputs = {played.session: played.outputs for played in system.play(sources)}
-    return [outputs[session] for session in range(len(scenarios))]
+        played.append(Played(index, _without_media(scenario), outputs))
+    return played
 
 
 def turn_input(scenario: Scenario, turn: int) -> TurnInput:
     """What comes in during one turn of ``scenario``; in a rehearsal the words in place of sound."""
-    rehearsed = _rehearsed(scenario, turn) if scenario.rehearsed else None
     audio = scenario.user[turn * TURN_SAMPLES : (turn + 1) * TURN_SAMPLES]
     return TurnInput(
         audio=None if turn in scenario.gaps or scenario.rehearsed else audio,
         frame=scenario.frames.get(turn),
         texts=scenario.texts.get(turn, ()),
-        rehearsed=rehearsed,
+        rehearsed=_rehearsed(scenario, turn) if scenario.rehearsed else None,
     )
 
 
@@ -154,6 +127,54 @@ def _rehearsed(scenario: Scenario, turn: int) -> Rehearsed:
     return Rehearsed(tuple(scenario.hear_labels().get(turn, ())), voice)
 
 
-def without_media(scenario: Scenario) -> Scenario:
+def _without_media(scenario: Scenario) -> Scenario:
     """What scoring needs of a scenario: no sound, no pictures."""
     return replace(scenario, user=np.zeros(0, np.float32), frames={}, said=[])
+
+
+def never_speak() -> Stateless:
+    """Silence."""
+    return Stateless("never speak", partial(_repeat, ""))
+
+
+def always_speak(scenarios: Sequence[Scenario]) -> Stateless:
+    """Says what is expected most often in ``scenarios``, over and over, with one silent turn in between."""
+    expected = Counter(event.words for scenario in scenarios for event in scenario.events)
+    return Stateless("always speak", partial(_repeat, expected.most_common(1)[0][0] if expected else FILLER))
+
+
+def constant_count(scenarios: Sequence[Scenario]) -> Stateless:
+    """Says one number over and over: the one that is within one of most true counts in ``scenarios``."""
+    counts = [scenario.true_count for scenario in scenarios if scenario.true_count is not None]
+    number = max(range(max(counts, default=0) + 1), key=lambda guess: sum(abs(guess - count) <= 1 for count in counts))
+    words = " ".join(number_words(number))
+    return Stateless(f"always say {words}", partial(_repeat, words))
+
+
+def labels() -> Stateless:
+    """Replays the labels: every word and sound where the scenario has it. The ceiling of every figure."""
+    return Stateless("labels", _replay)
+
+
+def _repeat(words: str, scenario: Scenario) -> list[TurnOutput]:
+    sounding = -(-len(words.split()) * WORD_MS // TURN_MS)
+    silence = np.zeros(TURN_SAMPLES, np.float32)
+    outputs = []
+    for turn in range(scenario.num_turns):
+        place = turn % (sounding + 1)
+        outputs.append(TurnOutput(turn, "", _lane(words.split() if not place else ()), None, place < sounding, silence))
+    return outputs
+
+
+def _replay(scenario: Scenario) -> list[TurnOutput]:
+    say, hear, speaking = scenario.say_labels(), scenario.hear_labels(), scenario.speaking()
+    pcm = scenario.model_pcm().reshape(-1, TURN_SAMPLES)
+    return [
+        TurnOutput(turn, _lane(hear.get(turn, ())), _lane(say.get(turn, ())), None, speaking[turn], pcm[turn])
+        for turn in range(scenario.num_turns)
+    ]
+
+
+def _lane(words: Iterable[str]) -> str:
+    """Words as a lane writes them: each with its leading space."""
+    return "".join(f" {word}" for word in words)

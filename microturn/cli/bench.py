@@ -5,15 +5,14 @@ from __future__ import annotations
 import json as json_format
 import multiprocessing
 import sys
-from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from microturn.cli.progress import progress
 from microturn.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, help="Score weights.")
@@ -73,10 +72,10 @@ def bench_open(
 
     from microturn.bench.cost import measure_cost
     from microturn.bench.long import LongConfig, num_parts, score_long
-    from microturn.bench.people import PeopleConfig, score_people
+    from microturn.bench.people import score_people
     from microturn.bench.report import Results, print_tables, to_dict
-    from microturn.bench.suite import FAMILIES, SuiteConfig, score_family, score_listening
-    from microturn.bench.systems import ParallelSystem
+    from microturn.bench.suite import FAMILIES, score_family, score_listening, sessions_of
+    from microturn.bench.systems import ModelSystem
     from microturn.model.microturn import use_one_thread
     from microturn.model.weights import load
     from microturn.session.session import Session
@@ -93,48 +92,32 @@ def bench_open(
     parts = set(part or Part) - ({Part.LONG} if quick and not part else set())
     if data is None and Part.PEOPLE in (part or ()):
         raise InputError("--part people: the recordings are missing (--data FOLDER)")
-    config = SuiteConfig(families=chosen, num_sessions=sessions, sound=sound, words_given=words_given)
     long_config = LongConfig(num_sessions=long_sessions, minutes=minutes) if Part.LONG in parts else None
     use_one_thread()
     model = load(weights)
     results = Results(weights, sessions)
     # Workers are spawned: a fork of a process in which torch has started its threads can hang.
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as workers:
-        system = ParallelSystem(weights, weights, workers)
+        system = ModelSystem(weights, workers)
         if Part.FAMILIES in parts:
             for family in chosen:
-                with _progress(family, sessions) as advance:
-                    results.families += score_family(family, system, config, workers, advance)
+                sources = sessions_of(family, sessions, words_given=words_given)
+                with progress(family, sessions) as advance:
+                    results.families += score_family(family, system, sources, workers if sound else None, advance)
         if Part.HEARD in parts:
-            with _progress("heard", None) as advance:
-                results.heard = score_listening(system, config, advance)
+            with progress("heard", None) as advance:
+                results.heard = score_listening(system, sessions, advance)
         if Part.PEOPLE in parts and data is not None:
-            with _progress("people", None) as advance:
-                people = PeopleConfig(num_clips=clips, seed=seed)
+            with progress("people", None) as advance:
                 hearing = model.network.hearing
-                results.people = score_people(weights, hearing, model.tokenizer, data, people, advance)
+                results.people = score_people(weights, hearing, model.tokenizer, data, clips, seed, advance)
         if Part.COST in parts:
-            with _progress("cost", minutes) as advance:
+            with progress("cost", minutes) as advance:
                 results.cost = measure_cost(lambda: Session.open(model), minutes, workers, advance)
         if long_config is not None:
-            with _progress("long sessions", num_parts(long_config)) as advance:
+            with progress("long sessions", num_parts(long_config)) as advance:
                 results.long = score_long(system, long_config, advance)
     if json:
         sys.stdout.write(json_format.dumps(to_dict(results)) + "\n")
     else:
         print_tables(results, Console())
-
-
-@contextmanager
-def _progress(title: str, total: int | None) -> Iterator[Callable[[], None]]:
-    """A progress bar on stderr while the block runs, on a terminal only."""
-    if not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(title, total=total)
-        yield lambda: progress.advance(task)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json as json_format
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from microturn.cli.progress import progress
 
 if TYPE_CHECKING:
     from microturn.bench.check import Finding
@@ -35,7 +35,7 @@ def check(
     use_one_thread()
     model = load(weights)
     findings = []
-    with _progress(num_findings(), shown=not json) as advance:
+    with progress("check", num_findings(), shown=not json) as advance:
         for finding in findings_of(model, minutes):
             findings.append(finding)
             advance(finding.name)
@@ -63,17 +63,3 @@ def _print_table(findings: list[Finding], title: str) -> None:
     for finding in findings:
         table.add_row(finding.name, VERDICTS[finding.holds], escape(finding.figure))
     Console().print(table)
-
-
-@contextmanager
-def _progress(total: int, *, shown: bool) -> Iterator[Callable[[str], None]]:
-    """A progress bar on stderr while the block runs, on a terminal only; it names what was found last."""
-    if not shown or not sys.stderr.isatty():
-        yield lambda name: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("check", total=total)
-        yield lambda name: progress.update(task, advance=1, description=name)

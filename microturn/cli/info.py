@@ -14,29 +14,27 @@ def info(
     ] = None,
 ) -> None:
     """Print every width and depth with its derivation, parameters and the memory of a session."""
-    import torch
     from rich.console import Console
     from rich.table import Table
 
     from microturn.language.tokenizer import default_tokenizer
     from microturn.model.config import ModelConfig
+    from microturn.model.microturn import Microturn
     from microturn.model.network import Network
-    from microturn.model.state import initial_state
     from microturn.model.vocoder import Vocoder, VocoderConfig
     from microturn.model.weights import load
+    from microturn.session.session import Session
 
     if size is None:
-        network = load(weights).network
+        model = load(weights)
     else:
-        network = Network(ModelConfig.of_size(size, vocab_size=default_tokenizer().vocab_size))
-    total, active = network.num_parameters()
-    state = initial_state(network.config, Vocoder(VocoderConfig()), 1, [0], torch.device("cpu"))
+        tokenizer = default_tokenizer()
+        network = Network(ModelConfig.of_size(size, vocab_size=tokenizer.vocab_size))
+        model = Microturn(network, Vocoder(VocoderConfig()), tokenizer)
+    total, active = model.network.num_parameters()
     table = Table(box=None, show_header=False)
-    rows = [
-        *network.config.describe(),
-        ("parameters", f"{total:,}, {active:,} active for a token (vocoder apart)"),
-        ("memory of a session", f"{state.num_bytes() / 2**20:.1f} MiB, constant"),
-    ]
-    for name, value in rows:
+    for name, value in model.config.describe():
         table.add_row(name, value)
+    table.add_row("parameters", f"{total:,}, {active:,} active for a token (vocoder apart)")
+    table.add_row("memory of a session", f"{Session.open(model).num_bytes / 2**20:.1f} MiB, constant")
     Console().print(table)

@@ -3,37 +3,28 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from microturn.cli.progress import progress
 from microturn.errors import InputError
-from microturn.turn import TURN_MS, TurnInput, TurnOutput
+from microturn.turn import TURN_MS
 
 if TYPE_CHECKING:
     from microturn.cli.transcript import Line
-    from microturn.session.outputs import TurnRecord
+    from microturn.session.session import Session
 
 LONG_INPUT_TURNS = 25
 """From this length on there is a progress bar."""
 DEFAULT_TAIL_SECONDS = 4.0
 
 
-class Talker(Protocol):
-    """What answers: one turn in, one turn out."""
-
-    def step(self, turn_input: TurnInput) -> TurnOutput:
-        """Take the next turn."""
-        ...
-
-
-def open_talker(weights: str, seed: int) -> Talker:
+def open_talker(weights: str, seed: int) -> Session:
     """Load ``weights`` and open a session on them. Raises ``WeightsError``."""
     from microturn.model.microturn import use_one_thread
     from microturn.model.weights import load
@@ -80,6 +71,7 @@ def talk(
     realtime: Annotated[bool, typer.Option("--realtime", help="Take turns by the clock, one every 200 ms.")] = False,
 ) -> None:
     """Hold a recorded session turn by turn; writes reply.wav, timeline.png, turns.jsonl and, with video, reply.mp4."""
+    from microturn.cli.transcript import Transcript
     from microturn.media.reader import open_media
     from microturn.media.typed import parse_typed_text, session_length, session_turns, turns_of_seconds
     from microturn.session.outputs import OUTPUT_NAMES, SessionOutputs
@@ -91,105 +83,55 @@ def talk(
     if source_path.resolve().parent == folder.resolve() and source_path.name in OUTPUT_NAMES:
         raise InputError(f"{source_path}: would be replaced by an output of the same name: choose another --out")
     num_turns = session_length(source, typed, tail_turns)
-    report = _JsonReport() if json else _PersonReport(realtime)
+    is_long = num_turns is None or num_turns >= LONG_INPUT_TURNS
     pacer = Pacer() if realtime else None
+    transcript = Transcript()
+    lines: list[Line] = []
+    times_ms: list[float] = []
+    if realtime and not json:
+        print(Transcript.heading)
     with SessionOutputs(folder, title=source_path.resolve().name, frame_size=source.frame_size) as outputs:
-        talker = open_talker(weights, seed)
-        with _progress(num_turns, shown=not json and not realtime) as advance:
+        session = open_talker(weights, seed)
+        begun_s = time.perf_counter()
+        with progress("", num_turns, shown=is_long and not json and not realtime) as advance:
             for turn, turn_input in enumerate(session_turns(source, typed, tail_turns)):
                 if pacer is not None:
                     pacer.wait_for(turn)
                 turn_input.check(turn)
                 start_s = time.perf_counter()
-                output = talker.step(turn_input)
-                compute_ms = (time.perf_counter() - start_s) * 1000
-                report.turn(outputs.add(turn_input, output, compute_ms))
-                advance()
+                output = session.step(turn_input)
+                times_ms.append((time.perf_counter() - start_s) * 1000)
+                record = outputs.add(turn_input, output, times_ms[-1])
+                if json:
+                    print(record.to_json().decode(), flush=True)
+                else:
+                    lines += transcript.add(record)
+                if realtime:
+                    _print_lines(lines)
+                seconds = len(times_ms) * TURN_MS / 1000
+                advance(f"{seconds:.1f} s, {seconds / (time.perf_counter() - begun_s):.1f} x real time")
         paths = outputs.finish()
-    report.end(paths)
-
-
-@contextmanager
-def _progress(num_turns: int | None, *, shown: bool) -> Iterator[Callable[[], None]]:
-    """A progress bar on stderr while the block runs, for long inputs and only on a terminal."""
-    if not shown or not sys.stderr.isatty() or (num_turns is not None and num_turns < LONG_INPUT_TURNS):
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        TextColumn("{task.fields[clock]}"),
-        BarColumn(),
-        TextColumn("{task.fields[speed]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("talk", total=num_turns, clock="", speed="")
-        start_s = time.perf_counter()
-        done = 0
-
-        def advance() -> None:
-            nonlocal done
-            done += 1
-            seconds = done * TURN_MS / 1000
-            speed = seconds / (time.perf_counter() - start_s)
-            progress.update(task, advance=1, clock=f"{seconds:.1f} s", speed=f"{speed:.1f} x real time")
-
-        yield advance
-
-
-class _JsonReport:
-    """One JSON object a turn on stdout, as it happens."""
-
-    def turn(self, record: TurnRecord) -> None:
-        sys.stdout.write(record.to_json().decode() + "\n")
-        sys.stdout.flush()
-
-    def end(self, paths: list[Path]) -> None:
-        """Nothing: stdout holds the turns alone."""
-
-
-class _PersonReport:
-    """What was heard and said, then where the outputs lie and how fast it went.
-
-    Lines come as they happen with ``live``, else at the end, when no progress bar is in the way.
-    """
-
-    def __init__(self, live: bool) -> None:
-        from microturn.cli.transcript import Transcript
-
-        self._transcript = Transcript()
-        self._live = live
-        if live:
+    if not json:
+        if not realtime:
             print(Transcript.heading)
-        self._lines: list[Line] = []
-        self._compute_ms: list[float] = []
+        _print_lines(lines + transcript.rest())
+        _print_summary(paths, times_ms)
 
-    def turn(self, record: TurnRecord) -> None:
-        self._compute_ms.append(record.compute_ms)
-        self._lines += self._transcript.add(record)
-        if self._live:
-            self._print()
 
-    def end(self, paths: list[Path]) -> None:
-        self._lines += self._transcript.rest()
-        if not self._live:
-            print(self._transcript.heading)
-        self._print()
-        times_ms = sorted(self._compute_ms)
-        seconds, compute_s = len(times_ms) * TURN_MS / 1000, sum(times_ms) / 1000
-        print()
-        for path in paths:
-            print(path)
-        p50, p99 = times_ms[len(times_ms) // 2], times_ms[len(times_ms) * 99 // 100]
-        speed = seconds / max(compute_s, 1e-9)
-        print(
-            f"{seconds:.1f} s in {compute_s:.1f} s of compute: {speed:.1f} x real time"
-            f" (a turn: p50 {p50:.1f} ms, p99 {p99:.1f} ms)"
-        )
+def _print_lines(lines: list[Line]) -> None:
+    """Print ``lines`` in the order of the clock, and forget them."""
+    for line in sorted(lines, key=lambda line: line.turn):
+        print(line.text, flush=True)
+    lines.clear()
 
-    def _print(self) -> None:
-        for line in sorted(self._lines, key=lambda line: line.turn):
-            print(line.text, flush=True)
-        self._lines = []
+
+def _print_summary(paths: list[Path], times_ms: list[float]) -> None:
+    """Where the outputs lie and how fast it went."""
+    times_ms = sorted(times_ms)
+    seconds, compute_s = len(times_ms) * TURN_MS / 1000, sum(times_ms) / 1000
+    p50, p99 = times_ms[len(times_ms) // 2], times_ms[len(times_ms) * 99 // 100]
+    print("", *paths, sep="\n")
+    print(
+        f"{seconds:.1f} s in {compute_s:.1f} s of compute: {seconds / max(compute_s, 1e-9):.1f} x real time"
+        f" (a turn: p50 {p50:.1f} ms, p99 {p99:.1f} ms)"
+    )

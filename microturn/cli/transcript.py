@@ -14,18 +14,20 @@ COLUMN_WIDTH = 38
 
 
 @dataclass(frozen=True)
-class _Phrase:
-    start_turn: int
-    last_turn: int
-    text: str
-
-
-@dataclass(frozen=True)
 class Line:
     """A line of the transcript and the turn at which it begins."""
 
     turn: int
     text: str
+
+
+@dataclass
+class _Phrase:
+    """What one voice has been uttering; nothing if ``text`` is empty."""
+
+    start_turn: int = 0
+    last_turn: int = 0
+    text: str = ""
 
 
 class Transcript:
@@ -38,27 +40,23 @@ class Transcript:
     heading = f"{'time':>8}  {'heard':<{COLUMN_WIDTH}}  said"
 
     def __init__(self) -> None:
-        self._heard: _Phrase | None = None
-        self._said: _Phrase | None = None
+        self._heard = _Phrase()
+        self._said = _Phrase()
 
     def add(self, record: TurnRecord) -> list[Line]:
         """The lines that are complete after this turn, in the order in which they ended."""
         lines: list[Line] = []
-        if self._said is not None and record.turn - self._said.last_turn >= PAUSE_TURNS:
+        if record.turn - self._said.last_turn >= PAUSE_TURNS:
             lines += self._end_said()
-        begins = bool(record.say) and self._said is None
-        if self._heard is not None and record.turn - self._heard.last_turn >= PAUSE_TURNS:
+        begins = bool(record.say) and not self._said.text
+        if record.turn - self._heard.last_turn >= PAUSE_TURNS or _overflows(self._heard, record.hear):
             lines += self._end_heard()
-        if record.hear:
-            if self._heard is not None and _is_full(self._heard, record.hear):
-                lines += self._end_heard()
-            self._heard = _joined(self._heard, record.turn, record.hear)
+        _extend(self._heard, record.turn, record.hear)
         if begins:
             lines += self._end_heard()
-        if record.say:
-            if self._said is not None and _is_full(self._said, record.say):
-                lines += self._end_said()
-            self._said = _joined(self._said, record.turn, record.say)
+        if _overflows(self._said, record.say):
+            lines += self._end_said()
+        _extend(self._said, record.turn, record.say)
         if record.act is not None:
             lines.append(_line(record.turn + 1, "", f"({record.act})"))
         return lines
@@ -68,24 +66,25 @@ class Transcript:
         return self._end_heard() + self._end_said()
 
     def _end_heard(self) -> list[Line]:
-        phrase, self._heard = self._heard, None
-        return [] if phrase is None else [_line(phrase.start_turn, phrase.text, "")]
+        phrase, self._heard = self._heard, _Phrase()
+        return [_line(phrase.start_turn, phrase.text, "")] if phrase.text else []
 
     def _end_said(self) -> list[Line]:
-        phrase, self._said = self._said, None
+        phrase, self._said = self._said, _Phrase()
         # What goes out in a turn is heard one turn later.
-        return [] if phrase is None else [_line(phrase.start_turn + 1, "", phrase.text)]
+        return [_line(phrase.start_turn + 1, "", phrase.text)] if phrase.text else []
 
 
-def _is_full(phrase: _Phrase, text: str) -> bool:
+def _overflows(phrase: _Phrase, text: str) -> bool:
     """Whether ``text`` begins a new line: a word that is still going on is never broken."""
     return text.startswith(" ") and len(phrase.text + text) > COLUMN_WIDTH
 
 
-def _joined(phrase: _Phrase | None, turn: int, text: str) -> _Phrase:
-    if phrase is None:
-        return _Phrase(turn, turn, text)
-    return _Phrase(phrase.start_turn, turn, phrase.text + text)
+def _extend(phrase: _Phrase, turn: int, text: str) -> None:
+    if text:
+        phrase.start_turn = phrase.start_turn if phrase.text else turn
+        phrase.last_turn = turn
+        phrase.text += text
 
 
 def _line(turn: int, heard: str, said: str) -> Line:

@@ -29,6 +29,11 @@ class Session:
         """Index of the next turn."""
         return int(self._state.turn_R[0])
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory that the session takes, however long it is."""
+        return self._state.num_bytes()
+
     def step(self, turn_input: TurnInput) -> TurnOutput:
         """One turn of 200 ms: what came in, then what goes out.
 

@@ -11,6 +11,7 @@ import pytest
 from microturn.bench import cost
 from microturn.bench.cost import TURNS_PER_MINUTE, busy_turns, measure_cost, resident_mb
 from microturn.errors import InputError
+from microturn.session.session import Session
 from microturn.turn import TURN_SAMPLES, TurnInput, TurnOutput
 
 
@@ -20,7 +21,7 @@ class Clock:
     now_s = 0.0
 
 
-class Worker:
+class Worker(Session):
     """A session whose turn ``n`` takes ``cost_ms(n)``; every hundredth takes 50 ms more."""
 
     def __init__(self, clock: Clock, cost_ms: Callable[[int], float]) -> None:

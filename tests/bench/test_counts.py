@@ -46,7 +46,7 @@ def test_last_number_after_the_last_repetition_but_one_counts() -> None:
 
 
 def test_scores() -> None:
-    score = score_counts([10, 9, None, 2], [10, 10, 1, 4])
+    score = score_counts([(10, 10), (9, 10), (None, 1), (2, 4)])
     assert score.exact_accuracy == 0.25
     assert score.off_by_one_accuracy == 0.5, "no number is wrong, even next to a count of one"
     assert score.normalised_error == pytest.approx((0 + 1 / 10.1 + 1 / 1.1 + 2 / 4.1) / 4)

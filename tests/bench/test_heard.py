@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from microturn.bench.baselines import labels, never_speak
 from microturn.bench.heard import (
     SEEN_ENGINE,
     UNSEEN_ENGINE,
@@ -20,7 +19,7 @@ from microturn.bench.heard import (
     score_heard,
     score_words,
 )
-from microturn.bench.systems import run
+from microturn.bench.systems import labels, never_speak
 from microturn.errors import VoiceError
 from microturn.language.lexicon import UNSEEN
 from microturn.voices import festival
@@ -81,17 +80,20 @@ def test_scores_add_up() -> None:
 
 @festival_only
 def test_labels_hear_every_word_of_every_group_and_silence_none() -> None:
-    found = {group.name: group for group in groups(2)}
+    found = groups(2)
     assert list(found) == [SEEN_ENGINE, UNSEEN_ENGINE, UNSEEN_WORDS]
-    for group in found.values():
-        session = group.make(0)
+    sessions = {name: [session for source in sources for session in source()] for name, sources in found.items()}
+    assert [len(some) for some in sessions.values()] == [2, 2, 1]
+    for session, *_ in sessions.values():
         assert not session.gaps
-        everything = score_heard(session, run(labels(), session))
+        everything = score_heard(session, labels().answer(session))
         assert (everything.share_right, everything.unsaid) == (1.0, 0)
-        assert score_heard(session, run(never_speak(), session)).share_right == 0.0
-    assert {word.text for word in found[UNSEEN_WORDS].make(0).heard} <= set(UNSEEN)
-    assert found[SEEN_ENGINE].make(0).heard != found[SEEN_ENGINE].make(1).heard
-    np.testing.assert_array_equal(found[SEEN_ENGINE].make(1).user, found[SEEN_ENGINE].make(1).user)
+        assert score_heard(session, never_speak().answer(session)).share_right == 0.0
+    assert {word.text for word in sessions[UNSEEN_WORDS][0].heard} <= set(UNSEEN)
+    one, other = sessions[SEEN_ENGINE]
+    assert one.heard != other.heard
+    (again,) = found[SEEN_ENGINE][1]()
+    np.testing.assert_array_equal(again.user, other.user)
 
 
 def test_missing_engine_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

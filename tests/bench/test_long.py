@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from microturn.bench import long
-from microturn.bench.baselines import labels, never_speak
 from microturn.bench.long import LongConfig, num_parts, score_long
-from microturn.bench.systems import Played, SessionSource
+from microturn.bench.systems import Played, SessionSource, labels, never_speak
 from microturn.errors import InputError
 
 CONFIG = LongConfig(num_sessions=1, minutes=2.5, edge_minutes=0.6)

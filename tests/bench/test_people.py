@@ -33,8 +33,6 @@ from microturn.bench.people import (
     TAIL_MS,
     WAKE_WORDS,
     WITHIN_MS,
-    PeopleConfig,
-    PeopleSession,
     Spoken,
     choose,
     noises,
@@ -130,16 +128,12 @@ def heldout(data: Path, group: str) -> list[Clip]:
     return [clip for clip in people.clips(data) if clip.corpus in corpora and clip.split == "heldout"]
 
 
-def session(*spoken: Spoken) -> PeopleSession:
-    return PeopleSession(np.zeros(0, np.float32), spoken)
-
-
 def written(*words: tuple[str, int]) -> list[SaidWord]:
     """Words by the time at which their turn is over."""
     return [SaidWord(text, time_ms // TURN_MS - 1) for text, time_ms in words]
 
 
-YES_STOP = session(Spoken(("yes",), 500.0, 2500.0), Spoken(("stop",), 3000.0, 5000.0))
+YES_STOP = (Spoken(("yes",), 500.0, 2500.0), Spoken(("stop",), 3000.0, 5000.0))
 
 
 @pytest.mark.parametrize(
@@ -160,7 +154,7 @@ def test_a_single_word_has_to_come_in_its_time(words: tuple[tuple[str, int], ...
 
 def test_unknown_words_of_a_sentence_are_not_asked_for() -> None:
     assert "quixotic" not in KNOWN_WORDS
-    sentence = session(Spoken(("a", "quixotic", "dog"), 500.0, math.inf))
+    sentence = [Spoken(("a", "quixotic", "dog"), 500.0, math.inf)]
     assert score_session(sentence, written(("a", 1000), ("dog", 9000))) == HeardScore(2, 2, 3, 0)
     assert score_session(sentence, written(("a", 1000), ("key", 1200), ("sock", 1200))) == HeardScore(2, 1, 3, 2)
 
@@ -187,18 +181,18 @@ def clip(speaker: str, number: int) -> Clip:
 def test_clips_are_spread_over_speakers_and_the_seed_chooses_them() -> None:
     group = BY_NAME[COMMAND_WORDS]
     found = [clip(speaker, number) for speaker, count in (("a", 50), ("b", 7), ("c", 2)) for number in range(count)]
-    chosen = choose(found, PeopleConfig(num_clips=14), group)
+    chosen = choose(found, 14, group, seed=0)
     assert Counter(one.speaker for one in chosen) == {"a": 6, "b": 6, "c": 2}
     assert len(set(chosen)) == 14
-    assert choose(found, PeopleConfig(num_clips=14), group) == chosen
-    assert choose(found, PeopleConfig(num_clips=14, seed=1), group) != chosen
-    assert len(choose(found, PeopleConfig(num_clips=1000), group)) == len(found)
-    assert choose([], PeopleConfig(), group) == []
+    assert choose(found, 14, group, seed=0) == chosen
+    assert choose(found, 14, group, seed=1) != chosen
+    assert len(choose(found, 1000, group, seed=0)) == len(found)
+    assert choose([], 320, group, seed=0) == []
 
 
 def test_single_words_of_a_speaker_come_one_after_the_other_over_faint_noise(data: Path) -> None:
     group = BY_NAME[COMMAND_WORDS]
-    clips = choose(heldout(data, COMMAND_WORDS), PeopleConfig(), group)
+    clips = choose(heldout(data, COMMAND_WORDS), 320, group, seed=0)
     sessions = list(sessions_of(group, clips, seed=0))
     assert len(sessions) == len({one.speaker for one in clips}), "three clips of each"
     for one in sessions:
@@ -240,7 +234,7 @@ def test_whoever_writes_as_the_labels_say_hears_every_word(data: Path, name: str
         for spoken in one.spoken:
             end_ms = spoken.due_ms - WITHIN_MS if group.strung else spoken.start_ms + 1000.0
             words += [SaidWord(word, int((end_ms + HEAR_LAG_MS) // TURN_MS)) for word in spoken.words]
-        total += score_session(one, words)
+        total += score_session(one.spoken, words)
     assert total.words > 0
     assert (total.share_right, total.unsaid) == (1.0, 0)
 
@@ -255,9 +249,8 @@ def test_the_whole_part(data: Path, hearing: Hearing, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(microturn.bench.people, "load_pcm", load)
     advanced: list[int] = []
-    config = PeopleConfig(num_clips=5, seed=1)
     tokenizer = default_tokenizer()
-    found = score_people("tiny", hearing, tokenizer, data, config, lambda: advanced.append(1))
+    found = score_people("tiny", hearing, tokenizer, data, 5, 1, lambda: advanced.append(1))
     own = {result.group: result for result in found.groups if result.system == "tiny"}
     assert list(own) == [COMMAND_WORDS, DIGITS, WAKE_WORDS, NATIVE_SENTENCES, OTHER_SENTENCES]
     for name, result in own.items():
@@ -273,7 +266,7 @@ def test_the_whole_part(data: Path, hearing: Hearing, monkeypatch: pytest.Monkey
     assert [result.sound for result in found.noises] == [QUIET, NOISE, EVERYDAY_SOUNDS]
     assert [result.seconds for result in found.noises[:2]] == [2.0, 2.0 * len(NOISE_KINDS)]
     assert all(result.words_per_minute > 60.0 for result in found.noises)
-    assert score_people("tiny", hearing, tokenizer, data, config, lambda: None) == found
+    assert score_people("tiny", hearing, tokenizer, data, 5, 1, lambda: None) == found
 
     training = {one.path for one in people.clips(data) if one.split == "train"}
     assert training
@@ -287,7 +280,7 @@ def test_the_whole_part(data: Path, hearing: Hearing, monkeypatch: pytest.Monkey
 def test_speakers_are_disjoint_from_those_of_training(data: Path) -> None:
     found = list(people.clips(data))
     for group in GROUPS:
-        tested = {one.speaker for one in choose(heldout(data, group.name), PeopleConfig(), group)}
+        tested = {one.speaker for one in choose(heldout(data, group.name), 320, group, seed=0)}
         trained = {one.speaker for one in found if one.corpus in group.corpora and one.split == "train"}
         assert tested
         assert trained
@@ -311,7 +304,7 @@ def test_a_folder_with_some_people_only(data: Path, hearing: Hearing, tmp_path: 
     digits = tmp_path / "speech" / "digits"
     digits.parent.mkdir()
     digits.symlink_to(data / "speech" / "digits")
-    found = score_people("tiny", hearing, default_tokenizer(), tmp_path, PeopleConfig(), lambda: None)
+    found = score_people("tiny", hearing, default_tokenizer(), tmp_path, 320, 0, lambda: None)
     assert {result.group for result in found.groups} == {DIGITS}
     assert found.groups[-1].system == f'always "{NUMBERS[3]}"'
     assert [result.sound for result in found.noises] == [QUIET, NOISE]
@@ -319,4 +312,4 @@ def test_a_folder_with_some_people_only(data: Path, hearing: Hearing, tmp_path: 
 
 def test_a_folder_without_people_is_said(hearing: Hearing, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no recordings"):
-        score_people("tiny", hearing, default_tokenizer(), tmp_path, PeopleConfig(), lambda: None)
+        score_people("tiny", hearing, default_tokenizer(), tmp_path, 320, 0, lambda: None)

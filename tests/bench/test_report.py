@@ -25,7 +25,7 @@ from microturn.bench.people import (
 )
 from microturn.bench.report import Results, audible_ratio, bars, print_tables, to_dict
 from microturn.bench.sound import SoundScore
-from microturn.bench.suite import FamilyFigures, FamilyResult, HeardResult
+from microturn.bench.suite import FamilyFigures, FamilyResult
 
 
 def events(accuracy: float | None, *, words: float = 0.0, reaction_ms: float | None = None) -> EventScore:
@@ -44,11 +44,11 @@ def results() -> Results:
             FamilyResult("count", "nano", count, count, SoundScore(300, 0.45, 0.9)),
             FamilyResult("idle", "nano", FamilyFigures(events(None, words=0.3), None)),
         ],
-        heard=[
-            HeardResult(SEEN_ENGINE, HeardScore(100, 96, 100, 4)),
-            HeardResult(UNSEEN_ENGINE, HeardScore(100, 69, 100, 19)),
-            HeardResult(UNSEEN_WORDS, HeardScore(50, 25, 50, 2)),
-        ],
+        heard={
+            SEEN_ENGINE: HeardScore(100, 96, 100, 4),
+            UNSEEN_ENGINE: HeardScore(100, 69, 100, 19),
+            UNSEEN_WORDS: HeardScore(50, 25, 50, 2),
+        },
         people=PeopleResults(
             [
                 PeopleResult(COMMAND_WORDS, "nano", 320, 53, HeardScore(320, 288, 320, 16)),

@@ -9,12 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from microturn.bench.baselines import labels, never_speak
 from microturn.bench.events import Said, SaidWord, said_runs
 from microturn.bench.recogniser import RecognisedWord, Recogniser
-from microturn.bench.sound import Clips, padded, recognised_run, score_sound, spoken_text, vocabularies
+from microturn.bench.sound import clips_of, hear_clips, padded, recognised_run, score_sound, spoken_text, vocabularies
 from microturn.bench.suite import figures
-from microturn.bench.systems import run
+from microturn.bench.systems import labels, never_speak
 from microturn.errors import InputError
 from microturn.language.lexicon import CONTENT, LETTERS, NUMBERS
 from microturn.scenario.generate import generate
@@ -109,22 +108,20 @@ def test_recognised_words_take_the_turns_of_their_sound() -> None:
 def test_labels_are_as_audible_as_the_synthesis_and_noise_is_not(workers: Executor) -> None:
     """The labels' sound is the assistant's synthesis, so the ratio is one, whatever the recogniser gets wrong."""
     session = generate("time", 1_000_000, "heldout")
-    outputs = run(labels(), session)
+    outputs = labels().answer(session)
     said = said_runs(outputs)
     vocabulary = ((*session.events[0].words.split(), "banana", "seven", "monday"),)
-    clips = Clips()
-    clips.add(said, outputs)
-    assert [len(pcm) for pcm in clips.pcm] == [(run.num_turns + 1) * TURN_SAMPLES for run in said]
-    recogniser = Recogniser(vocabulary)
-    heard = [recognised_run(run, recogniser.recognise(pcm)) for run, pcm in zip(clips.said, clips.pcm, strict=True)]
-    own = score_sound(clips.said, heard, vocabulary, workers)
+    clips = clips_of(said, outputs)
+    assert [len(pcm) for _, pcm in clips] == [(run.num_turns + 1) * TURN_SAMPLES for run in said]
+    heard = hear_clips(clips, vocabulary, workers)
+    own = score_sound(said, heard, vocabulary, workers)
     assert own.num_runs == len(session.events)
     assert own.understood == own.understood_synthesis > 0.0
     assert own.ratio == 1.0
     by_sound = figures([session], [heard])
     assert by_sound.events.event_accuracy == own.understood
     deaf = [replace(run, words=()) for run in heard]
-    assert score_sound(clips.said, deaf, vocabulary, workers).ratio == 0.0
+    assert score_sound(said, deaf, vocabulary, workers).ratio == 0.0
     assert figures([session], [deaf]).events.event_accuracy == 0.0
 
 
@@ -133,9 +130,8 @@ def test_invented_words_are_never_understood(workers: Executor) -> None:
     invented = [Said(0, 2, (SaidWord("xyzzyq", 0),)), Said(4, 2, ())]
     score = score_sound(invented, invented, VOCABULARY, workers)
     assert (score.num_runs, score.understood_synthesis, score.ratio) == (2, 0.0, None)
-    clips = Clips()
-    clips.add(said_runs(run(never_speak(), generate("idle", 0, "heldout", assistant=False))), [])
-    assert clips.said == []
+    silent = never_speak().answer(generate("idle", 0, "heldout", assistant=False))
+    assert clips_of(said_runs(silent), silent) == []
 
 
 def test_padding_is_whole_turns() -> None:

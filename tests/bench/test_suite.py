@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from microturn.bench.baselines import labels, never_speak
 from microturn.bench.counts import CountScore
-from microturn.bench.suite import FAMILIES, SuiteConfig, score_family, sessions_of
-from microturn.bench.systems import Played, SessionSource, Stateless
+from microturn.bench.suite import FAMILIES, score_family, sessions_of
+from microturn.bench.systems import Played, SessionSource, Stateless, labels, never_speak
 from microturn.scenario.scenario import Scenario
 
 SESSIONS = 5
 
 
-@pytest.fixture(scope="module")
-def workers() -> Iterator[Executor]:
-    with ThreadPoolExecutor(1) as pool:
-        yield pool
-
-
 @pytest.mark.parametrize("family", FAMILIES)
-def test_labels_are_right_and_trivial_answers_are_not(family: str, workers: Executor) -> None:
+def test_labels_are_right_and_trivial_answers_are_not(family: str) -> None:
     played = []
-    config = SuiteConfig(num_sessions=SESSIONS, sound=False)
-    own, silent, talking, *constant = score_family(family, labels(), config, workers, lambda: played.append(1))
+    sources = sessions_of(family, SESSIONS)
+    own, silent, talking, *constant = score_family(family, labels(), sources, None, lambda: played.append(1))
     assert len(played) == SESSIONS
     assert own.system == "labels"
     events = own.by_lane.events
@@ -65,15 +57,15 @@ def test_sessions_are_the_same_every_time() -> None:
     assert not np.array_equal(first[0].user[:16_000], first[1].user[:16_000])
 
 
-def test_order_in_which_sessions_end_does_not_matter(workers: Executor) -> None:
+def test_order_in_which_sessions_end_does_not_matter() -> None:
     class Backwards:
         name = "backwards"
 
         def play(self, sessions: Sequence[SessionSource]) -> Iterator[Played]:
             return reversed(list(labels().play(sessions)))
 
-    config = SuiteConfig(num_sessions=3, sound=False)
-    rows = [score_family("time", system, config, workers, lambda: None) for system in (labels(), Backwards())]
+    sources = sessions_of("time", 3)
+    rows = [score_family("time", system, sources, None, lambda: None) for system in (labels(), Backwards())]
     assert rows[0][0].by_lane == rows[1][0].by_lane
 
 
@@ -82,10 +74,10 @@ def half_deaf(scenario: Scenario) -> Stateless:
     return never_speak() if scenario.num_turns % 2 else labels()
 
 
-def test_a_share_of_right_sessions_is_that_share(workers: Executor) -> None:
+def test_a_share_of_right_sessions_is_that_share() -> None:
     system = Stateless("half", lambda scenario: half_deaf(scenario).answer(scenario))
-    config = SuiteConfig(num_sessions=SESSIONS, sound=False)
-    sessions = [session for source in sessions_of("time", SESSIONS) for session in source()]
+    sources = sessions_of("time", SESSIONS)
+    sessions = [session for source in sources for session in source()]
     even = [session.num_turns % 2 == 0 for session in sessions]
-    own = score_family("time", system, config, workers, lambda: None)[0]
+    own = score_family("time", system, sources, None, lambda: None)[0]
     assert own.by_lane.events.session_accuracy == sum(even) / SESSIONS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -10,11 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from microturn.bench.baselines import labels
-from microturn.bench.systems import ModelSystem, ParallelSystem, run, run_many, turn_input
+from microturn.bench.systems import ModelSystem, Played, SessionSource, labels, turn_input
 from microturn.language.tokenizer import default_tokenizer
 from microturn.model.config import ModelConfig
-from microturn.model.microturn import Microturn
 from microturn.model.network import Network
 from microturn.model.vocoder import Vocoder, VocoderConfig
 from microturn.model.weights import load, save
@@ -36,11 +35,13 @@ def noise_session(seed: int, num_turns: int) -> Scenario:
 
 
 @pytest.fixture(scope="module")
-def model() -> Microturn:
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("weights")
     tokenizer = default_tokenizer()
     config = ModelConfig.of_size(1, vocab_size=tokenizer.vocab_size)
-    return Microturn(Network(config), Vocoder(VocoderConfig()), tokenizer)
+    save(folder, config, Network(config).state_dict(), Vocoder(VocoderConfig()), tokenizer)
+    return folder
 
 
 def test_what_comes_in() -> None:
@@ -53,50 +54,38 @@ def test_what_comes_in() -> None:
         given.check(turn)
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory, model: Microturn) -> Path:
-    folder = tmp_path_factory.mktemp("weights")
-    save(folder, model.config, model.network.state_dict(), model.weights.vocoder, model.tokenizer)
-    return folder
-
-
 def parts(first_seed: int, num_turns: int) -> list[Scenario]:
     return [noise_session(first_seed, num_turns), noise_session(first_seed + 1, num_turns + 1)]
 
 
-def test_every_session_has_its_own_turns(model: Microturn) -> None:
-    sessions = [noise_session(seed, 3 + seed) for seed in range(3)]
-    outputs = run_many(ModelSystem("tiny", model), sessions)
-    assert [len(turns) for turns in outputs] == [session.num_turns for session in sessions]
-    alone = Session.open(model, seed=2)
-    for turn, output in enumerate(outputs[2]):
-        single = alone.step(turn_input(sessions[2], turn))
+def play(weights: Path, sources: Sequence[SessionSource]) -> list[Played]:
+    with ThreadPoolExecutor(1) as workers:
+        return list(ModelSystem(str(weights), workers).play(sources))
+
+
+def test_every_session_has_its_own_turns(weights: Path) -> None:
+    played = play(weights, [partial(parts, seed, 3 + seed) for seed in range(3)])
+    assert [one.session for one in played] == [0, 0, 1, 1, 2, 2]
+    assert [len(one.outputs) for one in played] == [3, 4, 4, 5, 5, 6]
+    alone = Session.open(load(str(weights)), seed=2)
+    session = noise_session(2, 5)
+    for turn, output in enumerate(played[4].outputs):
+        single = alone.step(turn_input(session, turn))
         assert output.turn == turn
         assert (output.hear, output.say, output.speaking) == (single.hear, single.say, single.speaking)
         np.testing.assert_array_equal(output.audio, single.audio)
 
 
-def test_a_session_goes_on_from_scenario_to_scenario(model: Microturn) -> None:
-    played = list(ModelSystem("tiny", model).play([partial(parts, 7, 3), partial(parts, 9, 2)]))
+def test_a_session_goes_on_from_scenario_to_scenario(weights: Path) -> None:
+    played = play(weights, [partial(parts, 7, 3), partial(parts, 9, 2)])
     assert [one.session for one in played] == [0, 0, 1, 1]
     assert [output.turn for output in played[1].outputs] == [0, 1, 2, 3]
-    whole = Session.open(model, seed=0)
+    whole = Session.open(load(str(weights)), seed=0)
     single = [whole.step(turn_input(part, turn)) for part in parts(7, 3) for turn in range(part.num_turns)]
     assert [output.say for one in played[:2] for output in one.outputs] == [output.say for output in single]
     assert len(played[0].scenario.user) == 0, "media stay where they were made"
 
 
-def test_workers_answer_as_one_process_does(model: Microturn, weights: Path) -> None:
-    sources = [partial(parts, 3, 2), partial(parts, 5, 3)]
-    with ThreadPoolExecutor(1) as workers:
-        shared = list(ParallelSystem("tiny", str(weights), workers).play(sources))
-    alone = list(ModelSystem("tiny", load(weights)).play(sources))
-    assert [one.session for one in shared] == [one.session for one in alone] == [0, 0, 1, 1]
-    for one, other in zip(shared, alone, strict=True):
-        assert [output.say for output in one.outputs] == [output.say for output in other.outputs]
-
-
-def test_one_scenario(model: Microturn) -> None:
+def test_labels_answer_every_turn() -> None:
     session = noise_session(1, 3)
-    assert len(run(ModelSystem("tiny", model), session)) == 3
-    assert len(run(labels(), session)) == 3
+    assert [output.turn for output in labels().answer(session)] == [0, 1, 2]
