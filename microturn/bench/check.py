@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import islice
+from itertools import compress, islice
 from pathlib import Path
 from statistics import median
 
@@ -349,10 +349,9 @@ def memory(model: Microturn, minutes: float) -> Finding:
         if turn == num_turns // 3:
             first_mb = resident_mb()
     grown_mb = resident_mb() - first_mb
-    pairs = in_alternation(Session.open(model), session, islice(source, PAIRED_TURNS))
+    *times_ms, alike = in_alternation(Session.open(model), session, islice(source, PAIRED_TURNS))
     # A turn in which only one of them speaks tells nothing, if there are others.
-    alike = [pair for pair in pairs if pair[0].speaking == pair[1].speaking] or pairs
-    new_ms, old_ms = (median(taken.ms for taken in side) for side in zip(*alike, strict=True))
+    new_ms, old_ms = (median(list(compress(side, alike)) or side) for side in times_ms)
     flat = session.num_bytes == num_bytes and grown_mb < GROWTH_MB
     figure = (
         f"{num_turns * TURN_MS / 60_000:.1f} minutes: a session's {num_bytes / 2**20:.1f} MiB stay, the process gains"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from itertools import count, islice
@@ -55,14 +55,6 @@ class CostResult:
         return self.last_minute_ms / self.first_minute_ms
 
 
-@dataclass(frozen=True)
-class Taken:
-    """What one turn took, and whether the model spoke in it."""
-
-    ms: float
-    speaking: bool
-
-
 def measure_cost(open_session: Callable[[], Session], minutes: int, workers: Executor, advance: Advance) -> CostResult:
     """Hold one session of ``minutes``, then compare its last minute with a first minute.
 
@@ -78,41 +70,43 @@ def measure_cost(open_session: Callable[[], Session], minutes: int, workers: Exe
     times_ms: list[float] = []
     minutes_mb: list[float] = []
     for _ in range(minutes - 1):
-        times_ms += [_timed(session, given).ms for given in islice(inputs, TURNS_PER_MINUTE)]
+        times_ms += [_timed(session, given)[0] for given in islice(inputs, TURNS_PER_MINUTE)]
         minutes_mb.append(resident_mb())
         advance()
-    pairs = in_alternation(open_session(), session, islice(inputs, TURNS_PER_MINUTE))
+    new_ms, old_ms, _ = in_alternation(open_session(), session, islice(inputs, TURNS_PER_MINUTE))
     advance()
-    times_ms += [old.ms for _, old in pairs]
+    times_ms += old_ms
     return CostResult(
         minutes=minutes,
         num_turns=len(times_ms),
         p50_ms=float(np.percentile(times_ms, 50)),
         p99_ms=float(np.percentile(times_ms, 99)),
-        first_minute_ms=median(new.ms for new, _ in pairs),
-        last_minute_ms=median(old.ms for _, old in pairs),
+        first_minute_ms=median(new_ms),
+        last_minute_ms=median(old_ms),
         first_minute_mb=minutes_mb[0],
         last_minute_mb=minutes_mb[-1],
     )
 
 
-def in_alternation(new: Session, old: Session, inputs: Iterator[TurnInput]) -> list[tuple[Taken, Taken]]:
-    """What the same turns take in a new session and in an old one. Who goes first changes, for the second of two finds
-    its code and weights in the processor's cache."""
-    pairs = []
+def in_alternation(
+    new: Session, old: Session, inputs: Iterable[TurnInput]
+) -> tuple[list[float], list[float], list[bool]]:
+    """Milliseconds that the same turns take in a new session and in an old one, and whether both do the same in them:
+    speak or listen. Who goes first changes, for the second of two finds its code and weights in the processor's
+    cache."""
+    taken = []
     for turn, given in enumerate(inputs):
-        if turn % 2:
-            taken_by_old = _timed(old, given)
-            pairs.append((_timed(new, given), taken_by_old))
-        else:
-            pairs.append((_timed(new, given), _timed(old, given)))
-    return pairs
+        order = (old, new) if turn % 2 else (new, old)
+        by_session = {id(session): _timed(session, given) for session in order}
+        taken.append((by_session[id(new)], by_session[id(old)]))
+    return [one[0] for one, _ in taken], [other[0] for _, other in taken], [one[1] == other[1] for one, other in taken]
 
 
-def _timed(session: Session, given: TurnInput) -> Taken:
+def _timed(session: Session, given: TurnInput) -> tuple[float, bool]:
+    """Milliseconds of the turn, and whether the model spoke."""
     start_s = time.perf_counter()
     output = session.step(given)
-    return Taken((time.perf_counter() - start_s) * 1000.0, output.speaking)
+    return (time.perf_counter() - start_s) * 1000.0, output.speaking
 
 
 def busy_turns(workers: Executor) -> Iterator[TurnInput]:

@@ -1,23 +1,32 @@
 """What a system said against what it ought to say: events matched one to one, extra speech, reaction.
 
 Something said is a maximal run of speaking turns; a silent turn ends it. Its words come from the say lane (or from a
-recogniser that heard only the sound, see ``recogniser``), its time is the start of its first sounding turn's sound.
+recogniser that heard only the sound, see ``sound``), its time is the start of its first sounding turn's sound.
 A run counts when its words are exactly those of one expected event, or of several in a row, each within its window:
 a right word among wrong ones is not a right answer.
+
+Counting is scored by the RepCount rule too: is the last number said after the true last repetition but one the true
+count? It is the online rule of the interaction models' report (Thinking Machines 2026) for RepCount-A; the error is
+TransRAC's normalised mean absolute error (Hu et al. 2022, section 5.1: divided by the true count, to which their code
+adds 0.1).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 from statistics import median
 
-from microturn.scenario.scenario import Event
+from microturn.language.lexicon import MAX_NUMBER, number_words
+from microturn.scenario.scenario import Event, Scenario
 from microturn.turn import TURN_MS, TurnOutput
 
 REACTION_FAMILIES = ("say", "cue")
 """Families in which an answer is due as soon as its cause is over."""
+MOST_WORDS = 4
+"""Words of a number, which is read as long as it goes on: "one hundred twenty" is not the number one."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +97,15 @@ class EventScore:
     """Median over the matched events of ``REACTION_FAMILIES`` of (first sound - end of the cause)."""
 
 
+@dataclass(frozen=True)
+class CountScore:
+    """Shares of sessions, in [0, 1]. A session without a number counts as the answer 0, and is never right."""
+
+    off_by_one_accuracy: float
+    exact_accuracy: float
+    normalised_error: float
+
+
 def said_runs(outputs: Iterable[TurnOutput]) -> list[Said]:
     """The runs of speaking turns, in order.
 
@@ -97,27 +115,25 @@ def said_runs(outputs: Iterable[TurnOutput]) -> list[Said]:
     runs: list[Said] = []
     for speaking, group in groupby(outputs, key=lambda output: output.speaking):
         turns = list(group)
-        words: list[SaidWord] = []
-        for output in turns:
-            words = add_words(words if speaking else [], output.turn, output.say)
-            if words and not speaking:
-                runs.append(Said(output.turn, 0, tuple(words)))
         if speaking:
+            words = lane_words((output.turn, output.say) for output in turns)
             runs.append(Said(turns[0].turn, len(turns), tuple(words)))
+        else:
+            unsounded = (lane_words([(output.turn, output.say)]) for output in turns)
+            runs += [Said(words[0].turn, 0, tuple(words)) for words in unsounded if words]
     return runs
 
 
-def add_words(words: list[SaidWord], turn: int, text: str) -> list[SaidWord]:
-    """``words`` and those of a turn's lane text: a word comes with its leading space, what has none goes on with the
-    last word."""
-    parts = text.split()
-    if not parts:
-        return words
-    if words and not text[0].isspace():
-        last = words[-1]
-        words = [*words[:-1], SaidWord(last.text + parts[0], last.turn)]
-        parts = parts[1:]
-    return [*words, *(SaidWord(part, turn) for part in parts)]
+def lane_words(texts: Iterable[tuple[int, str]]) -> list[SaidWord]:
+    """The words of a lane from (turn, text): a word comes with its leading space, what has none goes on with the last
+    word."""
+    words: list[SaidWord] = []
+    for turn, text in texts:
+        parts = text.split()
+        if parts and words and not text[0].isspace():
+            words[-1] = SaidWord(words[-1].text + parts.pop(0), words[-1].turn)
+        words += [SaidWord(part, turn) for part in parts]
+    return words
 
 
 def score_session(events: Sequence[Event], num_turns: int, said: Sequence[Said]) -> SessionScore:
@@ -183,4 +199,42 @@ def summarise(sessions: Sequence[SessionScore]) -> EventScore:
         words_per_minute=sum(session.num_words for session in sessions) / minutes,
         session_accuracy=sum(session.right for session in sessions) / len(sessions),
         reaction_ms=median(reactions_ms) if reactions_ms else None,
+    )
+
+
+@cache
+def _numbers() -> dict[tuple[str, ...], int]:
+    return {number_words(number): number for number in range(MAX_NUMBER + 1)}
+
+
+def numbers_said(said: Iterable[Said]) -> list[tuple[float, int]]:
+    """(time of the first sound in ms, number) of every number said, in order; "twenty one" is one number."""
+    found = []
+    for run in said:
+        texts = tuple(word.text for word in run.words)
+        index = 0
+        while index < len(texts) and run.num_turns:
+            candidates = (texts[index : index + length] for length in range(MOST_WORDS, 0, -1))
+            words = next((words for words in candidates if words in _numbers()), None)
+            if words is not None:
+                found.append((run.time_ms(index), _numbers()[words]))
+            index += len(words) if words else 1
+    return found
+
+
+def counted(scenario: Scenario, said: Iterable[Said]) -> int | None:
+    """The system's answer: the last number said after the end of the last repetition but one, or ``None``."""
+    after_ms = scenario.penultimate_end_ms or 0.0
+    answers = [number for time_ms, number in numbers_said(said) if time_ms >= after_ms]
+    return answers[-1] if answers else None
+
+
+def score_counts(counts: Sequence[tuple[int | None, int]]) -> CountScore:
+    """Score one answer beside the true count a session (at least one session)."""
+    close = [answer is not None and abs(answer - count) <= 1 for answer, count in counts]
+    errors = [abs((answer or 0) - count) / (count + 0.1) for answer, count in counts]
+    return CountScore(
+        off_by_one_accuracy=sum(close) / len(counts),
+        exact_accuracy=sum(answer == count for answer, count in counts) / len(counts),
+        normalised_error=sum(errors) / len(counts),
     )

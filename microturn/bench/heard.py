@@ -14,7 +14,7 @@ from functools import partial
 
 import numpy as np
 
-from microturn.bench.events import SaidWord, add_words
+from microturn.bench.events import lane_words
 from microturn.bench.systems import SessionSource
 from microturn.errors import VoiceError
 from microturn.language.lexicon import UNSEEN
@@ -107,9 +107,7 @@ def _finished(script: Script) -> list[Scenario]:
 
 def score_heard(scenario: Scenario, outputs: Iterable[TurnOutput]) -> HeardScore:
     """One session: the words of the hear lane against the words said, both in order."""
-    words: list[SaidWord] = []
-    for output in outputs:
-        words = add_words(words, output.turn, output.hear)
+    words = lane_words((output.turn, output.hear) for output in outputs)
     return score_words([word.text for word in scenario.heard], [word.text for word in words])
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from microturn.bench.events import SaidWord, add_words
+from microturn.bench.events import SaidWord, lane_words
 from microturn.language.tokenizer import TextTokenizer
 from microturn.media.mel import MEL_BANDS, TURN_FRAMES, dmel_levels, log_mel
 from microturn.model.ear import AUDIO_TOKENS
@@ -44,15 +44,8 @@ def hear(hearing: Hearing, tokenizer: TextTokenizer, sounds: Sequence[Pcm]) -> l
         arrived_BU = torch.ones(len(chosen), longest, dtype=torch.bool, device=device)
         state = initial_hearing_state(hearing.config, len(chosen), device)
         hidden, _, _ = hearing(torch.from_numpy(levels_BFM).to(device), arrived_BU, state)
-        for index, tokens in zip(chosen, hearing.written(hidden).tolist(), strict=True):
-            found[index] = _words(tokens[: num_turns[index] * AUDIO_TOKENS], tokenizer)
+        written = hearing.written(hidden).cpu().reshape(len(chosen), longest, AUDIO_TOKENS).tolist()
+        for index, turns in zip(chosen, written, strict=True):
+            ids = ([token for token in tokens if token != NO_WORD] for tokens in turns[: num_turns[index]])
+            found[index] = lane_words(enumerate(map(tokenizer.decode, ids)))
     return found
-
-
-def _words(tokens: list[int], tokenizer: TextTokenizer) -> list[SaidWord]:
-    """What audio tokens write, as words."""
-    words: list[SaidWord] = []
-    for turn in range(len(tokens) // AUDIO_TOKENS):
-        ids = [token for token in tokens[turn * AUDIO_TOKENS : (turn + 1) * AUDIO_TOKENS] if token != NO_WORD]
-        words = add_words(words, turn, tokenizer.decode(ids))
-    return words

@@ -101,14 +101,6 @@ class NoiseResult:
 
 
 @dataclass(frozen=True)
-class PeopleResults:
-    """All rows of both tables."""
-
-    groups: list[PeopleResult]
-    noises: list[NoiseResult]
-
-
-@dataclass(frozen=True)
 class Spoken:
     """What somebody says from ``start_ms`` on, to be written by ``due_ms``."""
 
@@ -127,7 +119,7 @@ class PeopleSession:
 
 def score_people(
     system: str, hearing: Hearing, tokenizer: TextTokenizer, data: Path, num_clips: int, seed: int, advance: Advance
-) -> PeopleResults:
+) -> tuple[list[PeopleResult], list[NoiseResult]]:
     """Rows of every group with recordings in ``data``: the system's, then the trivial answers'; and of every noise.
 
     ``num_clips`` recordings of each group are heard (fewer if there are fewer); ``seed`` chooses them. ``advance`` is
@@ -156,7 +148,7 @@ def score_people(
         NoiseResult(name, sum(map(len, sounds)) / SAMPLE_RATE_HZ, sum(map(len, hear(hearing, tokenizer, sounds))))
         for name, sounds in noises(data, seed)
     ]
-    return PeopleResults(groups, quiet)
+    return groups, quiet
 
 
 def choose(clips: Iterable[Clip], num_clips: int, group: PeopleGroup, seed: int) -> list[Clip]:

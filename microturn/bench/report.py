@@ -10,7 +10,6 @@ from rich.table import Table
 
 from microturn.bench.cost import CostResult
 from microturn.bench.heard import NOTHING_SAID, SEEN_ENGINE, UNSEEN_ENGINE, HeardScore
-from microturn.bench.long import LongResult
 from microturn.bench.people import (
     COMMAND_WORDS,
     DIGITS,
@@ -19,10 +18,9 @@ from microturn.bench.people import (
     WAKE_WORDS,
     NoiseResult,
     PeopleResult,
-    PeopleResults,
 )
 from microturn.bench.sound import SoundScore
-from microturn.bench.suite import FamilyFigures, FamilyResult
+from microturn.bench.suite import FamilyFigures, FamilyResult, LongResult
 
 EVENTS_RIGHT = {"say": 90.0, "time": 85.0, "cue": 85.0}
 """Bars of the event accuracy of families, in percent."""
@@ -45,7 +43,8 @@ class Results:
     num_sessions: int
     families: list[FamilyResult] = field(default_factory=list)
     heard: dict[str, HeardScore] = field(default_factory=dict)
-    people: PeopleResults | None = None
+    people: list[PeopleResult] = field(default_factory=list)
+    noises: list[NoiseResult] = field(default_factory=list)
     cost: CostResult | None = None
     long: LongResult | None = None
 
@@ -91,11 +90,11 @@ def bars(results: Results) -> list[Bar]:
         if family in events:
             found.append(Bar(f"{family}: reaction, median", events[family].reaction_ms, 400.0, "ms"))
     found += _word_bars("heard", results.heard, VOICES_RIGHT)
-    if results.people is not None:
-        groups = {result.group: result.score for result in results.people.groups if result.system == results.system}
-        found += _word_bars("people", groups, PEOPLE_RIGHT)
-        for noise in results.people.noises:
-            found.append(Bar(f"words a minute in {noise.sound}", noise.words_per_minute, UNSAID_PER_MINUTE))
+    people = {result.group: result.score for result in results.people if result.system == results.system}
+    found += _word_bars("people", people, PEOPLE_RIGHT)
+    found += [
+        Bar(f"words a minute in {noise.sound}", noise.words_per_minute, UNSAID_PER_MINUTE) for noise in results.noises
+    ]
     return [*found, *_time_bars(results.cost, results.long)]
 
 
@@ -140,7 +139,9 @@ def audible_ratio(sounds: Sequence[SoundScore]) -> float | None:
 
 def to_dict(results: Results) -> dict[str, object]:
     """Everything, with the bars, as plain values: shares in [0, 1], times in ms."""
-    people, cost, long = results.people, results.cost, results.long
+    cost, long = results.cost, results.long
+    people = [{**asdict(result), "score": _score_to_dict(result.score)} for result in results.people]
+    noises = [{**asdict(result), "words_per_minute": result.words_per_minute} for result in results.noises]
     return {
         "system": results.system,
         "num_sessions": results.num_sessions,
@@ -149,11 +150,7 @@ def to_dict(results: Results) -> dict[str, object]:
             for result in results.families
         ],
         "heard": [{"group": group, **_score_to_dict(score)} for group, score in results.heard.items()],
-        "people": people
-        and {
-            "groups": [{**asdict(result), "score": _score_to_dict(result.score)} for result in people.groups],
-            "noises": [{**asdict(result), "words_per_minute": result.words_per_minute} for result in people.noises],
-        },
+        "people": {"groups": people, "noises": noises} if noises else None,
         "cost": cost and {**asdict(cost), "ratio": cost.ratio},
         "long": long and {**asdict(long), "points_lost": long.points_lost},
         "bars": [{**asdict(bar), "holds": bar.holds} for bar in bars(results)],
@@ -174,9 +171,9 @@ def print_tables(results: Results, console: Console) -> None:
         for group, score in results.heard.items():
             table.add_row(group, *_score_cells(score), _bar_cell(VOICES_RIGHT.get(group)))
         console.print(table)
-    if results.people is not None:
-        console.print(_people_table(results.people.groups, results.system))
-        console.print(_noise_table(results.people.noises))
+    if results.noises:
+        console.print(_people_table(results.people, results.system))
+        console.print(_noise_table(results.noises))
     if cost is not None:
         console.print(
             f"A turn with sound and a picture: p50 {cost.p50_ms:.1f} ms, p99 {cost.p99_ms:.1f} ms over {cost.num_turns}"

@@ -3,6 +3,11 @@
 Every run of speaking turns is cut out and recognised with the family's vocabulary. The recognised words, at the times
 at which they are heard, are then scored like the words of the say lane. The recogniser makes mistakes of its own, so
 each text is also recognised in the assistant voice's own synthesis: the ratio of the two is the figure that counts.
+
+The recogniser is PocketSphinx (Huggins-Daines et al. 2006, "PocketSphinx: a free, real-time continuous speech
+recognition system for hand-held devices") with the US English model that its wheel brings. Its grammar is a loop over
+the words that may be said, so it does not know what is expected, only the vocabulary. It knows isolated words of the
+assistant's own voice at about 80 % from a loop of 400 words.
 """
 
 from __future__ import annotations
@@ -11,22 +16,120 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 
 from microturn.bench.events import Said, SaidWord
-from microturn.bench.recogniser import RecognisedWord, Recogniser, dictionary
+from microturn.errors import InputError
 from microturn.language.lexicon import CONTENT, LETTERS, NUMBERS
 from microturn.language.wordings import GREETINGS
 from microturn.scenario.script import fluent_speech
-from microturn.turn import TURN_MS, TURN_SAMPLES, Pcm, TurnOutput
+from microturn.turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, Pcm, TurnOutput
 
 CLIPS_PER_TASK = 24
+DICTIONARY = "cmudict-en-us.dict"
+FRAME_MS = 10
+PAD_SAMPLES = SAMPLE_RATE_HZ * 3 // 10
+"""Digital silence before and after an utterance: with less of it, with much more, or with noise instead, words are
+lost."""
+WORD_INSERTION_PENALTY = 1e-4
+"""Without it the loop breaks long words into short ones; at 1e-8 nothing survives the beam."""
+SILENCE_PROBABILITY = 0.1
+SILENT_PEAK = 1e-3
+"""What stays below this at either end is cut off. Sound that never reaches it is not given to the decoder, which finds
+a word in digital silence now and then."""
+PRONUNCIATIONS = {"snowboy": "S N OW B OY", "yoghurt": "Y OW G ER T"}
+"""Words that the dictionary does not have."""
 
 Clip = tuple[Said, Pcm]
 """Something said and its sound."""
 Vocabularies = tuple[tuple[str, ...], ...]
 """Each utterance is made of the words (or fixed phrases) of one of them."""
+
+
+@dataclass(frozen=True)
+class RecognisedWord:
+    """One word and where its sound starts, from the first sample."""
+
+    text: str
+    start_ms: float
+
+
+class Recogniser:
+    """Recognises utterances: each is made of words, or fixed phrases, of one of ``vocabularies`` (lower case), any
+    number in any order.
+
+    Raises ``InputError`` when pocketsphinx is not installed, or when its dictionary does not have a word.
+    """
+
+    def __init__(self, vocabularies: Sequence[Iterable[str]]) -> None:
+        groups = [sorted(set(entries)) for entries in vocabularies]
+        unknown = {word for group in groups for entry in group for word in entry.split()} - dictionary()
+        if unknown or not groups or not all(groups):
+            raise InputError(f"the recogniser cannot pronounce {', '.join(sorted(unknown)) or 'an empty vocabulary'}")
+        folder = _model_folder()
+        from pocketsphinx import Decoder
+
+        self._decoder = Decoder(
+            hmm=str(folder / "en-us"),
+            dict=str(folder / DICTIONARY),
+            lm=None,
+            samprate=SAMPLE_RATE_HZ,
+            # A looping grammar's lattice takes minutes to search.
+            bestpath=False,
+            # Each utterance is normalised by itself, whatever was heard before.
+            cmn="batch",
+            wip=WORD_INSERTION_PENALTY,
+            silprob=SILENCE_PROBABILITY,
+            loglevel="FATAL",
+        )
+        for word, phones in PRONUNCIATIONS.items():
+            self._decoder.add_word(word, phones, update=True)
+        loops = " | ".join(f"({' | '.join(group)})+" for group in groups)
+        self._decoder.add_jsgf_string("words", f"#JSGF V1.0;\ngrammar words;\npublic <words> = {loops};\n")
+        self._decoder.activate_search("words")
+
+    def recognise(self, pcm: Pcm) -> list[RecognisedWord]:
+        """Words in ``pcm`` ``(samples,)`` at 16 kHz, in order; none when nothing was understood."""
+        loud = np.flatnonzero(np.abs(pcm) >= SILENT_PEAK)
+        if not len(loud):
+            return []
+        pad = np.zeros(PAD_SAMPLES, np.int16)
+        # The decoder keeps the last frame's best densities: silence brings it to the same state before every utterance.
+        self._decode(pad)
+        samples = np.clip(np.rint(pcm[loud[0] : loud[-1] + 1] * 32767.0), -32768, 32767).astype(np.int16)
+        self._decode(np.concatenate([pad, samples, pad]))
+        if self._decoder.hyp() is None:
+            return []
+        shift_ms = (int(loud[0]) - PAD_SAMPLES) * 1000.0 / SAMPLE_RATE_HZ
+        return [
+            RecognisedWord(segment.word.partition("(")[0], max(0.0, segment.start_frame * FRAME_MS + shift_ms))
+            for segment in self._decoder.seg()
+            if segment.word[0] not in "<[("
+        ]
+
+    def _decode(self, samples: np.ndarray[tuple[int], np.dtype[np.int16]]) -> None:
+        self._decoder.start_utt()
+        self._decoder.process_raw(samples.tobytes(), full_utt=True)
+        self._decoder.end_utt()
+
+
+def _model_folder() -> Path:
+    try:
+        from pocketsphinx import get_model_path
+    except ImportError as error:
+        raise InputError("pocketsphinx is not installed: pip install 'microturn[bench]'") from error
+    return Path(get_model_path("en-us"))
+
+
+@cache
+def dictionary() -> frozenset[str]:
+    """The words that the recogniser can pronounce. Raises ``InputError`` when pocketsphinx is not installed."""
+    text = (_model_folder() / DICTIONARY).read_text(encoding="utf-8")
+    words = {line.split(maxsplit=1)[0].partition("(")[0] for line in text.splitlines() if line}
+    return frozenset(words | PRONUNCIATIONS.keys())
 
 
 @dataclass(frozen=True)
@@ -94,10 +197,10 @@ def score_sound(runs: Sequence[Said], heard: Sequence[Said], vocabulary: Vocabul
     understood; for the latter, nor is their synthesis. Raises ``VoiceError`` if the assistant's voice is not installed.
     """
     wanted = Counter(run.text for run in runs if run.words)
-    texts = sorted(text for text in wanted if all(word in dictionary() for word in text.split()))
+    texts = sorted(text for text in wanted if dictionary().issuperset(text.split()))
     synthesis = [padded(fluent_speech(spoken_text(text)).pcm) for text in texts]
-    found = dict(zip(texts, recognise(synthesis, vocabulary, workers), strict=True))
-    right = sum(wanted[text] for text in texts if " ".join(word.text for word in found[text]) == text)
+    found = [" ".join(word.text for word in words) for words in recognise(synthesis, vocabulary, workers)]
+    right = sum(wanted[text] for text, words in zip(texts, found, strict=True) if words == text)
     understood = sum(bool(run.words) and run.text == other.text for run, other in zip(runs, heard, strict=True))
     total = max(1, len(runs))
     return SoundScore(len(runs), understood / total, right / total)
@@ -112,5 +215,4 @@ def spoken_text(text: str) -> str:
 
 def padded(pcm: Pcm) -> Pcm:
     """``pcm`` up to a whole number of turns and one more, as a run of turns is cut out."""
-    turns = -(-len(pcm) // TURN_SAMPLES) + 1
-    return np.concatenate([pcm, np.zeros(turns * TURN_SAMPLES - len(pcm), np.float32)])
+    return np.concatenate([pcm, np.zeros(-len(pcm) % TURN_SAMPLES + TURN_SAMPLES, np.float32)])

@@ -71,10 +71,17 @@ def bench_open(
     from rich.console import Console
 
     from microturn.bench.cost import measure_cost
-    from microturn.bench.long import LongConfig, num_parts, score_long
     from microturn.bench.people import score_people
     from microturn.bench.report import Results, print_tables, to_dict
-    from microturn.bench.suite import FAMILIES, score_family, score_listening, sessions_of
+    from microturn.bench.suite import (
+        FAMILIES,
+        LongConfig,
+        num_parts,
+        score_family,
+        score_listening,
+        score_long,
+        sessions_of,
+    )
     from microturn.bench.systems import ModelSystem
     from microturn.model.microturn import use_one_thread
     from microturn.model.weights import load
@@ -110,7 +117,9 @@ def bench_open(
         if Part.PEOPLE in parts and data is not None:
             with progress("people", None) as advance:
                 hearing = model.network.hearing
-                results.people = score_people(weights, hearing, model.tokenizer, data, clips, seed, advance)
+                results.people, results.noises = score_people(
+                    weights, hearing, model.tokenizer, data, clips, seed, advance
+                )
         if Part.COST in parts:
             with progress("cost", minutes) as advance:
                 results.cost = measure_cost(lambda: Session.open(model), minutes, workers, advance)

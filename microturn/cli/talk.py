@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,22 +32,22 @@ def open_talker(weights: str, seed: int) -> Session:
     return Session.open(load(weights), seed=seed)
 
 
-@dataclass
 class Pacer:
     """Holds turns to the clock: a turn can be taken once its 200 ms are over, reckoned from the start, so that
     lateness never adds up."""
 
-    clock: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
-    _start_s: float = math.nan
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._clock = clock
+        self._sleep = sleep
+        self._start_s = clock()
 
     def wait_for(self, turn: int) -> None:
         """Return when ``turn`` is over; at once if that is past."""
-        if math.isnan(self._start_s):
-            self._start_s = self.clock()
-        left_s = self._start_s + (turn + 1) * TURN_MS / 1000 - self.clock()
+        left_s = self._start_s + (turn + 1) * TURN_MS / 1000 - self._clock()
         if left_s > 0:
-            self.sleep(left_s)
+            self._sleep(left_s)
 
 
 def talk(
@@ -84,7 +82,6 @@ def talk(
         raise InputError(f"{source_path}: would be replaced by an output of the same name: choose another --out")
     num_turns = session_length(source, typed, tail_turns)
     is_long = num_turns is None or num_turns >= LONG_INPUT_TURNS
-    pacer = Pacer() if realtime else None
     transcript = Transcript()
     lines: list[Line] = []
     times_ms: list[float] = []
@@ -92,6 +89,7 @@ def talk(
         print(Transcript.heading)
     with SessionOutputs(folder, title=source_path.resolve().name, frame_size=source.frame_size) as outputs:
         session = open_talker(weights, seed)
+        pacer = Pacer() if realtime else None
         begun_s = time.perf_counter()
         with progress("", num_turns, shown=is_long and not json and not realtime) as advance:
             for turn, turn_input in enumerate(session_turns(source, typed, tail_turns)):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from microturn.bench.counts import counted, numbers_said, score_counts
-from microturn.bench.events import Said, SaidWord
+from microturn.bench.events import Said, SaidWord, counted, numbers_said, score_counts
 from microturn.scenario.scenario import Scenario
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from microturn.bench.events import SaidWord, add_words
+from microturn.bench.events import SaidWord, lane_words
 from microturn.bench.hearing import ROWS_AT_ONCE, hear
 from microturn.language.tokenizer import default_tokenizer
 from microturn.media.mel import dmel_levels, log_mel
@@ -47,11 +47,9 @@ def sound(seed: int, num_turns: int) -> Pcm:
 def as_a_session(model: Microturn, pcm: Pcm) -> list[SaidWord]:
     """The words of the hear lane, turn by turn."""
     session = Session.open(model)
-    words: list[SaidWord] = []
-    for first in range(0, len(pcm), TURN_SAMPLES):
-        output = session.step(TurnInput(pcm[first : first + TURN_SAMPLES]))
-        words = add_words(words, output.turn, output.hear)
-    return words
+    turns = (pcm[first : first + TURN_SAMPLES] for first in range(0, len(pcm), TURN_SAMPLES))
+    outputs = (session.step(TurnInput(audio)) for audio in turns)
+    return lane_words((output.turn, output.hear) for output in outputs)
 
 
 def test_written_is_what_sessions_write(model: Microturn) -> None:

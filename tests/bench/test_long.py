@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from microturn.bench import long
-from microturn.bench.long import LongConfig, num_parts, score_long
+from microturn.bench import suite
+from microturn.bench.suite import LongConfig, num_parts, score_long
 from microturn.bench.systems import Played, SessionSource, labels, never_speak
 from microturn.errors import InputError
 
@@ -41,7 +41,7 @@ def test_labels_are_as_good_at_the_end_and_a_tiring_system_is_not() -> None:
 
 def test_number_of_parts_is_for_the_progress_bar() -> None:
     assert num_parts(LongConfig()) == 288
-    assert long.LongConfig().num_sessions == 4
+    assert suite.LongConfig().num_sessions == 4
 
 
 @pytest.mark.parametrize(

@@ -250,8 +250,8 @@ def test_the_whole_part(data: Path, hearing: Hearing, monkeypatch: pytest.Monkey
     monkeypatch.setattr(microturn.bench.people, "load_pcm", load)
     advanced: list[int] = []
     tokenizer = default_tokenizer()
-    found = score_people("tiny", hearing, tokenizer, data, 5, 1, lambda: advanced.append(1))
-    own = {result.group: result for result in found.groups if result.system == "tiny"}
+    found, quiet = score_people("tiny", hearing, tokenizer, data, 5, 1, lambda: advanced.append(1))
+    own = {result.group: result for result in found if result.system == "tiny"}
     assert list(own) == [COMMAND_WORDS, DIGITS, WAKE_WORDS, NATIVE_SENTENCES, OTHER_SENTENCES]
     for name, result in own.items():
         clips = heldout(data, name)
@@ -259,14 +259,14 @@ def test_the_whole_part(data: Path, hearing: Hearing, monkeypatch: pytest.Monkey
         expected = min(5, len({one.speaker for one in clips})) if BY_NAME[name].people_known else None
         assert result.num_people == expected
         assert result.score.unsaid > result.score.said, "it writes all the time"
-    assert [result.system for result in found.groups[:3]] == ["tiny", "nothing", 'always "yes"']
-    nothing, constant = (result.score for result in found.groups[1:3])
+    assert [result.system for result in found[:3]] == ["tiny", "nothing", 'always "yes"']
+    nothing, constant = (result.score for result in found[1:3])
     assert (nothing.share_right, nothing.unsaid) == (0.0, 0)
     assert constant.right + constant.unsaid == constant.said == own[COMMAND_WORDS].num_clips
-    assert [result.sound for result in found.noises] == [QUIET, NOISE, EVERYDAY_SOUNDS]
-    assert [result.seconds for result in found.noises[:2]] == [2.0, 2.0 * len(NOISE_KINDS)]
-    assert all(result.words_per_minute > 60.0 for result in found.noises)
-    assert score_people("tiny", hearing, tokenizer, data, 5, 1, lambda: None) == found
+    assert [result.sound for result in quiet] == [QUIET, NOISE, EVERYDAY_SOUNDS]
+    assert [result.seconds for result in quiet[:2]] == [2.0, 2.0 * len(NOISE_KINDS)]
+    assert all(result.words_per_minute > 60.0 for result in quiet)
+    assert score_people("tiny", hearing, tokenizer, data, 5, 1, lambda: None) == (found, quiet)
 
     training = {one.path for one in people.clips(data) if one.split == "train"}
     assert training
@@ -304,10 +304,10 @@ def test_a_folder_with_some_people_only(data: Path, hearing: Hearing, tmp_path: 
     digits = tmp_path / "speech" / "digits"
     digits.parent.mkdir()
     digits.symlink_to(data / "speech" / "digits")
-    found = score_people("tiny", hearing, default_tokenizer(), tmp_path, 320, 0, lambda: None)
-    assert {result.group for result in found.groups} == {DIGITS}
-    assert found.groups[-1].system == f'always "{NUMBERS[3]}"'
-    assert [result.sound for result in found.noises] == [QUIET, NOISE]
+    found, quiet = score_people("tiny", hearing, default_tokenizer(), tmp_path, 320, 0, lambda: None)
+    assert {result.group for result in found} == {DIGITS}
+    assert found[-1].system == f'always "{NUMBERS[3]}"'
+    assert [result.sound for result in quiet] == [QUIET, NOISE]
 
 
 def test_a_folder_without_people_is_said(hearing: Hearing, tmp_path: Path) -> None:

@@ -9,10 +9,8 @@ import pytest
 from rich.console import Console
 
 from microturn.bench.cost import CostResult
-from microturn.bench.counts import CountScore
-from microturn.bench.events import EventScore
+from microturn.bench.events import CountScore, EventScore
 from microturn.bench.heard import SEEN_ENGINE, UNSEEN_ENGINE, UNSEEN_WORDS, HeardScore
-from microturn.bench.long import LongConfig, LongResult
 from microturn.bench.people import (
     COMMAND_WORDS,
     EVERYDAY_SOUNDS,
@@ -21,11 +19,10 @@ from microturn.bench.people import (
     WAKE_WORDS,
     NoiseResult,
     PeopleResult,
-    PeopleResults,
 )
 from microturn.bench.report import Results, audible_ratio, bars, print_tables, to_dict
 from microturn.bench.sound import SoundScore
-from microturn.bench.suite import FamilyFigures, FamilyResult
+from microturn.bench.suite import FamilyFigures, FamilyResult, LongConfig, LongResult
 
 
 def events(accuracy: float | None, *, words: float = 0.0, reaction_ms: float | None = None) -> EventScore:
@@ -49,16 +46,14 @@ def results() -> Results:
             UNSEEN_ENGINE: HeardScore(100, 69, 100, 19),
             UNSEEN_WORDS: HeardScore(50, 25, 50, 2),
         },
-        people=PeopleResults(
-            [
-                PeopleResult(COMMAND_WORDS, "nano", 320, 53, HeardScore(320, 288, 320, 16)),
-                PeopleResult(COMMAND_WORDS, "nothing", 320, 53, HeardScore(320, 0, 320, 0)),
-                PeopleResult(COMMAND_WORDS, 'always "on"', 320, 53, HeardScore(320, 30, 320, 290)),
-                PeopleResult(WAKE_WORDS, "nano", 80, None, HeardScore(80, 77, 80, 3)),
-                PeopleResult(NATIVE_SENTENCES, "nano", 95, 29, HeardScore(200, 120, 400, 81)),
-            ],
-            [NoiseResult(QUIET, 60.0, 0), NoiseResult(EVERYDAY_SOUNDS, 240.0, 5)],
-        ),
+        people=[
+            PeopleResult(COMMAND_WORDS, "nano", 320, 53, HeardScore(320, 288, 320, 16)),
+            PeopleResult(COMMAND_WORDS, "nothing", 320, 53, HeardScore(320, 0, 320, 0)),
+            PeopleResult(COMMAND_WORDS, 'always "on"', 320, 53, HeardScore(320, 30, 320, 290)),
+            PeopleResult(WAKE_WORDS, "nano", 80, None, HeardScore(80, 77, 80, 3)),
+            PeopleResult(NATIVE_SENTENCES, "nano", 95, 29, HeardScore(200, 120, 400, 81)),
+        ],
+        noises=[NoiseResult(QUIET, 60.0, 0), NoiseResult(EVERYDAY_SOUNDS, 240.0, 5)],
         cost=CostResult(60, 18_000, 12.0, 90.0, 10.0, 10.4, 500.0, 501.0),
         long=LongResult(LongConfig(), events(0.9), events(0.86)),
     )

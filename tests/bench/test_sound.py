@@ -10,8 +10,17 @@ import numpy as np
 import pytest
 
 from microturn.bench.events import Said, SaidWord, said_runs
-from microturn.bench.recogniser import RecognisedWord, Recogniser
-from microturn.bench.sound import clips_of, hear_clips, padded, recognised_run, score_sound, spoken_text, vocabularies
+from microturn.bench.sound import (
+    RecognisedWord,
+    Recogniser,
+    clips_of,
+    hear_clips,
+    padded,
+    recognised_run,
+    score_sound,
+    spoken_text,
+    vocabularies,
+)
 from microturn.bench.suite import figures
 from microturn.bench.systems import labels, never_speak
 from microturn.errors import InputError

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 
-from microturn.bench.counts import CountScore
+from microturn.bench.events import CountScore
 from microturn.bench.suite import FAMILIES, score_family, sessions_of
 from microturn.bench.systems import Played, SessionSource, Stateless, labels, never_speak
 from microturn.scenario.scenario import Scenario

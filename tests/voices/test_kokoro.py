@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from microturn.bench.recogniser import Recogniser
+from microturn.bench.sound import Recogniser
 from microturn.errors import VoiceError
 from microturn.language import lexicon
 from microturn.scenario import filling
