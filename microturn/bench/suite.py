@@ -24,7 +24,7 @@ from microturn.bench.events import (
 )
 from microturn.bench.heard import NOTHING_SAID, HeardScore, groups, score_heard
 from microturn.bench.sound import Clip, SoundScore, clips_of, hear_clips, score_sound, vocabularies
-from microturn.bench.systems import SessionSource, System, always_speak, constant_count, never_speak
+from microturn.bench.systems import SessionSource, System, baselines
 from microturn.errors import InputError
 from microturn.scenario.generate import generate, string_parts
 from microturn.scenario.scenario import Scenario
@@ -89,16 +89,11 @@ def score_family(
         by_session = [[next(rest) for _ in some] for some in clips]
         sound = score_sound([run for run, _ in everything], heard, vocabulary, listeners)
         result = replace(result, by_sound=figures(sessions, by_session), sound=sound)
-    trivial = [never_speak(), always_speak(sessions)]
-    if family == "count":
-        trivial.append(constant_count(sessions))
-    return [
-        result,
-        *(
-            FamilyResult(family, one.name, figures(sessions, [said_runs(one.answer(session)) for session in sessions]))
-            for one in trivial
-        ),
-    ]
+    trivial = {
+        name: [said_runs(answer(session)) for session in sessions]
+        for name, answer in baselines(family, sessions).items()
+    }
+    return [result, *(FamilyResult(family, name, figures(sessions, runs)) for name, runs in trivial.items())]
 
 
 def figures(sessions: Sequence[Scenario], said: Sequence[Sequence[Said]]) -> FamilyFigures:

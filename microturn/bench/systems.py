@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import Protocol
 
 import numpy as np
 
@@ -29,6 +28,8 @@ from microturn.turn import TURN_MS, TURN_SAMPLES, Rehearsed, TurnInput, TurnOutp
 
 SessionSource = Callable[[], Iterable[Scenario]]
 """Makes the scenarios of one session; a module's function or a ``partial`` of one, so that it can be pickled."""
+Answer = Callable[[Scenario], list[TurnOutput]]
+"""What goes out in every turn of a scenario."""
 WORD_MS = 400
 """Time that a trivial answer takes for a word."""
 FILLER = "yes"
@@ -45,47 +46,38 @@ class Played:
     outputs: list[TurnOutput]
 
 
-class System(Protocol):
-    """Something that answers what comes in."""
-
-    @property
-    def name(self) -> str:
-        """The name in the tables."""
-
-    def play(self, sessions: Sequence[SessionSource]) -> Iterator[Played]:
-        """Play every session: its scenarios come one after the other, with everything remembered from one to the next.
-
-        Scenarios of one session are yielded in order; sessions may come in any order.
-        """
-
-
 @dataclass(frozen=True)
-class Stateless:
-    """A system that remembers nothing from one scenario to the next."""
+class System:
+    """Something that answers what comes in: ``open(session)`` starts a session, whose scenarios come one after the
+    other, with everything remembered from one to the next. Sessions are played by ``workers``, if there are any."""
 
     name: str
-    answer: Callable[[Scenario], list[TurnOutput]]
+    open: Callable[[int], Answer]
+    workers: Executor | None = None
 
     def play(self, sessions: Sequence[SessionSource]) -> Iterator[Played]:
-        for session, source in enumerate(sessions):
-            for scenario in source():
-                yield Played(session, _without_media(scenario), self.answer(scenario))
+        """Play every session. Scenarios of one session are yielded in order; sessions may come in any order."""
+        spread = self.workers.map if self.workers else map
+        for played in spread(partial(_play, self.open), range(len(sessions)), sessions):
+            yield from played
 
 
-@dataclass(frozen=True)
-class ModelSystem:
-    """The model of the weights ``name`` (packaged name, folder, repository) in every process of ``workers``, as many as
-    there are cores; a session's index is its seed.
+def _play(open_session: Callable[[int], Answer], session: int, source: SessionSource) -> list[Played]:
+    answer = open_session(session)
+    # Scoring needs no sound and no pictures, and they would have to come here from another process.
+    return [
+        Played(session, replace(scenario, user=np.zeros(0, np.float32), frames={}, said=[]), answer(scenario))
+        for scenario in source()
+    ]
+
+
+def model_system(weights: str, workers: Executor) -> System:
+    """The model of ``weights`` (packaged name, folder, repository) in each of ``workers``, as many as there are cores;
+    a session's index is its seed.
 
     Sessions do not share a batch: on a CPU a turn of eight rows takes longer than eight turns of one.
     """
-
-    name: str
-    workers: Executor
-
-    def play(self, sessions: Sequence[SessionSource]) -> Iterator[Played]:
-        for played in self.workers.map(partial(_play, self.name), range(len(sessions)), sessions):
-            yield from played
+    return System(weights, partial(_open_model, weights), workers)
 
 
 @lru_cache(maxsize=1)
@@ -94,19 +86,20 @@ def _loaded(weights: str) -> Microturn:
     return load(weights)
 
 
-def _play(weights: str, index: int, source: SessionSource) -> list[Played]:
-    session = Session.open(_loaded(weights), seed=index)
+def _open_model(weights: str, seed: int) -> Answer:
+    session = Session.open(_loaded(weights), seed=seed)
     silence = np.zeros(TURN_SAMPLES, np.float32)
-    played = []
-    for scenario in source():
+
+    def answer(scenario: Scenario) -> list[TurnOutput]:
         outputs = []
         for turn in range(scenario.num_turns):
             output = session.step(turn_input(scenario, turn))
             # One array for all silent turns keeps an hour of them small on its way to another process.
             audio = output.audio if output.audio.any() else silence
             outputs.append(replace(output, turn=turn, audio=audio))
-        played.append(Played(index, _without_media(scenario), outputs))
-    return played
+        return outputs
+
+    return answer
 
 
 def turn_input(scenario: Scenario, turn: int) -> TurnInput:
@@ -127,36 +120,30 @@ def _rehearsed(scenario: Scenario, turn: int) -> Rehearsed:
     return Rehearsed(tuple(scenario.hear_labels().get(turn, ())), voice)
 
 
-def _without_media(scenario: Scenario) -> Scenario:
-    """What scoring needs of a scenario: no sound, no pictures."""
-    return replace(scenario, user=np.zeros(0, np.float32), frames={}, said=[])
-
-
-def never_speak() -> Stateless:
-    """Silence."""
-    return Stateless("never speak", partial(_repeat, ""))
-
-
-def always_speak(scenarios: Sequence[Scenario]) -> Stateless:
-    """Says what is expected most often in ``scenarios``, over and over, with one silent turn in between."""
+def baselines(family: str, scenarios: Sequence[Scenario]) -> dict[str, Answer]:
+    """Silence; what is expected most often in ``scenarios``, over and over; and the number that is within one of most
+    true counts in them."""
     expected = Counter(event.words for scenario in scenarios for event in scenario.events)
-    return Stateless("always speak", partial(_repeat, expected.most_common(1)[0][0] if expected else FILLER))
+    answers: dict[str, Answer] = {
+        "never speak": never_speak,
+        "always speak": partial(repeat, expected.most_common(1)[0][0] if expected else FILLER),
+    }
+    if family == "count":
+        counts = [scenario.true_count for scenario in scenarios if scenario.true_count is not None]
+        guesses = range(max(counts, default=0) + 1)
+        number = max(guesses, key=lambda guess: sum(abs(guess - count) <= 1 for count in counts))
+        words = " ".join(number_words(number))
+        answers[f"always say {words}"] = partial(repeat, words)
+    return answers
 
 
-def constant_count(scenarios: Sequence[Scenario]) -> Stateless:
-    """Says one number over and over: the one that is within one of most true counts in ``scenarios``."""
-    counts = [scenario.true_count for scenario in scenarios if scenario.true_count is not None]
-    number = max(range(max(counts, default=0) + 1), key=lambda guess: sum(abs(guess - count) <= 1 for count in counts))
-    words = " ".join(number_words(number))
-    return Stateless(f"always say {words}", partial(_repeat, words))
+def never_speak(scenario: Scenario) -> list[TurnOutput]:
+    """Silence."""
+    return repeat("", scenario)
 
 
-def labels() -> Stateless:
-    """Replays the labels: every word and sound where the scenario has it. The ceiling of every figure."""
-    return Stateless("labels", _replay)
-
-
-def _repeat(words: str, scenario: Scenario) -> list[TurnOutput]:
+def repeat(words: str, scenario: Scenario) -> list[TurnOutput]:
+    """``words`` over and over, with one silent turn in between."""
     sounding = -(-len(words.split()) * WORD_MS // TURN_MS)
     silence = np.zeros(TURN_SAMPLES, np.float32)
     outputs = []
@@ -166,7 +153,8 @@ def _repeat(words: str, scenario: Scenario) -> list[TurnOutput]:
     return outputs
 
 
-def _replay(scenario: Scenario) -> list[TurnOutput]:
+def labels(scenario: Scenario) -> list[TurnOutput]:
+    """Every word and sound where the scenario has it: the ceiling of every figure."""
     say, hear, speaking = scenario.say_labels(), scenario.hear_labels(), scenario.speaking()
     pcm = scenario.model_pcm().reshape(-1, TURN_SAMPLES)
     return [

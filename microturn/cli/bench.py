@@ -82,7 +82,7 @@ def bench_open(
         score_long,
         sessions_of,
     )
-    from microturn.bench.systems import ModelSystem
+    from microturn.bench.systems import model_system
     from microturn.model.microturn import use_one_thread
     from microturn.model.weights import load
     from microturn.session.session import Session
@@ -105,7 +105,7 @@ def bench_open(
     results = Results(weights, sessions)
     # Workers are spawned: a fork of a process in which torch has started its threads can hang.
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as workers:
-        system = ModelSystem(weights, workers)
+        system = model_system(weights, workers)
         if Part.FAMILIES in parts:
             for family in chosen:
                 sources = sessions_of(family, sessions, words_given=words_given)

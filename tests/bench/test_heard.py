@@ -86,9 +86,9 @@ def test_labels_hear_every_word_of_every_group_and_silence_none() -> None:
     assert [len(some) for some in sessions.values()] == [2, 2, 1]
     for session, *_ in sessions.values():
         assert not session.gaps
-        everything = score_heard(session, labels().answer(session))
+        everything = score_heard(session, labels(session))
         assert (everything.share_right, everything.unsaid) == (1.0, 0)
-        assert score_heard(session, never_speak().answer(session)).share_right == 0.0
+        assert score_heard(session, never_speak(session)).share_right == 0.0
     assert {word.text for word in sessions[UNSEEN_WORDS][0].heard} <= set(UNSEEN)
     one, other = sessions[SEEN_ENGINE]
     assert one.heard != other.heard

@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
+from itertools import chain, repeat
 
 import pytest
 
 from microturn.bench import suite
 from microturn.bench.suite import LongConfig, num_parts, score_long
-from microturn.bench.systems import Played, SessionSource, labels, never_speak
+from microturn.bench.systems import Answer, System, labels, never_speak
 from microturn.errors import InputError
 
 CONFIG = LongConfig(num_sessions=1, minutes=2.5, edge_minutes=0.6)
 
 
-class Tiring:
+def tiring(session: int) -> Answer:
     """Right in the first scenario of a session, silent ever after."""
-
-    name = "tiring"
-
-    def play(self, sessions: Sequence[SessionSource]) -> Iterator[Played]:
-        for session, source in enumerate(sessions):
-            for place, scenario in enumerate(source()):
-                system = never_speak() if place else labels()
-                yield Played(session, scenario, system.answer(scenario))
+    answers = chain([labels], repeat(never_speak))
+    return lambda scenario: next(answers)(scenario)
 
 
 def test_labels_are_as_good_at_the_end_and_a_tiring_system_is_not() -> None:
     played: list[int] = []
-    result = score_long(labels(), CONFIG, lambda: played.append(1))
+    result = score_long(System("labels", lambda session: labels), CONFIG, lambda: played.append(1))
     assert result.first.event_accuracy == result.last.event_accuracy == 1.0
     assert result.points_lost == 0.0
     assert result.first.num_sessions + result.last.num_sessions < len(played), "the middle belongs to neither"
-    tired = score_long(Tiring(), CONFIG, lambda: None)
+    tired = score_long(System("tiring", tiring), CONFIG, lambda: None)
     assert (tired.first.num_events, tired.last.num_events) == (result.first.num_events, result.last.num_events)
     assert tired.last.event_accuracy == 0.0
     assert tired.points_lost is not None

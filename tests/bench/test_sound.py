@@ -117,7 +117,7 @@ def test_recognised_words_take_the_turns_of_their_sound() -> None:
 def test_labels_are_as_audible_as_the_synthesis_and_noise_is_not(workers: Executor) -> None:
     """The labels' sound is the assistant's synthesis, so the ratio is one, whatever the recogniser gets wrong."""
     session = generate("time", 1_000_000, "heldout")
-    outputs = labels().answer(session)
+    outputs = labels(session)
     said = said_runs(outputs)
     vocabulary = ((*session.events[0].words.split(), "banana", "seven", "monday"),)
     clips = clips_of(said, outputs)
@@ -139,7 +139,7 @@ def test_invented_words_are_never_understood(workers: Executor) -> None:
     invented = [Said(0, 2, (SaidWord("xyzzyq", 0),)), Said(4, 2, ())]
     score = score_sound(invented, invented, VOCABULARY, workers)
     assert (score.num_runs, score.understood_synthesis, score.ratio) == (2, 0.0, None)
-    silent = never_speak().answer(generate("idle", 0, "heldout", assistant=False))
+    silent = never_speak(generate("idle", 0, "heldout", assistant=False))
     assert clips_of(said_runs(silent), silent) == []
 
 

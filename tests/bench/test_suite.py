@@ -9,17 +9,19 @@ import pytest
 
 from microturn.bench.events import CountScore
 from microturn.bench.suite import FAMILIES, score_family, sessions_of
-from microturn.bench.systems import Played, SessionSource, Stateless, labels, never_speak
+from microturn.bench.systems import Played, SessionSource, System, labels, never_speak
 from microturn.scenario.scenario import Scenario
+from microturn.turn import TurnOutput
 
 SESSIONS = 5
+LABELS = System("labels", lambda session: labels)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_labels_are_right_and_trivial_answers_are_not(family: str) -> None:
     played = []
     sources = sessions_of(family, SESSIONS)
-    own, silent, talking, *constant = score_family(family, labels(), sources, None, lambda: played.append(1))
+    own, silent, talking, *constant = score_family(family, LABELS, sources, None, lambda: played.append(1))
     assert len(played) == SESSIONS
     assert own.system == "labels"
     events = own.by_lane.events
@@ -58,26 +60,26 @@ def test_sessions_are_the_same_every_time() -> None:
 
 
 def test_order_in_which_sessions_end_does_not_matter() -> None:
-    class Backwards:
-        name = "backwards"
-
+    class Backwards(System):
         def play(self, sessions: Sequence[SessionSource]) -> Iterator[Played]:
-            return reversed(list(labels().play(sessions)))
+            return reversed(list(super().play(sessions)))
 
     sources = sessions_of("time", 3)
-    rows = [score_family("time", system, sources, None, lambda: None) for system in (labels(), Backwards())]
+    rows = [
+        score_family("time", system, sources, None, lambda: None)
+        for system in (LABELS, Backwards(LABELS.name, LABELS.open))
+    ]
     assert rows[0][0].by_lane == rows[1][0].by_lane
 
 
-def half_deaf(scenario: Scenario) -> Stateless:
+def half_deaf(scenario: Scenario) -> list[TurnOutput]:
     """Right in sessions with an even number of turns, silent in the others."""
-    return never_speak() if scenario.num_turns % 2 else labels()
+    return never_speak(scenario) if scenario.num_turns % 2 else labels(scenario)
 
 
 def test_a_share_of_right_sessions_is_that_share() -> None:
-    system = Stateless("half", lambda scenario: half_deaf(scenario).answer(scenario))
     sources = sessions_of("time", SESSIONS)
     sessions = [session for source in sources for session in source()]
     even = [session.num_turns % 2 == 0 for session in sessions]
-    own = score_family("time", system, sources, None, lambda: None)[0]
+    own = score_family("time", System("half", lambda session: half_deaf), sources, None, lambda: None)[0]
     assert own.by_lane.events.session_accuracy == sum(even) / SESSIONS

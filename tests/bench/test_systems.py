@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from microturn.bench.systems import ModelSystem, Played, SessionSource, labels, turn_input
+from microturn.bench.systems import Played, SessionSource, labels, model_system, turn_input
 from microturn.language.tokenizer import default_tokenizer
 from microturn.model.config import ModelConfig
 from microturn.model.network import Network
@@ -60,7 +60,7 @@ def parts(first_seed: int, num_turns: int) -> list[Scenario]:
 
 def play(weights: Path, sources: Sequence[SessionSource]) -> list[Played]:
     with ThreadPoolExecutor(1) as workers:
-        return list(ModelSystem(str(weights), workers).play(sources))
+        return list(model_system(str(weights), workers).play(sources))
 
 
 def test_every_session_has_its_own_turns(weights: Path) -> None:
@@ -88,4 +88,4 @@ def test_a_session_goes_on_from_scenario_to_scenario(weights: Path) -> None:
 
 def test_labels_answer_every_turn() -> None:
     session = noise_session(1, 3)
-    assert [output.turn for output in labels().answer(session)] == [0, 1, 2]
+    assert [output.turn for output in labels(session)] == [0, 1, 2]
