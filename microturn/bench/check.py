@@ -46,7 +46,7 @@ TURNS = 12
 """Turns of the sessions that are compared bit by bit."""
 PAST_EDGE_TURNS = 30
 """So many turns beyond the memory's window are compared between training and streaming."""
-COST_TURNS = 30
+COST_TURNS = 60
 CAPACITY_TURNS = 8
 CAPACITY_SECONDS = 8.0
 """No further batch is tried after so long."""
@@ -78,6 +78,7 @@ def check(model: Microturn, minutes: float) -> Iterator[Finding]:
     ``InputError`` unless that is between a tenth of a minute and a day."""
     if not 0.1 <= minutes <= 24 * 60:
         raise InputError(f"--minutes {minutes}: expected 0.1 to {24 * 60} minutes")
+    model.prepare()
     yield training_against_streaming(model)
     company = Company(model)
     yield company.in_a_batch("batch against single", 0)
@@ -290,8 +291,8 @@ def _same_memory(one: bytes, other: bytes) -> bool:
     return all(torch.equal(first[name], second[name]) for name in first)
 
 
-def _times_ms(model: Microturn, rows: int, num_turns: int, pictures: bool) -> tuple[list[float], int]:
-    """What each turn of a batch takes, after two that are not counted; and in how many turns rows spoke."""
+def _times_ms(model: Microturn, rows: int, num_turns: int, pictures: bool) -> tuple[list[float], list[int]]:
+    """What each turn of a batch takes, after two that are not counted; and how many rows spoke in it."""
     sources = [turns(seed) for seed in range(rows)]
     rng = np.random.default_rng(0)
     state = model.initial_state(rows, range(rows))
@@ -303,15 +304,28 @@ def _times_ms(model: Microturn, rows: int, num_turns: int, pictures: bool) -> tu
         outputs, state = model.step(inputs, state)
         times_ms.append((time.perf_counter() - start_s) * 1000)
         spoken.append(sum(isinstance(one, TurnOutput) and one.speaking for one in outputs))
-    return times_ms[2:], sum(spoken[2:])
+    return times_ms[2:], spoken[2:]
 
 
 def _cost(name: str, model: Microturn, rows: int, *, pictures: bool) -> Finding:
-    times_ms, spoken = _times_ms(model, rows, COST_TURNS, pictures)
-    p50, p99 = (float(np.percentile(times_ms, share)) for share in (50, 99))
-    share = spoken / (rows * COST_TURNS)
-    figure = f"p50 {p50:.1f} ms, p99 {p99:.1f} ms of {TURN_MS}, speaking {share:.0%} of the time"
-    return Finding(name, figure, {"p50_ms": p50, "p99_ms": p99, "speaking": share})
+    """Percentiles over all turns, and medians of those in which nobody speaks and of the others."""
+    taken_ms, spoken = _times_ms(model, rows, COST_TURNS, pictures)
+    p50_ms, p99_ms = (float(np.percentile(taken_ms, share)) for share in (50, 99))
+    silent_ms, sounding_ms = (
+        [one_ms for one_ms, count in zip(taken_ms, spoken, strict=True) if bool(count) == speaks]
+        for speaks in (False, True)
+    )
+    values: dict[str, float | None] = {
+        "p50_ms": p50_ms,
+        "p99_ms": p99_ms,
+        "listening_ms": median(silent_ms) if silent_ms else None,
+        "speaking_ms": median(sounding_ms) if sounding_ms else None,
+        "speaking": sum(spoken) / (rows * COST_TURNS),
+    }
+    kinds = {"listening": values["listening_ms"], "speaking": values["speaking_ms"]}
+    medians = ", ".join(f"{kind} {one_ms:.1f}" for kind, one_ms in kinds.items() if one_ms is not None)
+    figure = f"p50 {p50_ms:.1f} ms ({medians}), p99 {p99_ms:.1f} ms of {TURN_MS}"
+    return Finding(name, figure, values)
 
 
 def capacity(model: Microturn) -> Finding:

@@ -88,7 +88,7 @@ class FlowConfig:
     num_layers: int
     num_heads: int
     frames_per_token: int = 2
-    num_steps: int = 6
+    num_steps: int = 3
     """Euler steps in sampling."""
 
     def __post_init__(self) -> None:
