@@ -13,7 +13,7 @@ from microturn.scenario.rehearsal import rehearsed
 from microturn.train.hear import ListeningRows
 from microturn.train.loop import StageConfig, TrainConfig
 from microturn.train.optim import OptimConfig
-from microturn.train.recipe import Recipe
+from microturn.train.run import Recipe
 from microturn.train.sessions import SessionRows
 from microturn.train.tasks import TaskConfig
 from microturn.train.voice import SpeakingRows, VoiceRows

@@ -6,6 +6,7 @@ changed at random in another way, and never twice in one batch.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -122,6 +123,8 @@ class Mixture(IterableDataset[Batch]):
         info = get_worker_info()
         if info is not None:
             torch.set_num_threads(1)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)  # the process that trains decides what follows from them
         worker, num_workers = (info.id, info.num_workers) if info else (0, 1)
         streams = {
             name: batches_of(name, self._tasks[name], self._materials, (*self._seed, self._first_step, worker, place))

@@ -27,7 +27,7 @@ from microturn.train.batch import Row
 from microturn.train.hear import ListeningRows
 from microturn.train.loop import StageConfig, TrainConfig, Trainer
 from microturn.train.optim import OptimConfig
-from microturn.train.recipe import Recipe
+from microturn.train.run import Recipe
 from microturn.train.sessions import Packer, SessionRows
 from microturn.train.source import Draw, Materials, RowSource
 from microturn.train.tasks import TaskConfig
