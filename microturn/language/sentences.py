@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from microturn.language import lexicon
-from microturn.language.wordings import Wordings, combination_split
+from microturn.language.lexicon import sounds_alike
+from microturn.language.wordings import ASIDE, PLAIN, combination_split, pick
 from microturn.split import Split
 
 COMMA_SHARE = 0.12
@@ -26,49 +27,6 @@ SLOTS: Mapping[str, tuple[str, ...]] = {
     "food": lexicon.FOODS, "snack": lexicon.FOODS, "place": lexicon.PLACES, "name": lexicon.NAMES,
     "other": lexicon.NAMES, "day": lexicon.WEEKDAYS, "adjective": lexicon.ADJECTIVES, "number": lexicon.NUMBERS,
 }  # fmt: skip
-
-PLAIN = Wordings(
-    train=(
-        "the {colour} {object} is in the {place}", "my {object} is {adjective}", "i saw a {animal} in the {place}",
-        "{name} has a {colour} {object}", "we have {food} on {day}", "the {animal} is {adjective}",
-        "there is a {object} in my {place}", "{name} and {other} are in the {place}", "it is {adjective} on {day}",
-        "i like {food} and {snack}", "they have a {adjective} {animal}", "the {object} is not in the {place}",
-        "{name} was in the {place} on {day}", "this is the {adjective} {object} of {name}",
-        "we saw {number} in the {place}",
-        "i have a {object} and a {thing}", "the {animal} and the {object} are {colour}",
-        "on {day} i was in the {place}",
-        "she has the {object} and he has the {thing}", "there was {food} in the {place}",
-        "you have a {colour} {object}", "his number is {number} and her number is {number}",
-    ),
-    heldout=(
-        "{name} saw a {animal} on {day}", "the {object} and the {thing} are {adjective}",
-        "there is {food} in the {place}",
-        "on {day} we saw {name} in the {place}", "my {animal} is {colour} and {adjective}",
-        "he has a {adjective} {object} in the {place}", "this {object} is not {colour}",
-    ),
-)  # fmt: skip
-"""Sentences that ask nothing."""
-
-ASIDE = Wordings(
-    train=(
-        "{name} can you see the {object}", "{name} where is my {object}", "hey {name} the {food} is in the {place}",
-        "{name} do you have the {object}", "{name} i am in the {place}", "{name} you can have my {food}",
-        "{name} was it on {day}", "hello {name} how was your {day}", "{name} where are you now",
-        "{name} have some {food}",
-        "{name} is the {animal} in the {place}", "no {name} not the {colour} {object}",
-    ),
-    heldout=(
-        "{name} where is the {colour} {object}", "hey {name} do you have my {object}",
-        "{name} can you see the {animal}",
-        "no {name} it is not on {day}", "{name} is your {object} in the {place}",
-    ),
-)  # fmt: skip
-"""Talk to somebody who is called by name: not for the model."""
-
-
-def pick(rng: np.random.Generator, words: Sequence[str]) -> str:
-    """One of ``words``, each as likely."""
-    return words[int(rng.integers(len(words)))]
 
 
 def combination(
@@ -110,10 +68,3 @@ def _filled(rng: np.random.Generator, templates: Sequence[str], split: Split) ->
         words = {name: pick(rng, SLOTS[name]) for name in names}
         if combination_split(*words.values()) == split:
             return template.format(**words)
-
-
-def sounds_alike(word: str, other: str) -> bool:
-    """Whether the two words cannot be told apart by ear, or one is within the other."""
-    if word == other:
-        return True
-    return any(word in group and other in group for group in lexicon.HOMOPHONES)

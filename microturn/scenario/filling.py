@@ -12,9 +12,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from microturn.errors import InputError, MediaError, VoiceError
-from microturn.language.common import COMMANDS, COMMON
-from microturn.language.lexicon import NUMBERS
-from microturn.language.sentences import aside, loose_words, pick, plain_sentence
+from microturn.language.lexicon import COMMANDS, COMMON, NUMBERS
+from microturn.language.sentences import aside, loose_words, plain_sentence
+from microturn.language.wordings import pick
 from microturn.scenario.families import FAMILIES
 from microturn.scenario.generate import generate
 from microturn.split import Split

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microturn.language.sentences import LOOSE_FUNCTION_WORDS
+from microturn.language.wordings import pick
 from microturn.media.mel import LOG_CEIL, LOG_FLOOR, MEL_BANDS, LogMel
 from microturn.scenario.scenario import Utterance
 
@@ -53,7 +54,7 @@ def misheard(words: dict[int, list[str]], rng: np.random.Generator, config: Augm
             if word in _LOOSE and rng.random() < config.mishear_probability:
                 if rng.random() < 0.5:
                     continue
-                word = LOOSE_FUNCTION_WORDS[int(rng.integers(len(LOOSE_FUNCTION_WORDS)))]
+                word = pick(rng, LOOSE_FUNCTION_WORDS)
             changed.setdefault(turn + late, []).append(word)
     return changed
 

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from microturn.errors import InputError
-from microturn.language.common import COMMANDS, COMMON
-from microturn.language.lexicon import CONTENT, FUNCTION, LETTERS
+from microturn.language.lexicon import COMMANDS, COMMON, CONTENT, FUNCTION, LETTERS
 from microturn.language.sentences import plain_sentence
+from microturn.language.wordings import pick
 from microturn.media.mel import HOP_SAMPLES, MEL_SCALE, LogMel, log_mel, normalise_mel
 from microturn.model.vocoder import DELAY_SAMPLES, NOISE_SAMPLES, SILENCE, VocoderConfig
 from microturn.scenario.scenario import Scenario, Utterance
@@ -66,8 +66,7 @@ def speaking(rng: np.random.Generator, num_words: int) -> Scenario:
     turn = 0
     for _ in range(num_words):
         kind = rng.random()
-        words = (*CONTENT, *FUNCTION) if kind < 0.5 else LETTERS if kind < 0.7 else (*COMMANDS, *COMMON)
-        word = words[int(rng.integers(len(words)))]
+        word = pick(rng, (*CONTENT, *FUNCTION) if kind < 0.5 else LETTERS if kind < 0.7 else (*COMMANDS, *COMMON))
         said.append(Utterance(turn, assistant_speech(f"{word}." if word in LETTERS else word)))
         turn += said[-1].num_turns + (int(rng.integers(1, 3)) if rng.random() < PAUSE_SHARE else 0)
     return Scenario("speaking", turn, np.zeros(turn * TURN_SAMPLES, np.float32), said=said)

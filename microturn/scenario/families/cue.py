@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from microturn.language.sentences import combination, loose_words, sounds_alike
-from microturn.language.wordings import CUE, STOP, combination_split
+from microturn.language.lexicon import sounds_alike
+from microturn.language.sentences import combination, loose_words
+from microturn.language.wordings import CUE, STOP, combination_split, pick
 from microturn.scenario.scenario import REPLY_PAUSE_MS, first_turn_heard_after
 from microturn.scenario.script import Script, estimate_ms
 from microturn.voices.speech import Speech
@@ -36,7 +37,7 @@ def _draw_rule(script: Script, rules: dict[str, str]) -> tuple[str, str]:
     rng = script.rng
     taken = [*rules, *(word for reply in rules.values() for word in reply.split())]
     while True:
-        cue = script.content[int(rng.integers(len(script.content)))]
+        cue = pick(rng, script.content)
         words = combination(rng, script.split, int(rng.choice([1, 1, 1, 2])), script.content)
         if combination_split("cue", *words, cue) != script.split:
             continue
@@ -58,7 +59,7 @@ def _talk_with_cues(script: Script, rules: dict[str, str]) -> None:
         position = int(rng.integers(0, len(words)))
         cue = ""
         if remaining and (rng.random() < 0.7 or script.now_ms > end_ms):
-            cue = cues[int(rng.integers(len(cues)))]
+            cue = pick(rng, cues)
             words.insert(position, cue)
         speech = script.speaker.speak(" ".join(words))
         if cue:

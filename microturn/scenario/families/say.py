@@ -8,7 +8,7 @@ import numpy as np
 
 from microturn.language.lexicon import CONTENT
 from microturn.language.sentences import combination
-from microturn.language.wordings import GREETINGS, SAY, SPELL, combination_split
+from microturn.language.wordings import GREETINGS, SAY, SPELL, combination_split, pick
 from microturn.scenario.families import free
 from microturn.scenario.script import REPLY_LATE_MS, Script, estimate_ms
 from microturn.split import Split
@@ -39,8 +39,7 @@ def draw_request(rng: np.random.Generator, split: Split, content: Sequence[str] 
     """A request of the split about words of ``content``, and what answers it (a text to be spoken)."""
     kind = rng.random()
     if kind < 0.15:
-        replies = tuple(GREETINGS)
-        reply = replies[int(rng.integers(len(replies)))]
+        reply = pick(rng, tuple(GREETINGS))
         return GREETINGS[reply].draw(rng, split, polite=False), reply
     if kind < 0.30:
         return draw_spelling(rng, split, content)
@@ -54,7 +53,7 @@ def draw_request(rng: np.random.Generator, split: Split, content: Sequence[str] 
 def draw_spelling(rng: np.random.Generator, split: Split, content: Sequence[str]) -> tuple[str, str]:
     """A request to spell one of the words of ``content`` that belong to the split, and the names of its letters."""
     words = [word for word in content if len(word) in SPELLED_LETTERS and combination_split("spell", word) == split]
-    word = words[int(rng.integers(len(words)))]
+    word = pick(rng, words)
     return SPELL.draw(rng, split, x=word), letter_names(word)
 
 
