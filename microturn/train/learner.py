@@ -17,7 +17,7 @@ from microturn.model.linear import Linear
 from microturn.model.network import Network, last_of_turn
 from microturn.model.turns import Sound
 from microturn.model.vocoder import Vocoder, VocoderConfig
-from microturn.scenario.watching import NUM_PHASES
+from microturn.scenario.practice import NUM_PHASES
 from microturn.train.batch import PHONES_PER_TOKEN, Batch, Head, MelTargets, Targets, WaveTargets
 from microturn.train.vocoder import vocoder_losses
 from microturn.voices.phones import PHONES

@@ -59,7 +59,7 @@ class RunOptions:
 
 
 def train_recipe(recipe: Recipe, options: RunOptions, console: Console) -> int:
-    """Run a recipe in the folder ``options.out`` until it is done or the time is over, or until Ctrl-C or SIGTERM, whose
+    """Run a recipe in the folder ``options.out`` until it is done, the time is over, or Ctrl-C or SIGTERM comes, whose
     number is returned (otherwise 0). Under ``torchrun`` all processes do so together, each on a GPU of its own if
     ``device`` is cuda.
 
@@ -100,7 +100,7 @@ def _noted_signals() -> Iterator[list[int]]:
 
     def note(number: int, _: object) -> None:
         noted.append(number)
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

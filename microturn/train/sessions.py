@@ -28,8 +28,7 @@ from microturn.model.turns import (
     input_tokens,
     say_token,
 )
-from microturn.scenario import watching
-from microturn.scenario.make import make_scenario
+from microturn.scenario.practice import WATCHING, make_scenario
 from microturn.scenario.scenario import Scenario
 from microturn.train.augment import AugmentConfig, augment_frames, hesitant, misheard
 from microturn.train.batch import Head, MelTargets, Row, Targets
@@ -50,14 +49,14 @@ LAST_NOISE = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class SessionRows:
-    """Sessions of families (``scenario.make``), the words heard given as the hearing stack would write them."""
+    """Sessions of families (``scenario.practice``), the words heard given as the hearing stack would write them."""
 
     shares: dict[str, float]
     """By family: how often it is drawn."""
 
     def open(self, materials: Materials) -> Draw:
         """Raises ``VoiceError`` without the assistant's voice, from which the times of its words come."""
-        if self.shares.keys() - {watching.FAMILY}:
+        if self.shares.keys() - {WATCHING}:
             assistant_voice()
         packer = Packer(materials.tokenizer, materials.patch_rows, materials.augment)
         families = list(self.shares)

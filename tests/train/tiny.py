@@ -20,8 +20,8 @@ from microturn import recipes
 from microturn.language.tokenizer import default_tokenizer
 from microturn.model.config import MemoryConfig, ModelConfig
 from microturn.model.vocoder import VocoderConfig
-from microturn.scenario import watching
 from microturn.scenario.listening import ListeningConfig
+from microturn.scenario.practice import WATCHING
 from microturn.scenario.scenario import Scenario, Utterance
 from microturn.train.batch import Row
 from microturn.train.hear import ListeningRows
@@ -153,7 +153,7 @@ class VowelRows:
 TASKS = {
     "hear": TaskConfig(source=ListeningRows(config=LISTENING), tokens=64),
     "decide": TaskConfig(source=EchoRows(), tokens=192),
-    "watch": TaskConfig(source=SessionRows(shares={watching.FAMILY: 1.0}), tokens=512, uses=1),
+    "watch": TaskConfig(source=SessionRows(shares={WATCHING: 1.0}), tokens=512, uses=1),
     "speak": TaskConfig(source=EchoRows(voice=True), tokens=192),
     "voice": TaskConfig(source=VowelRows(), tokens=128, uses=4),
 }

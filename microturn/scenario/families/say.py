@@ -10,7 +10,7 @@ from microturn.language.lexicon import CONTENT
 from microturn.language.sentences import combination
 from microturn.language.wordings import GREETINGS, SAY, SPELL, combination_split, pick
 from microturn.scenario.families import free
-from microturn.scenario.script import REPLY_LATE_MS, Script, estimate_ms
+from microturn.scenario.script import REPLY_LATE_MS, Script
 from microturn.split import Split
 from microturn.turn import TURN_MS
 
@@ -29,7 +29,7 @@ def build(script: Script) -> None:
             script.pause(600.0, 1500.0)
         request, reply = draw_request(rng, script.split, script.content)
         if rng.random() < TYPED_SHARE:
-            end_ms = _answer_typed(script, request, reply)
+            end_ms = script.answer_typed(request, reply, REPLY_LATE_MS + TURN_MS)
         else:
             end_ms = script.answer(reply, script.speak(request)[-1].end_ms)
         script.wait_until(end_ms)
@@ -60,11 +60,3 @@ def draw_spelling(rng: np.random.Generator, split: Split, content: Sequence[str]
 def letter_names(letters: Iterable[str]) -> str:
     """The text that names ``letters`` one by one; with pauses between them, or nobody could tell them apart."""
     return ", ".join(f"{letter}." for letter in letters)
-
-
-def _answer_typed(script: Script, request: str, reply: str) -> float:
-    """A typed request is answered in the turn after the one it came in; returns the planned end of the answer."""
-    turn, cause_ms = script.type(request)
-    at_ms = script.say(reply, turn + 1)
-    script.expect(reply, at_ms, at_ms - cause_ms, REPLY_LATE_MS + TURN_MS, cause_ms)
-    return at_ms + estimate_ms(reply)
