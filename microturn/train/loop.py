@@ -28,8 +28,7 @@ from microturn.train.batch import Batch, Head
 from microturn.train.learner import HEAD_WEIGHTS, Learner
 from microturn.train.optim import AveragedWeights, OptimConfig, Optimiser, rate_factor
 from microturn.train.parallel import Ranks
-from microturn.train.source import Materials
-from microturn.train.tasks import Mixture, TaskConfig, dev_batches, loaded
+from microturn.train.tasks import Materials, Mixture, TaskConfig, dev_batches, loaded
 
 SAVE_SECONDS = 240.0
 

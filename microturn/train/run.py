@@ -25,7 +25,7 @@ from microturn.train.augment import AugmentConfig
 from microturn.train.hear import ListeningRows
 from microturn.train.loop import Figures, Report, TrainConfig, Trainer
 from microturn.train.parallel import Ranks, joined_ranks
-from microturn.train.source import Materials
+from microturn.train.tasks import Materials
 
 HELDOUT_SHARE = 1 / 15
 """Synthesised utterances of the voice bank's held-out part, as a share of those to learn from."""

@@ -29,8 +29,7 @@ from microturn.train.loop import StageConfig, TrainConfig, Trainer
 from microturn.train.optim import OptimConfig
 from microturn.train.run import Recipe
 from microturn.train.sessions import Packer, SessionRows
-from microturn.train.source import Draw, Materials, RowSource
-from microturn.train.tasks import TaskConfig
+from microturn.train.tasks import Draw, Materials, RowSource, TaskConfig
 from microturn.train.voice import VoiceClip, clip_row, voice_clip
 from microturn.turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, Pcm
 from microturn.voices.bank import write_part
