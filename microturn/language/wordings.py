@@ -1,4 +1,5 @@
-"""How people put their requests (``wordings.toml``): templates for training and others that are kept for testing.
+"""What people say: requests and sentences by templates (``wordings.toml``), some for training and others that are kept
+for testing, combinations of words, and loose words.
 
 A held-out template is never used in training but is made only of words that training uses. Which *combinations* of
 content words belong to which split is decided by a stable hash of the words, so both sides can be checked without a
@@ -7,20 +8,37 @@ list.
 
 from __future__ import annotations
 
+import string
 import tomllib
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from microturn.language import lexicon
 from microturn.split import Split
 
 HELDOUT_SHARE = 0.25
 """Share of word combinations kept for testing."""
 VERBS = ("say", "repeat", "tell", "let", "spell", "remind", "wait", "answer", "count")
 """Requests that start with one of these may be opened by ``ASKS``."""
+COMMA_SHARE = 0.12
+"""Share of loose words that a pause follows."""
+CONTENT_SHARE = 0.85
+"""Share of content words among loose words."""
+REQUEST_WORDS = frozenset({
+    "answer", "count", "every", "goodbye", "hear", "hello", "hey", "remind", "repeat", "say", "spell", "stop", "tell",
+    "thank", "whenever",
+})  # fmt: skip
+"""Function words that could make a request of words in random order."""
+LOOSE_FUNCTION_WORDS = tuple(word for word in lexicon.FUNCTION if word not in REQUEST_WORDS)
+SLOTS: Mapping[str, tuple[str, ...]] = {
+    "colour": lexicon.COLOURS, "object": lexicon.OBJECTS, "thing": lexicon.OBJECTS, "animal": lexicon.ANIMALS,
+    "food": lexicon.FOODS, "snack": lexicon.FOODS, "place": lexicon.PLACES, "name": lexicon.NAMES,
+    "other": lexicon.NAMES, "day": lexicon.WEEKDAYS, "adjective": lexicon.ADJECTIVES, "number": lexicon.NUMBERS,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -78,3 +96,44 @@ def combination_split(*words: str) -> Split:
     """The split that a combination of content words belongs to, by a stable hash (the order of the words matters)."""
     share = zlib.crc32(" ".join(words).encode()) / 2**32
     return "heldout" if share < HELDOUT_SHARE else "train"
+
+
+def combination(
+    rng: np.random.Generator, split: Split, count: int, content: Sequence[str] = lexicon.CONTENT
+) -> tuple[str, ...]:
+    """``count`` different words of ``content``; several are a combination of the split, single ones are in both."""
+    while True:
+        places = rng.choice(len(content), count, replace=False)
+        words = tuple(content[int(place)] for place in places)
+        if count == 1 or combination_split(*words) == split:
+            return words
+
+
+def loose_words(rng: np.random.Generator, count: int, avoid: Sequence[str] = ()) -> list[str]:
+    """``count`` random words, some with a comma (a pause) after them, none that sounds like one of ``avoid``."""
+    words: list[str] = []
+    while len(words) < count:
+        word = pick(rng, lexicon.CONTENT if rng.random() < CONTENT_SHARE else LOOSE_FUNCTION_WORDS)
+        if not any(lexicon.sounds_alike(word, other) for other in avoid):
+            words.append(word)
+    pauses = rng.random(count - 1) < COMMA_SHARE
+    return [word + "," if pause else word for word, pause in zip(words, (*pauses, False), strict=True)]
+
+
+def plain_sentence(rng: np.random.Generator, split: Split) -> str:
+    """A sentence that asks nothing, from the split's templates and combinations."""
+    return _filled(rng, PLAIN.of(split), split)
+
+
+def aside(rng: np.random.Generator, split: Split) -> str:
+    """A sentence to somebody else, from the split's templates and combinations."""
+    return _filled(rng, ASIDE.of(split), split)
+
+
+def _filled(rng: np.random.Generator, templates: Sequence[str], split: Split) -> str:
+    template = pick(rng, templates)
+    names = [name for _, name, _, _ in string.Formatter().parse(template) if name]
+    while True:
+        words = {name: pick(rng, SLOTS[name]) for name in names}
+        if combination_split(*words.values()) == split:
+            return template.format(**words)

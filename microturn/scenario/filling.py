@@ -13,8 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from microturn.errors import InputError, MediaError, VoiceError
 from microturn.language.lexicon import COMMANDS, COMMON, NUMBERS
-from microturn.language.sentences import aside, loose_words, plain_sentence
-from microturn.language.wordings import pick
+from microturn.language.wordings import aside, loose_words, pick, plain_sentence
 from microturn.scenario.families import FAMILIES
 from microturn.scenario.generate import generate
 from microturn.split import Split

@@ -19,9 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from microturn.language.lexicon import CONTENT, FUNCTION, LETTERS, NUMBERS
-from microturn.language.sentences import combination, plain_sentence
 from microturn.language.tokenizer import default_tokenizer
-from microturn.language.wordings import SAY
+from microturn.language.wordings import SAY, combination, plain_sentence
 from microturn.pictures.repcount import RepTiming
 from microturn.pictures.repetitions import SEEN_LAG_MS, draw_count_video
 from microturn.scenario.families.say import draw_request, draw_spelling, letter_names

@@ -129,8 +129,10 @@ class Optimiser:
             muon = Muon(matrices, config.matrix_rate, config.weight_decay, precision=precision)
             self._optimisers["muon"] = muon, config.matrix_rate
         if rest:
-            options = {"betas": (0.9, 0.98), "weight_decay": config.weight_decay, "fused": rest[0].is_cuda}
-            self._optimisers["adamw"] = torch.optim.AdamW(rest, lr=config.rate, **options), config.rate
+            adamw = torch.optim.AdamW(
+                rest, config.rate, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=rest[0].is_cuda
+            )
+            self._optimisers["adamw"] = adamw, config.rate
 
     def step(self, factor: float) -> None:
         """Apply the gradients with the rates times ``factor``, and clear them."""

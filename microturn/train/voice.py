@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from microturn.errors import InputError
 from microturn.language.lexicon import COMMANDS, COMMON, CONTENT, FUNCTION, LETTERS
-from microturn.language.sentences import plain_sentence
-from microturn.language.wordings import pick
+from microturn.language.wordings import pick, plain_sentence
 from microturn.media.mel import HOP_SAMPLES, MEL_SCALE, LogMel, log_mel, normalise_mel
 from microturn.model.vocoder import DELAY_SAMPLES, NOISE_SAMPLES, SILENCE, VocoderConfig
 from microturn.scenario.scenario import Scenario, Utterance

@@ -9,8 +9,17 @@ import pytest
 
 from microturn.language import wordings
 from microturn.language.lexicon import CONTENT, FUNCTION, HOMOPHONES, sounds_alike
-from microturn.language.sentences import REQUEST_WORDS, SLOTS, aside, combination, loose_words, plain_sentence
-from microturn.language.wordings import HELDOUT_SHARE, Wordings, combination_split
+from microturn.language.wordings import (
+    HELDOUT_SHARE,
+    REQUEST_WORDS,
+    SLOTS,
+    Wordings,
+    aside,
+    combination,
+    combination_split,
+    loose_words,
+    plain_sentence,
+)
 
 TEMPLATES = {name: value for name, value in vars(wordings).items() if isinstance(value, Wordings)}
 REQUESTS = {name: value for name, value in TEMPLATES.items() if name not in ("PLAIN", "ASIDE")}

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from microturn.language.lexicon import sounds_alike
-from microturn.language.sentences import combination, loose_words
-from microturn.language.wordings import CUE, STOP, combination_split, pick
+from microturn.language.wordings import CUE, STOP, combination, combination_split, loose_words, pick
 from microturn.scenario.scenario import REPLY_PAUSE_MS, first_turn_heard_after
 from microturn.scenario.script import Script, estimate_ms
 from microturn.voices.speech import Word

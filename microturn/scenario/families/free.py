@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from microturn.language.lexicon import NUMBERS
-from microturn.language.sentences import loose_words, plain_sentence
+from microturn.language.wordings import loose_words, plain_sentence
 from microturn.scenario.script import Script
 
 

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from microturn.language.lexicon import CONTENT
-from microturn.language.sentences import combination
-from microturn.language.wordings import GREETINGS, SAY, SPELL, combination_split, pick
+from microturn.language.wordings import GREETINGS, SAY, SPELL, combination, combination_split, pick
 from microturn.scenario.families import free
 from microturn.scenario.script import REPLY_LATE_MS, Script
 from microturn.split import Split
