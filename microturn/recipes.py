@@ -7,33 +7,32 @@ from dataclasses import replace
 
 from microturn.language.tokenizer import default_tokenizer
 from microturn.model.config import ModelConfig
-from microturn.scenario import practice, spelling, watching
 from microturn.scenario.filling import BankConfig
-from microturn.scenario.rehearsal import rehearsed
+from microturn.scenario.practice import PRACTICE, REHEARSED, SPELLING, WATCHING
 from microturn.train.hear import ListeningRows
 from microturn.train.loop import StageConfig, TrainConfig
 from microturn.train.optim import OptimConfig
-from microturn.train.recipe import Recipe
+from microturn.train.run import Recipe
 from microturn.train.sessions import SessionRows
 from microturn.train.tasks import TaskConfig
 from microturn.train.voice import SpeakingRows, VoiceRows
 
 REHEARSALS = {
-    rehearsed("say"): 0.26,
-    rehearsed("time"): 0.22,
-    rehearsed("cue"): 0.22,
-    rehearsed("free"): 0.05,
-    rehearsed("idle"): 0.02,
-    rehearsed("string"): 0.10,
-    practice.FAMILY: 0.06,
-    spelling.FAMILY: 0.07,
+    REHEARSED + "say": 0.26,
+    REHEARSED + "time": 0.22,
+    REHEARSED + "cue": 0.22,
+    REHEARSED + "free": 0.05,
+    REHEARSED + "idle": 0.02,
+    REHEARSED + "string": 0.10,
+    PRACTICE: 0.06,
+    SPELLING: 0.07,
 }
 """Shares of the families among sessions without pictures."""
 TASKS = {
     "hear": TaskConfig(source=ListeningRows(), tokens=2_560, uses=3),
     "decide": TaskConfig(source=SessionRows(shares=REHEARSALS), max_tokens=384),
-    "watch": TaskConfig(source=SessionRows(shares={watching.FAMILY: 1.0})),
-    "count": TaskConfig(source=SessionRows(shares={rehearsed("count"): 1.0})),
+    "watch": TaskConfig(source=SessionRows(shares={WATCHING: 1.0})),
+    "count": TaskConfig(source=SessionRows(shares={REHEARSED + "count": 1.0})),
     "speak": TaskConfig(source=SpeakingRows(), tokens=1_536, uses=4),
     "voice": TaskConfig(source=VoiceRows(), tokens=512, uses=8),
 }

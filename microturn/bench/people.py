@@ -22,7 +22,7 @@ from microturn.bench.events import SaidWord
 from microturn.bench.heard import NOTHING_SAID, HeardScore, score_words
 from microturn.bench.hearing import hear
 from microturn.bench.suite import Advance
-from microturn.language import common, lexicon
+from microturn.language import lexicon
 from microturn.language.tokenizer import TextTokenizer
 from microturn.model.hearing import Hearing
 from microturn.turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, Pcm
@@ -51,7 +51,7 @@ NOISE_SECONDS = 60
 """Of quiet, and of every kind of noise; of everyday sounds, all that are kept for testing."""
 SESSIONS_AT_ONCE = 64
 
-KNOWN_WORDS = frozenset({*lexicon.CONTENT, *lexicon.FUNCTION, *lexicon.LETTERS, *common.COMMANDS, *common.COMMON})
+KNOWN_WORDS = frozenset({*lexicon.CONTENT, *lexicon.FUNCTION, *lexicon.LETTERS, *lexicon.COMMANDS, *lexicon.COMMON})
 """Words that the hear lane writes whole. Only these are asked for; others that people read out need not be written."""
 
 

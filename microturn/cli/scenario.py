@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from microturn.errors import InputError
+from microturn.split import Split
+
+if TYPE_CHECKING:
+    from microturn.scenario.scenario import Scenario
 
 
 def scenario(
@@ -23,11 +26,30 @@ def scenario(
 ) -> None:
     """Write one scenario as media, labels and a picture, to listen to and to look at."""
     from microturn.scenario.export import export
-    from microturn.scenario.generate import SPLITS, generate
+    from microturn.scenario.generate import generate
 
-    chosen = next((one for one in SPLITS if one == split), None)
-    if chosen is None:
-        raise InputError(f"split {split}: unknown, expected one of {', '.join(SPLITS)}")
-    made = generate(family, seed, chosen, data=data)
-    export(made, out)
+    made = generate(family, seed, cast(Split, split), data=data)  # which says so if there is no such split
+    export(made, out, draw)
     typer.echo(f"{out}: {family}, seed {seed}, {made.num_turns} turns, {len(made.events)} events")
+
+
+def draw(scenario: Scenario, path: Path) -> None:
+    """The picture that ``talk`` would draw if the model did all that it ought to."""
+    from microturn.session.timeline import Timeline
+    from microturn.session.timeline_picture import draw_timeline
+    from microturn.turn import TURN_SAMPLES, TurnInput, TurnOutput
+
+    timeline = Timeline(scenario.family)
+    heard, said = (
+        {turn: "".join(f" {word}" for word in words) for turn, words in labels.items()}
+        for labels in (scenario.hear_labels(), scenario.say_labels())
+    )
+    made = scenario.model_pcm()
+    for turn, speaking in enumerate(scenario.speaking()):
+        now = slice(turn * TURN_SAMPLES, (turn + 1) * TURN_SAMPLES)
+        sound = None if turn in scenario.gaps else scenario.user[now]
+        timeline.add(
+            TurnInput(sound, scenario.frames.get(turn), scenario.texts.get(turn, ())),
+            TurnOutput(turn, heard.get(turn, ""), said.get(turn, ""), None, speaking, made[now]),
+        )
+    draw_timeline(timeline, path)

@@ -36,6 +36,7 @@ def train(
 ) -> None:
     """Fill the voice bank, train stage by stage, and write weights that ``talk --weights`` takes.
 
+    Ctrl-C or SIGTERM stops it with a checkpoint, with exit code 130 or 143; the same command goes on from there.
     Several processes train one model: ``torchrun --nproc-per-node 2 -m microturn train ...``.
     """
     from rich.console import Console
@@ -57,4 +58,6 @@ def train(
         threads=threads,
         minutes=minutes,
     )
-    train_recipe(RECIPES[recipe](), options, Console(stderr=True))
+    number = train_recipe(RECIPES[recipe](), options, Console(stderr=True))
+    if number:
+        raise typer.Exit(128 + number)

@@ -1,8 +1,9 @@
 """The text tokenizer: words to ids and back.
 
-Text is byte-level BPE (``tokenizer.json`` beside this file) in which every word of ``lexicon`` and ``common`` is one
-token (a contraction, as "it's", is two or three); other words are spelt in pieces, down to bytes. A word is encoded
-with its leading space, so that the texts of consecutive turns can simply be concatenated.
+Text is byte-level BPE (``tokenizer.json`` beside this file) in which every word of ``lexicon`` is one token (a
+contraction, as "it's", is two or three), but for those that are kept out of training; other words are spelt in pieces,
+down to bytes. A word is encoded with its leading space, so that the texts of consecutive turns can simply be
+concatenated.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from microturn.errors import WeightsError
-from microturn.language import common, lexicon
+from microturn.language import lexicon
 
 TOKENIZER_FILE = Path(__file__).with_name("tokenizer.json")
 
@@ -59,7 +60,7 @@ def default_tokenizer() -> TextTokenizer:
 
 def train_tokenizer(vocab_size: int = 4096) -> TextTokenizer:
     """Merges are learnt from the lexicon and common words alone."""
-    words = sorted({*lexicon.CONTENT, *lexicon.FUNCTION, *lexicon.LETTERS, *common.COMMANDS, *common.COMMON})
+    words = sorted({*lexicon.CONTENT, *lexicon.FUNCTION, *lexicon.LETTERS, *lexicon.COMMANDS, *lexicon.COMMON})
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +12,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from microturn.errors import InputError, MediaError, VoiceError
-from microturn.language.common import COMMANDS, COMMON
-from microturn.language.lexicon import NUMBERS
-from microturn.language.sentences import aside, loose_words, pick, plain_sentence
+from microturn.language.lexicon import COMMANDS, COMMON, NUMBERS
+from microturn.language.wordings import aside, loose_words, pick, plain_sentence
 from microturn.scenario.families import FAMILIES
 from microturn.scenario.generate import generate
 from microturn.split import Split
@@ -61,7 +60,7 @@ def fill(bank: Path, config: BankConfig, data: Path | None, workers: int | None 
         ]
         if data is not None:
             corpora = (*people.INDEXED, "digits", "wake_words")
-            jobs += [pool.submit(_people_part, bank, config.split, data, corpus) for corpus in corpora]
+            jobs += [pool.submit(_people_part, bank, config, data, corpus) for corpus in corpora]
         if kokoro.installed():
             kokoro_parts = range(-(-config.num_kokoro // KOKORO_PART_UTTERANCES))
             jobs += [pool.submit(_kokoro_part, bank, config, number) for number in kokoro_parts]
@@ -71,35 +70,43 @@ def fill(bank: Path, config: BankConfig, data: Path | None, workers: int | None 
                 yield path
 
 
-def _synthesised_part(bank: Path, config: BankConfig, number: int) -> Path | None:
-    path = bank / f"synthesised-{config.split}-{number:04d}"
-    if path.exists():
-        return path
-    with threadpool_limits(1):
-        rng = np.random.default_rng([config.seed, number, config.split == "train"])
-        write_part(path, (_synthesised(rng, config.split) for _ in range(PART_UTTERANCES)))
+def _part(path: Path, said: Iterable[tuple[str, str, Speech]]) -> Path:
+    if not path.exists():
+        with threadpool_limits(1):
+            write_part(path, said)
     return path
+
+
+def _synthesised_part(bank: Path, config: BankConfig, number: int) -> Path:
+    rng = np.random.default_rng([config.seed, number, config.split == "train"])
+    said = (_synthesised(rng, config.split, draw_voice, PITCH_RANGE) for _ in range(PART_UTTERANCES))
+    return _part(bank / f"synthesised-{config.split}-{number:04d}", said)
 
 
 def _kokoro_part(bank: Path, config: BankConfig, number: int) -> Path:
-    path = bank / f"kokoro-{config.split}-{number:04d}"
+    rng = np.random.default_rng([config.seed, number, config.split == "train", _KOKORO_STREAM])
+    said = (
+        _synthesised(rng, config.split, draw_kokoro_voice, KOKORO_PITCH_RANGE) for _ in range(KOKORO_PART_UTTERANCES)
+    )
+    return _part(bank / f"kokoro-{config.split}-{number:04d}", said)
+
+
+def _people_part(bank: Path, config: BankConfig, data: Path, corpus: str) -> Path | None:
+    path = bank / f"people-{config.split}-{corpus}"
     if path.exists():
         return path
-    with threadpool_limits(1):
-        rng = np.random.default_rng([config.seed, number, config.split == "train", _KOKORO_STREAM])
-        said = (
-            _synthesised(rng, config.split, draw_kokoro_voice, KOKORO_PITCH_RANGE)
-            for _ in range(KOKORO_PART_UTTERANCES)
-        )
-        write_part(path, said)
-    return path
+    try:
+        found = [clip for clip in people.clips(data, (corpus,)) if clip.split == config.split]
+    except InputError:
+        return None
+    return _part(path, _timed(found)) if found else None
 
 
 def _synthesised(
     rng: np.random.Generator,
     split: Split,
-    draw: Callable[[np.random.Generator, Split], Voice] = draw_voice,
-    pitch_range: tuple[float, float] = PITCH_RANGE,
+    draw: Callable[[np.random.Generator, Split], Voice],
+    pitch_range: tuple[float, float],
 ) -> tuple[str, str, Speech]:
     while True:
         voice = draw(rng, split)
@@ -141,21 +148,6 @@ def _request(rng: np.random.Generator, split: Split) -> str:
             end_ms = word.end_ms
         if said:
             return " ".join(said[int(rng.integers(len(said)))])
-
-
-def _people_part(bank: Path, split: Split, data: Path, corpus: str) -> Path | None:
-    path = bank / f"people-{split}-{corpus}"
-    if path.exists():
-        return path
-    try:
-        found = [clip for clip in people.clips(data, (corpus,)) if clip.split == split]
-    except InputError:
-        return None
-    if not found:
-        return None
-    with threadpool_limits(1):
-        write_part(path, _timed(found))
-    return path
 
 
 def _timed(found: list[people.Clip]) -> Iterator[tuple[str, str, Speech]]:

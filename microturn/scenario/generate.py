@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 
 from microturn.errors import InputError
-from microturn.language.lexicon import CONTENT
 from microturn.scenario.families import FAMILIES
 from microturn.scenario.scenario import Scenario
-from microturn.scenario.script import Script
+from microturn.scenario.script import Given, Script
 from microturn.split import Split
 from microturn.turn import TURN_MS
-from microturn.voices.catalogue import Voice
 
 STRING = "string"
 """The family name of several scenarios joined in one session."""
@@ -24,64 +22,30 @@ PART_MS = 45_000.0
 """Length of one part of a long string, before its last scenario is over."""
 
 
-def generate(
-    family: str,
-    seed: int,
-    split: Split,
-    *,
-    voice: Voice | None = None,
-    content: tuple[str, ...] = CONTENT,
-    data: Path | None = None,
-    assistant: bool = True,
-    sound: bool = True,
-) -> Scenario:
+def generate(family: str, seed: int, split: Split, **given: Unpack[Given]) -> Scenario:
     """One scenario of ``family`` (a key of ``FAMILIES``, or ``string``).
 
-    ``data`` is a folder with real recordings (``speech/``, ``sounds/``, ``video/``) to mix in; ``voice`` speaks in
-    place of voices of the split, and requests are about words of ``content``. Without ``assistant`` the model's side is
-    silent (words are evenly spaced and its voice need not be installed); the user's side stays the same. Without
-    ``sound`` nothing of the user is heard, only the times of the words are made (``script.timed_words``). Raises
-    ``InputError`` for an unknown family or split and ``VoiceError`` if a voice is missing.
+    Raises ``InputError`` for an unknown family or split and ``VoiceError`` if a voice is missing.
     """
     if family == STRING:
         target_ms = float(_generator(STRING, seed, split, 1).uniform(15_000.0, 35_000.0))
-        return generate_string(
-            seed, split, target_ms, voice=voice, content=content, data=data, assistant=assistant, sound=sound
-        )
+        return generate_string(seed, split, target_ms, **given)
     if family not in FAMILIES:
         raise InputError(f"family {family}: unknown, expected one of {', '.join([*FAMILIES, STRING])}")
-    script = Script(
-        _generator(family, seed, split),
-        split,
-        voice=voice,
-        content=content,
-        data=data,
-        assistant=assistant,
-        sound=sound,
-    )
+    script = Script(_generator(family, seed, split), split, **given)
     script.kind = family
     FAMILIES[family](script)
     return script.finish(family, tail_ms=float(script.rng.uniform(600.0, 1500.0)))
 
 
-def generate_string(
-    seed: int,
-    split: Split,
-    target_ms: float,
-    *,
-    voice: Voice | None = None,
-    content: tuple[str, ...] = CONTENT,
-    data: Path | None = None,
-    assistant: bool = True,
-    sound: bool = True,
-) -> Scenario:
+def generate_string(seed: int, split: Split, target_ms: float, **given: Unpack[Given]) -> Scenario:
     """Two or more scenarios of any family on one clock, 0.5 to 2 s apart, until ``target_ms`` is reached.
 
     Half of the time another voice goes on; a rule is ended with "stop" before the next scenario. Each event's ``kind``
     is its own family. Raises as ``generate``.
     """
     rng = _generator(STRING, seed, split)
-    script = Script(rng, split, voice=voice, content=content, data=data, assistant=assistant, sound=sound)
+    script = Script(rng, split, **given)
     script.strung = True
     scenarios = 0
     while scenarios < 2 or script.now_ms < target_ms:
@@ -97,26 +61,15 @@ def generate_string(
     return script.finish(STRING, tail_ms=float(rng.uniform(600.0, 1500.0)))
 
 
-def string_parts(
-    seed: int,
-    split: Split,
-    target_ms: float,
-    *,
-    voice: Voice | None = None,
-    content: tuple[str, ...] = CONTENT,
-    data: Path | None = None,
-    assistant: bool = True,
-) -> Iterator[tuple[int, Scenario]]:
+def string_parts(seed: int, split: Split, target_ms: float, **given: Unpack[Given]) -> Iterator[tuple[int, Scenario]]:
     """A session of at least ``target_ms``, made piece by piece: yields (first turn, part), one after the other.
 
     Times within a part count from its own first turn. Every part ends with nothing left to say.
     """
     first_turn = 0
-    part_seed = _generator(STRING, seed, split, 2).integers(2**31)
+    part_seed = int(_generator(STRING, seed, split, 2).integers(2**31))
     while first_turn * TURN_MS < target_ms:
-        part = generate_string(
-            int(part_seed), split, PART_MS, voice=voice, content=content, data=data, assistant=assistant
-        )
+        part = generate_string(part_seed, split, PART_MS, **given)
         yield first_turn, part
         first_turn += part.num_turns
         part_seed += 1

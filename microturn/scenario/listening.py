@@ -20,7 +20,6 @@ from microturn.voices.recordings import draw_read_speech, draw_sound
 from microturn.voices.speech import Speech, Word
 from microturn.voices.uneven import resample, uneven
 
-FAMILY = "listening"
 SYNTHESISED = ("synthesised", "kokoro")
 """Sources whose parts are numbered."""
 SAMPLES_PER_MS = SAMPLE_RATE_HZ // 1000
@@ -117,8 +116,7 @@ class Listening:
             else:
                 sound = np.resize(draw_sound(rng, self.data, self.split, 5000.0), len(user))
         else:
-            kind = acoustics.noise if acoustics.noise in noise.NOISE_KINDS else "pink"
-            sound = noise.background(rng, kind, len(user))
+            sound = noise.background(rng, acoustics.noise, len(user))
         mixed = user + sound * np.float32(noise.SPEECH_RMS * noise.decibel(level_db))
         return np.asarray(mixed * np.float32(noise.decibel(acoustics.gain_db)), np.float32)
 

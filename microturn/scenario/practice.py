@@ -1,41 +1,74 @@
-"""Speech practice: typed requests to say words, without any sound from the user.
+"""Sessions that are made for training alone, and all of its sessions by name.
 
-Speaking is the slowest thing to learn and needs no listening: this is the cheapest way to many hours of the assistant's
-voice.
+Rehearsal is a family's session without the user's sound: what to do when is learnt from the words and their times as
+well, and making them takes no synthesis. Practice is of one thing, again and again: of speaking (typed requests; it is
+the slowest thing to learn and needs no listening), of spelling, of watching. One request in seven of ``say`` asks for
+letters, and the network learnt the few words that were asked for by heart (docs/log.md): here every word of the lexicon
+that may be spelt in training is asked for, and so is everything else that is one text token. To count, the network must
+see when a repetition is over, which the families say once in ten turns: here every picture is told
+(``Scenario.phases``), as every word is in listening practice.
 """
 
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
-from microturn.language.lexicon import LETTERS, NUMBERS
-from microturn.language.sentences import combination, plain_sentence
-from microturn.language.wordings import SAY
-from microturn.scenario.families.say import draw_request, letter_names
+from microturn.language.lexicon import CONTENT, FUNCTION, LETTERS, NUMBERS
+from microturn.language.tokenizer import default_tokenizer
+from microturn.language.wordings import SAY, combination, plain_sentence
+from microturn.pictures.repcount import RepTiming
+from microturn.pictures.repetitions import SEEN_LAG_MS, draw_count_video
+from microturn.scenario.families.say import draw_request, draw_spelling, letter_names
+from microturn.scenario.generate import generate
 from microturn.scenario.scenario import Scenario
 from microturn.scenario.script import Script, plain_words
 from microturn.split import Split
 from microturn.turn import TURN_MS
 
-FAMILY = "practice"
+PRACTICE, SPELLING, WATCHING = "practice", "spelling", "watching"
+REHEARSED = "rehearsed "
+"""Before the name of a family: its rehearsal."""
+TYPED_SHARE = 0.2
+"""Of the requests to spell."""
+MAX_VIDEO_MS = 16_000.0
+
+NUM_QUARTERS = 4
+NUM_PHASES = NUM_QUARTERS + 2
+REST, DONE = 0, NUM_PHASES - 1
+"""Phases: at rest, the four quarters of a repetition (1 to 4), and the turn in which its end can be seen."""
 
 
-def practice(seed: int, split: Split) -> Scenario:
-    """Four to seven typed requests, each answered aloud in the next turn; every turn's sound is a gap."""
-    rng = np.random.default_rng((zlib.crc32(f"{FAMILY} {split}".encode()), seed))
-    script = Script(rng, split)
-    script.kind = FAMILY
-    for _ in range(int(rng.integers(4, 8))):
+def make_scenario(name: str, seed: int, split: Split, data: Path | None) -> Scenario:
+    """A scenario of a family, of its rehearsal, or of a practice, by name.
+
+    Raises ``InputError`` for an unknown family, ``VoiceError`` if a voice is missing.
+    """
+    if name.startswith(REHEARSED):
+        return replace(generate(name.removeprefix(REHEARSED), seed, split, sound=False), family=name)
+    if name not in (PRACTICE, SPELLING, WATCHING):
+        return generate(name, seed, split, data=data)
+    rng = np.random.default_rng((zlib.crc32(f"{name} {split}".encode()), seed))
+    if name == WATCHING:
+        return _watching(Script(rng, split, data=data, assistant=False, sound=False))
+    if name == SPELLING:
+        return _spelling(Script(rng, split, sound=False))
+    scenario = _speaking(Script(rng, split))
+    return replace(scenario, gaps=frozenset(range(scenario.num_turns) if seed % 2 else ()))
+
+
+def _speaking(script: Script) -> Scenario:
+    """Four to seven typed requests, each answered aloud in the next turn; every other session has no microphone."""
+    script.kind = PRACTICE
+    for _ in range(int(script.rng.integers(4, 8))):
         script.pause(0.0, 500.0)
-        request, reply = _request(rng, split)
-        turn, cause_ms = script.type(request)
-        at_ms = script.say(reply, turn + 1)
-        script.expect(reply, at_ms, at_ms - cause_ms, 1200.0, cause_ms)
+        script.answer_typed(*_request(script.rng, script.split))
         script.wait_until(script.said_until_ms)
-    scenario = script.finish(FAMILY, tail_ms=2.0 * TURN_MS, gap_probability=0.0)
-    scenario.gaps = frozenset(range(scenario.num_turns))
+    scenario = script.finish(PRACTICE, tail_ms=2.0 * TURN_MS, gap_probability=0.0)
     scenario.user[:] = 0.0
     return scenario
 
@@ -53,3 +86,47 @@ def _request(rng: np.random.Generator, split: Split) -> tuple[str, str]:
     else:
         reply = " ".join(combination(rng, split, int(rng.choice([1, 1, 2, 3, 4]))))
     return SAY.draw(rng, split, x=plain_words(reply)), reply
+
+
+@lru_cache(maxsize=1)
+def spellable() -> tuple[str, ...]:
+    """The words of the lexicon, and the beginnings of words that are one text token, in order."""
+    tokenizer = default_tokenizer()
+    texts = (tokenizer.decode([index]) for index in range(tokenizer.vocab_size))
+    pieces = (text[1:] for text in texts if text[0] == " " and text[1:].isascii() and text[1:].isalpha())
+    return tuple(sorted({*CONTENT, *FUNCTION, *(piece for piece in pieces if piece.islower())}))
+
+
+def _spelling(script: Script) -> Scenario:
+    """Three to six requests to spell, rehearsed or typed."""
+    script.kind = SPELLING
+    for _ in range(int(script.rng.integers(3, 7))):
+        script.pause(200.0, 800.0)
+        request, reply = draw_spelling(script.rng, script.split, spellable())
+        if script.rng.random() < TYPED_SHARE:
+            script.answer_typed(request, reply)
+        else:
+            script.answer(reply, script.speak(request)[-1].end_ms)
+        script.wait_until(script.said_until_ms)
+    return script.finish(SPELLING, tail_ms=600.0)
+
+
+def _watching(script: Script) -> Scenario:
+    """Up to 16 s of video without any sound; ``Scenario.phases`` has the phase of every turn."""
+    video = draw_count_video(script.rng, script.split, script.timings, MAX_VIDEO_MS)
+    script.show(video.frames, 0)
+    scenario = script.finish(WATCHING, tail_ms=0.0)
+    scenario.phases = {turn: _phase_at(video.timing, turn) for turn in video.frames}
+    return scenario
+
+
+def _phase_at(timing: RepTiming, turn: int) -> int:
+    """The phase that turn ``turn`` of a video shows. A repetition's end is seen in the turn in which ``count`` would
+    say its number."""
+    now_ms = (turn + 1) * TURN_MS - SEEN_LAG_MS
+    for start_ms, end_ms in zip(timing.start_ms, timing.end_ms, strict=True):
+        if 0.0 <= now_ms - end_ms < TURN_MS:
+            return DONE
+        if start_ms <= now_ms < end_ms:
+            return 1 + int(NUM_QUARTERS * (now_ms - start_ms) / (end_ms - start_ms))
+    return REST

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import numpy as np
 
@@ -136,45 +137,38 @@ def repetition_timings(data: Path, split: Split) -> tuple[RepTiming, ...]:
     return tuple(load_timings(data / "video" / "repcount" / f"{name}_with_fps.csv"))
 
 
-def draw_speaker(rng: np.random.Generator, split: Split, voice: Voice | None = None, *, sound: bool = True) -> Speaker:
-    """``voice``, or a voice of the split, at rate and pitch 0.8 to 1.25."""
-    low, high = np.log(0.8), np.log(1.25)
-    rate, pitch = (float(factor) for factor in np.exp(rng.uniform(low, high, 2)))
-    drawn = draw_voice(rng, split)
-    return Speaker(voice or drawn, rate, pitch, sound)
+class Given(TypedDict, total=False):
+    """What a session is made of, otherwise than by default."""
+
+    voice: Voice | None
+    """The user's, in place of voices of the split."""
+    content: tuple[str, ...]
+    """Words that requests are about."""
+    data: Path | None
+    """Folder with real recordings (``speech/``, ``sounds/``, ``video/``) to mix in."""
+    assistant: bool
+    """False: the model's side is silent, its words evenly spaced; its voice need not be installed. The user's side
+    stays the same."""
+    sound: bool
+    """False: nothing of the user is heard, only the times of the words are made (``timed_words``)."""
 
 
 class Script:
     """A session in the making. ``now_ms`` is where the user's next sound starts; ``kind`` names the events' family."""
 
-    def __init__(
-        self,
-        rng: np.random.Generator,
-        split: Split,
-        *,
-        voice: Voice | None = None,
-        content: tuple[str, ...] = CONTENT,
-        data: Path | None = None,
-        assistant: bool = True,
-        sound: bool = True,
-    ) -> None:
-        self.rng = rng
-        self.split = split
-        self.content = content
-        """Words that requests are about."""
-        self.data = data
-        self.assistant = assistant
-        self.sound = sound
-        """Without it the user's words have times but no sound, and every turn's sound is a gap."""
+    def __init__(self, rng: np.random.Generator, split: Split, **given: Unpack[Given]) -> None:
+        self.rng, self.split = rng, split
+        self.content, self.data = given.get("content", CONTENT), given.get("data")
+        self.assistant, self.sound = given.get("assistant", True), given.get("sound", True)
         self.kind = ""
         self.strung = False
         """Other scenarios follow in the same session, so rules have to be ended."""
-        self._voice = voice
-        self.speaker = draw_speaker(rng, split, voice, sound=sound)
+        self._voice = given.get("voice")
+        self.change_speaker()
         self.now_ms = 0.0
         self.noise_gain_db = 0.0
         """Raises or lowers the session's noise (``idle`` makes it audible on its own)."""
-        self.timings = repetition_timings(data, split) if data else None
+        self.timings = repetition_timings(self.data, split) if self.data else None
         """Real repetition times for ``count``."""
         self.true_count: int | None = None
         self.penultimate_end_ms: float | None = None
@@ -189,8 +183,10 @@ class Script:
         self._events: list[Event] = []
 
     def change_speaker(self) -> None:
-        """Another person goes on."""
-        self.speaker = draw_speaker(self.rng, self.split, self._voice, sound=self.sound)
+        """Another person goes on: the given voice, or one of the split, at rate and pitch 0.8 to 1.25."""
+        rate, pitch = (float(factor) for factor in np.exp(self.rng.uniform(np.log(0.8), np.log(1.25), 2)))
+        drawn = draw_voice(self.rng, self.split)
+        self.speaker = Speaker(self._voice or drawn, rate, pitch, self.sound)
 
     def pause(self, low_ms: float, high_ms: float) -> None:
         """The user is silent for ``low_ms`` to ``high_ms``."""
@@ -207,12 +203,12 @@ class Script:
         """
         return self.place(self.speaker.speak(text), matters=matters)
 
-    def place(self, speech: Speech, *, matters: bool = True, gain_db: float = 0.0) -> list[Word]:
+    def place(self, speech: Speech, *, matters: bool = True) -> list[Word]:
         """As ``speak``, with speech that exists already (levelled to ``noise.SPEECH_RMS``)."""
         start = round(self.now_ms * SAMPLES_PER_MS)
         shift_ms = start / SAMPLES_PER_MS
         words = [Word(word.text, word.start_ms + shift_ms, word.end_ms + shift_ms) for word in speech.words]
-        self._sounds.append((start, speech.pcm * np.float32(noise.decibel(gain_db))))
+        self._sounds.append((start, speech.pcm))
         self._heard.extend(words)
         if not matters:
             self._fragile.extend(words)
@@ -222,13 +218,6 @@ class Script:
     def place_sound(self, pcm: Pcm, at_ms: float) -> None:
         """A sound that is not speech, or is too far away to be heard as words."""
         self._close_sounds.append((round(at_ms * SAMPLES_PER_MS), pcm))
-
-    def type(self, text: str) -> tuple[int, float]:
-        """The user types ``text`` now; returns the turn it comes in and the moment at which that turn is over."""
-        turn = int(self.now_ms // TURN_MS)
-        self._texts[turn] = (*self._texts.get(turn, ()), TextIn(TextSource.TYPED, text))
-        self.now_ms = float((turn + 1) * TURN_MS)
-        return turn, self.now_ms
 
     def show(self, frames: Mapping[int, Frame], first_turn: int) -> None:
         """Pictures, by turn counted from ``first_turn``."""
@@ -257,6 +246,18 @@ class Script:
         """
         at_ms = self.say(text, first_turn_heard_after(request_end_ms + REPLY_PAUSE_MS))
         self.expect(text, at_ms, at_ms - request_end_ms, REPLY_LATE_MS, request_end_ms)
+        return at_ms + estimate_ms(text)
+
+    def answer_typed(self, request: str, text: str, late_ms: float = REPLY_LATE_MS) -> float:
+        """The user types ``request`` now, and the model says ``text`` in the turn after the one it came in.
+
+        Returns the planned end of the answer.
+        """
+        turn = int(self.now_ms // TURN_MS)
+        self._texts[turn] = (*self._texts.get(turn, ()), TextIn(TextSource.TYPED, request))
+        self.now_ms = float((turn + 1) * TURN_MS)
+        at_ms = self.say(text, turn + 1)
+        self.expect(text, at_ms, at_ms - self.now_ms, late_ms, self.now_ms)
         return at_ms + estimate_ms(text)
 
     @property

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from microturn.language.sentences import LOOSE_FUNCTION_WORDS
+from microturn.language.wordings import LOOSE_FUNCTION_WORDS, pick
 from microturn.media.mel import LOG_CEIL, LOG_FLOOR, MEL_BANDS, LogMel
 from microturn.scenario.scenario import Utterance
 
@@ -50,15 +50,12 @@ def misheard(words: dict[int, list[str]], rng: np.random.Generator, config: Augm
     for turn in sorted(words):
         late = rng.random() < config.mishear_probability
         for word in words[turn]:
-            if word in _LOOSE and rng.random() < config.mishear_probability:
+            if word in LOOSE_FUNCTION_WORDS and rng.random() < config.mishear_probability:
                 if rng.random() < 0.5:
                     continue
-                word = LOOSE_FUNCTION_WORDS[int(rng.integers(len(LOOSE_FUNCTION_WORDS)))]
+                word = pick(rng, LOOSE_FUNCTION_WORDS)
             changed.setdefault(turn + late, []).append(word)
     return changed
-
-
-_LOOSE = frozenset(LOOSE_FUNCTION_WORDS)
 
 
 def hesitant(said: list[Utterance], num_turns: int, rng: np.random.Generator, config: AugmentConfig) -> list[Utterance]:

@@ -22,7 +22,7 @@ from microturn.scenario.listening import Listening, ListeningConfig, Practice
 from microturn.scenario.scenario import HEAR_LAG_MS
 from microturn.train.augment import augment_user
 from microturn.train.batch import PHONES_PER_TOKEN, Head, Row, Targets
-from microturn.train.source import Draw, Materials, RowSource
+from microturn.train.tasks import Draw, Materials, RowSource
 from microturn.turn import TURN_MS
 from microturn.voices.phones import phone_row
 from microturn.voices.speech import Speech, Word

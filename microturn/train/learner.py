@@ -17,7 +17,7 @@ from microturn.model.linear import Linear
 from microturn.model.network import Network, last_of_turn
 from microturn.model.turns import Sound
 from microturn.model.vocoder import Vocoder, VocoderConfig
-from microturn.scenario.watching import NUM_PHASES
+from microturn.scenario.practice import NUM_PHASES
 from microturn.train.batch import PHONES_PER_TOKEN, Batch, Head, MelTargets, Targets, WaveTargets
 from microturn.train.vocoder import vocoder_losses
 from microturn.voices.phones import PHONES
@@ -37,10 +37,41 @@ HEAD_WEIGHTS = {
 class Told:
     """What the heads made of a batch."""
 
+    batch: Batch
     losses: dict[Head, Tensor] = field(default_factory=dict)
     """Summed over the head's targets by their weights: divided by ``Batch.totals`` it is their mean."""
     figures: dict[str, Tensor] = field(default_factory=dict)
     """By task and head (3,): loss, hits and number of targets, summed. Nothing waits for the device here."""
+
+    def values(self, head: Head, loss: Tensor) -> None:
+        """A loss of values, of which none is right or wrong."""
+        self.losses[head] = loss
+        figure = F.pad(loss.detach()[None], (0, 2))
+        figure[2] = self.batch.totals[head]
+        self.figures[f"{self.batch.task}/{head}"] = figure
+
+    def classes(self, head: Head, targets: Targets, scores_PO: Tensor) -> None:
+        """Cross-entropy with one of the outputs at every target."""
+        scores_PO = scores_PO.float()
+        loss_P = F.cross_entropy(scores_PO, targets.value_P, reduction="none")
+        self.losses[head] = (loss_P * targets.weight_P).sum()
+        right_P = scores_PO.detach().argmax(-1) == targets.value_P
+        self.figures[f"{self.batch.task}/{head}"] = _figure(loss_P.detach(), right_P)
+
+    def words(self, head: Head, targets: Targets, scores_PO: Tensor, num_words: int) -> None:
+        """What a lane of words would write by the rule of decoding (a word if some word is likelier than all else).
+
+        Of the words to be written: how many are (``right``), and how many would be if one had to be (``which``). And
+        how many are written where there is none (``extra``), as a share of the words to be written.
+        """
+        is_word_P = targets.value_P < num_words
+        written_P = scores_PO[:, :num_words].logsumexp(-1) > scores_PO[:, num_words:].logsumexp(-1)
+        best_P = scores_PO[:, :num_words].argmax(-1) == targets.value_P
+        nothing_P = torch.zeros_like(targets.weight_P)
+        name = f"{self.batch.task}/{head}"
+        self.figures[f"{name} right"] = _figure(nothing_P, best_P & written_P & is_word_P, is_word_P)
+        self.figures[f"{name} which"] = _figure(nothing_P, best_P & is_word_P, is_word_P)
+        self.figures[f"{name} extra"] = _figure(nothing_P, written_P & ~is_word_P, is_word_P)
 
 
 class Learner(nn.Module):
@@ -59,7 +90,7 @@ class Learner(nn.Module):
 
     def forward(self, batch: Batch, memory: MemoryConfig | None = None) -> Told:
         """The losses of all heads that have targets; ``memory`` takes the place of the configuration's."""
-        told = Told()
+        told = Told(batch)
         heard_BUD = None
         if batch.turns.levels_BUFM.shape[1]:
             heard_BUD = self._hear(batch, told)
@@ -81,15 +112,13 @@ class Learner(nn.Module):
         flat_ND = hidden_BTD.flatten(0, 1)
         if targets := batch.targets.get(Head.WORDS):
             scores_PO = hearing.words(flat_ND[targets.at_P])
-            self._tell(told, batch, Head.WORDS, targets, scores_PO)
-            self._tell_words(
-                told, batch, Head.WORDS, targets, scores_PO.detach().float(), hearing.words.out_features - 1
-            )
+            told.classes(Head.WORDS, targets, scores_PO)
+            told.words(Head.WORDS, targets, scores_PO.detach().float(), hearing.words.out_features - 1)
         if targets := batch.targets.get(Head.VOICE):
-            self._tell(told, batch, Head.VOICE, targets, F.pad(hearing.voice(flat_ND[targets.at_P]), (1, 0)))
+            told.classes(Head.VOICE, targets, F.pad(hearing.voice(flat_ND[targets.at_P]), (1, 0)))
         if targets := batch.targets.get(Head.PHONES):
             scores_NO = self.phones(probed_BTD.flatten(0, 1)).view(-1, len(PHONES))
-            self._tell(told, batch, Head.PHONES, targets, scores_NO[targets.at_P])
+            told.classes(Head.PHONES, targets, scores_NO[targets.at_P])
         return last_of_turn(hidden_BTD)
 
     def _read(self, batch: Batch, heard_BUD: Tensor | None, memory: MemoryConfig | None, told: Told) -> None:
@@ -100,13 +129,13 @@ class Learner(nn.Module):
         x_BTD = network.embedder(turns, known, heard_BUD)
         if phases := batch.targets.get(Head.PHASES):
             lower_BTD = network.backbone.whole(x_BTD, turns, memory, backbone.lower_layers)
-            self._tell(told, batch, Head.PHASES, phases, self.phases(lower_BTD.flatten(0, 1)[phases.at_P]))
+            told.classes(Head.PHASES, phases, self.phases(lower_BTD.flatten(0, 1)[phases.at_P]))
         if said := batch.targets.get(Head.SAY):
             outputs, hidden_ND = network.say.outputs, network.backbone.whole(x_BTD, turns, memory).flatten(0, 1)
             scores_PO = network.say_scores(hidden_ND[said.at_P])
-            self._tell(told, batch, Head.SAY, said, scores_PO)
+            told.classes(Head.SAY, said, scores_PO)
             scores_PO = outputs.unweighted(scores_PO.detach().float())
-            self._tell_words(told, batch, Head.SAY, said, scores_PO, outputs.vocab_size)
+            told.words(Head.SAY, said, scores_PO, outputs.vocab_size)
 
     def _make(self, batch: Batch, mel: MelTargets, told: Told) -> None:
         """The frames of speaking turns: a coarse guess of all of them, the velocity of some."""
@@ -115,50 +144,18 @@ class Learner(nn.Module):
         given_SC = flow.given(known.model_BTK.flatten(0, 1)[mel.at_S], known.age_BT.flatten()[mel.at_S])
         guess_SFM, features = flow.guess(given_SC)
         if len(mel.at_S):
-            self._note(told, batch, Head.GUESS, F.mse_loss(guess_SFM.float(), mel.mel_SFM) * len(mel.at_S))
+            told.values(Head.GUESS, F.mse_loss(guess_SFM.float(), mel.mel_SFM) * len(mel.at_S))
         if len(chosen):
             guess = guess_SFM[chosen], features[chosen]
             last, target = mel.last_mel_SFM[chosen], mel.mel_SFM[chosen]
             loss = flow.velocity_loss(given_SC[chosen], guess, last, target, mel.noise_VFM, mel.time_V)
-            self._note(told, batch, Head.FLOW, loss * len(chosen))
+            told.values(Head.FLOW, loss * len(chosen))
 
     def _voice(self, batch: Batch, wave: WaveTargets, told: Told) -> None:
         # Transforms and the phases of sources need all their digits.
         with torch.autocast(wave.mel_BFM.device.type, enabled=False):
             for head, loss in vocoder_losses(self.vocoder, wave, self.filters_NM).items():
-                self._note(told, batch, head, loss)
-
-    def _note(self, told: Told, batch: Batch, head: Head, loss: Tensor) -> None:
-        """A loss of values, of which none is right or wrong."""
-        told.losses[head] = loss
-        figure = F.pad(loss.detach()[None], (0, 2))
-        figure[2] = batch.totals[head]
-        told.figures[f"{batch.task}/{head}"] = figure
-
-    def _tell(self, told: Told, batch: Batch, head: Head, targets: Targets, scores_PO: Tensor) -> None:
-        """Cross-entropy with one of the outputs at every target."""
-        scores_PO = scores_PO.float()
-        loss_P = F.cross_entropy(scores_PO, targets.value_P, reduction="none")
-        told.losses[head] = (loss_P * targets.weight_P).sum()
-        right_P = scores_PO.detach().argmax(-1) == targets.value_P
-        told.figures[f"{batch.task}/{head}"] = _figure(loss_P.detach(), right_P)
-
-    def _tell_words(
-        self, told: Told, batch: Batch, head: Head, targets: Targets, scores_PO: Tensor, num_words: int
-    ) -> None:
-        """What a lane of words would write by the rule of decoding (a word if some word is likelier than all else).
-
-        Of the words to be written: how many are (``right``), and how many would be if one had to be (``which``). And
-        how many are written where there is none (``extra``), as a share of the words to be written.
-        """
-        is_word_P = targets.value_P < num_words
-        written_P = scores_PO[:, :num_words].logsumexp(-1) > scores_PO[:, num_words:].logsumexp(-1)
-        best_P = scores_PO[:, :num_words].argmax(-1) == targets.value_P
-        nothing_P = torch.zeros_like(targets.weight_P)
-        name = f"{batch.task}/{head}"
-        told.figures[f"{name} right"] = _figure(nothing_P, best_P & written_P & is_word_P, is_word_P)
-        told.figures[f"{name} which"] = _figure(nothing_P, best_P & is_word_P, is_word_P)
-        told.figures[f"{name} extra"] = _figure(nothing_P, written_P & ~is_word_P, is_word_P)
+                told.values(head, loss)
 
 
 def _figure(loss_P: Tensor, right_P: Tensor, counted_P: Tensor | None = None) -> Tensor:

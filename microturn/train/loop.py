@@ -28,8 +28,7 @@ from microturn.train.batch import Batch, Head
 from microturn.train.learner import HEAD_WEIGHTS, Learner
 from microturn.train.optim import AveragedWeights, OptimConfig, Optimiser, rate_factor
 from microturn.train.parallel import Ranks
-from microturn.train.source import Materials
-from microturn.train.tasks import Mixture, TaskConfig, dev_batches, loaded
+from microturn.train.tasks import Materials, Mixture, TaskConfig, dev_batches, loaded
 
 SAVE_SECONDS = 240.0
 
@@ -127,9 +126,9 @@ class Trainer:
         report: Callable[[Report], None],
         *,
         only: str | None = None,
-        deadline: float | None = None,
+        stop: Callable[[], bool] = lambda: False,
     ) -> bool:
-        """Train to the end of the last stage, or of the stage ``only``, or to the deadline (``time.monotonic``).
+        """Train to the end of the last stage, or of the stage ``only``, or until ``stop`` tells so after a step.
 
         True when that is done. Checkpoints are written to ``folder``. With ``only`` the stages before it are left out.
         """
@@ -139,11 +138,11 @@ class Trainer:
             if self.stage < last - 1:
                 self._enter(last - 1)
         while self.stage < last:
-            in_time = self._run_stage(self.config.stages[self.stage], materials, folder, report, deadline)
-            if in_time:
+            is_over = self._run_stage(self.config.stages[self.stage], materials, folder, report, stop)
+            if is_over:
                 self._enter(self.stage + 1)
             self.save(folder)
-            if not in_time:
+            if not is_over:
                 return False
         return True
 
@@ -153,7 +152,7 @@ class Trainer:
         materials: Materials,
         folder: Path,
         report: Callable[[Report], None],
-        deadline: float | None,
+        stop: Callable[[], bool],
     ) -> bool:
         seed = (self.config.seed, self.stage, self.ranks.rank)
         mixture = Mixture(self.config.tasks, stage.shares, materials, seed, self.step)
@@ -162,8 +161,7 @@ class Trainer:
         saved = started = time.monotonic()
         first = self.step
         while self.step < stage.num_steps:
-            late = deadline is not None and time.monotonic() > deadline
-            if self.ranks.summed([float(late)])[0]:
+            if self.ranks.summed([float(stop())])[0]:
                 return False
             _, figures = self.train_step(next(batches))
             meter.add(figures)

@@ -6,9 +6,9 @@ everything else (embeddings, heads, biases, norms). The learning rate warms up, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import overload
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -84,19 +84,10 @@ class Muon(torch.optim.Optimizer):
         super().__init__(parameters, {"lr": rate, "weight_decay": weight_decay, "momentum": momentum})
         self._precision = precision
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """One update; ``closure``, as in all of torch's optimisers, computes gradients and returns the loss."""
-        loss: float | None = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+    def step(self, closure: Any = None) -> Any:
+        """One update with the gradients that there are; torch's own optimisers would first call ``closure``."""
+        assert closure is None
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[Tensor]] = {}
             for matrix in group["params"]:
@@ -104,7 +95,6 @@ class Muon(torch.optim.Optimizer):
                     by_shape.setdefault(matrix.shape, []).append(matrix)
             for shape, matrices in by_shape.items():
                 self._step_shape(shape, matrices, group)
-        return loss
 
     def _step_shape(self, shape: torch.Size, matrices: list[Tensor], group: dict[str, float]) -> None:
         updates = []
@@ -130,17 +120,17 @@ class Optimiser:
         if not named:
             raise InputError(f"no parameter's name begins with {' or '.join(config.parts)}")
         self.parameters = [parameter for _, parameter in named]
-        matrices = [parameter for name, parameter in named if config.matrix_rate and is_matrix(name, parameter)]
-        rest = [parameter for name, parameter in named if not (config.matrix_rate and is_matrix(name, parameter))]
+        matrices: list[nn.Parameter] = []
+        rest: list[nn.Parameter] = []
+        for name, parameter in named:
+            (matrices if config.matrix_rate and is_matrix(name, parameter) else rest).append(parameter)
         self._optimisers: dict[str, tuple[torch.optim.Optimizer, float]] = {}
-        if matrices:
-            rate = config.matrix_rate or 0.0
-            muon = Muon(matrices, rate, config.weight_decay, precision=precision)
-            self._optimisers["muon"] = muon, rate
+        if config.matrix_rate and matrices:
+            muon = Muon(matrices, config.matrix_rate, config.weight_decay, precision=precision)
+            self._optimisers["muon"] = muon, config.matrix_rate
         if rest:
-            fused = rest[0].is_cuda
             adamw = torch.optim.AdamW(
-                rest, lr=config.rate, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=fused
+                rest, config.rate, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=rest[0].is_cuda
             )
             self._optimisers["adamw"] = adamw, config.rate
 

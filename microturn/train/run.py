@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -13,18 +16,30 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from microturn.errors import InputError
 from microturn.language.tokenizer import default_tokenizer
+from microturn.model.config import ModelConfig
 from microturn.model.microturn import Microturn
 from microturn.model.vocoder import Vocoder
 from microturn.model.weights import load, save
 from microturn.scenario.filling import BankConfig, fill
+from microturn.train.augment import AugmentConfig
 from microturn.train.hear import ListeningRows
 from microturn.train.loop import Figures, Report, TrainConfig, Trainer
 from microturn.train.parallel import Ranks, joined_ranks
-from microturn.train.recipe import Recipe
-from microturn.train.source import Materials
+from microturn.train.tasks import Materials
 
 HELDOUT_SHARE = 1 / 15
 """Synthesised utterances of the voice bank's held-out part, as a share of those to learn from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One whole run: voice bank, model, training. ``microturn.recipes`` has the runs."""
+
+    name: str
+    model: ModelConfig
+    bank: BankConfig
+    train: TrainConfig
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,14 +58,15 @@ class RunOptions:
     minutes: float | None = None
 
 
-def train_recipe(recipe: Recipe, options: RunOptions, console: Console) -> bool:
-    """Run a recipe in the folder ``options.out`` until it is done (True) or the time is over. Under ``torchrun`` all
-    processes do so together, each on a GPU of its own if ``device`` is cuda.
+def train_recipe(recipe: Recipe, options: RunOptions, console: Console) -> int:
+    """Run a recipe in the folder ``options.out`` until it is done, the time is over, or Ctrl-C or SIGTERM comes, whose
+    number is returned (otherwise 0). Under ``torchrun`` all processes do so together, each on a GPU of its own if
+    ``device`` is cuda.
 
     Raises ``InputError`` for options that do not fit the recipe or the machine, ``WeightsError`` for weights or a
     checkpoint that cannot be gone on with, ``VoiceError`` where a voice is missing: all of them before hours are spent.
     """
-    deadline = None if options.minutes is None else time.monotonic() + 60 * options.minutes
+    end_s = float("inf") if options.minutes is None else time.monotonic() + 60 * options.minutes
     config = _configured(recipe, options)
     device = _device(options)
     started = _started(recipe, options)
@@ -68,11 +84,30 @@ def train_recipe(recipe: Recipe, options: RunOptions, console: Console) -> bool:
         if not trainer.restore(options.out) and started is not None:
             trainer.start_from(started.network.state_dict(), started.weights.vocoder.state_dict())
         if listens:
-            materials = replace(materials, bank=_filled_bank(recipe, options, console, ranks))
-        done = _train(trainer, materials, options, console, deadline)
-        if ranks.is_first:
-            _finish(trainer, materials, options.out, console, done)
-    return done
+            materials = replace(materials, bank=_filled_bank(recipe.bank, options, console, ranks))
+        with _noted_signals() as signals:
+            done = _train(trainer, materials, options, console, lambda: bool(signals) or time.monotonic() > end_s)
+            if ranks.is_first:
+                _finish(trainer, materials, options.out, console, done)
+    return signals[0] if signals else 0
+
+
+@contextmanager
+def _noted_signals() -> Iterator[list[int]]:
+    """The first Ctrl-C and the first SIGTERM that come while this lasts: noted, so that what is being done can be
+    ended in order. The next ones act as they always do."""
+    noted: list[int] = []
+
+    def note(number: int, _: object) -> None:
+        noted.append(number)
+        signal.signal(number, before[signal.Signals(number)])
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield noted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _configured(recipe: Recipe, options: RunOptions) -> TrainConfig:
@@ -124,10 +159,9 @@ def _listens(config: TrainConfig, options: RunOptions, materials: Materials) -> 
     return any(isinstance(source, ListeningRows) for source in sources)
 
 
-def _filled_bank(recipe: Recipe, options: RunOptions, console: Console, ranks: Ranks) -> Path:
+def _filled_bank(wanted: BankConfig, options: RunOptions, console: Console, ranks: Ranks) -> Path:
     """The voice bank in ``out/bank``: what is missing is made, by one process while the others wait."""
     bank = options.out / "bank"
-    wanted: BankConfig = recipe.bank
     if options.voices is not None:
         kokoro = min(wanted.num_kokoro, options.voices // 6)
         wanted = replace(wanted, num_synthesised=options.voices, num_kokoro=kokoro)
@@ -148,7 +182,7 @@ def _filled_bank(recipe: Recipe, options: RunOptions, console: Console, ranks: R
 
 
 def _train(
-    trainer: Trainer, materials: Materials, options: RunOptions, console: Console, deadline: float | None
+    trainer: Trainer, materials: Materials, options: RunOptions, console: Console, stop: Callable[[], bool]
 ) -> bool:
     with _progress(console) as bar, (options.out / "log.jsonl").open("a", encoding="utf-8") as log:
         tasks: dict[str, TaskID] = {}
@@ -168,25 +202,30 @@ def _train(
                 tasks[stage.name] = bar.add_task(stage.name, total=stage.num_steps)
             bar.update(tasks[stage.name], completed=report.step, description=text)
 
-        return trainer.run(materials, options.out, show, only=options.stage, deadline=deadline)
+        return trainer.run(materials, options.out, show, only=options.stage, stop=stop)
 
 
 def _finish(trainer: Trainer, materials: Materials, folder: Path, console: Console, done: bool) -> None:
-    """Write the weights of a run that is done; say how far one is that is not."""
-    if not done:
+    """Write the weights of a run that is done; say how far one is that is not, whose checkpoint has been written."""
+    if done:
+        vocoder = Vocoder(trainer.config.vocoder)
+        vocoder.load_state_dict(trainer.weights("vocoder"))
+        save(folder / "weights", trainer.model, trainer.weights("network"), vocoder, materials.tokenizer)
+        text = f"weights: {folder / 'weights'}"
+    else:
         stage = trainer.config.stages[trainer.stage]
-        console.print(f"stopped at step {trainer.step} of {stage.num_steps} ({stage.name}); the same command goes on")
-        return
-    vocoder = Vocoder(trainer.config.vocoder)
-    vocoder.load_state_dict(trainer.weights("vocoder"))
-    save(folder / "weights", trainer.model, trainer.weights("network"), vocoder, materials.tokenizer)
-    console.print(f"weights: {folder / 'weights'}")
+        place = f"step {trainer.step} of {stage.num_steps} ({stage.name})"
+        text = f"stopped at {place}, checkpoint written; the same command goes on"
+    console.print(text, soft_wrap=True)
 
 
 def _summary(figures: Figures) -> str:
     """Shares right, or losses where nothing can be right; of words, those that would be written."""
-    chosen = {name: figure for name, figure in figures.items() if not name.endswith((" which", " extra"))}
-    chosen = {name: figure for name, figure in chosen.items() if f"{name} right" not in chosen}
+    chosen = {
+        name: figure
+        for name, figure in figures.items()
+        if not name.endswith((" which", " extra")) and f"{name} right" not in figures
+    }
     parts = [f"{name} {right:.0%}" if loss == 0 or right else f"{name} {loss:.3f}"
              for name, (loss, right, _) in chosen.items()]  # fmt: skip
     return ", ".join(parts)

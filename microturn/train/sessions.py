@@ -23,18 +23,16 @@ from microturn.model.turns import (
     End,
     Kind,
     Sound,
-    Source,
     Token,
     input_tokens,
     say_token,
 )
-from microturn.scenario import watching
-from microturn.scenario.make import make_scenario
+from microturn.scenario.practice import WATCHING, make_scenario
 from microturn.scenario.scenario import Scenario
 from microturn.train.augment import AugmentConfig, augment_frames, hesitant, misheard
 from microturn.train.batch import Head, MelTargets, Row, Targets
-from microturn.train.source import Draw, Materials, RowSource
-from microturn.turn import MAX_SAY_TOKENS, TURN_MS, Frame
+from microturn.train.tasks import Draw, Materials, RowSource
+from microturn.turn import MAX_SAY_TOKENS, TURN_MS
 from microturn.voices.catalogue import assistant_voice
 
 # Shapes: T tokens, U turns, S speaking turns, F mel frames, M bands.
@@ -50,14 +48,14 @@ LAST_NOISE = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class SessionRows:
-    """Sessions of families (``scenario.make``), the words heard given as the hearing stack would write them."""
+    """Sessions of families (``scenario.practice``), the words heard given as the hearing stack would write them."""
 
     shares: dict[str, float]
     """By family: how often it is drawn."""
 
     def open(self, materials: Materials) -> Draw:
         """Raises ``VoiceError`` without the assistant's voice, from which the times of its words come."""
-        if self.shares.keys() - {watching.FAMILY}:
+        if self.shares.keys() - {WATCHING}:
             assistant_voice()
         packer = Packer(materials.tokenizer, materials.patch_rows, materials.augment)
         families = list(self.shares)
@@ -87,17 +85,14 @@ class Packer:
         """One scenario: words to say and ends of turns are told, or phases."""
         scenario = self._changed(scenario, rng)
         row = Row(sound=sounds(scenario, rng, vary=self.augment is not None))
-        tokens, told = self._tokens(scenario, row, rng)
-        row.tokens = np.array(tokens, np.int64).reshape(-1, 5)
-        row.targets = {head: Targets.of(targets) for head, targets in told.items()}
+        row.targets = self._add_tokens(scenario, row, rng)
         return row
 
     def spoken_row(self, scenario: Scenario, rng: np.random.Generator) -> Row:
         """One scenario of which the model's sound is told: frames after each speaking turn's last token."""
         scenario = self._changed(scenario, rng)
         row = Row(sound=sounds(scenario, rng, vary=False))
-        tokens, _ = self._tokens(scenario, row, rng)
-        row.tokens = np.array(tokens, np.int64).reshape(-1, 5)
+        self._add_tokens(scenario, row, rng)
         row.mel = self._mel_targets(scenario, row.tokens[:, 3], rng)
         return row
 
@@ -106,16 +101,24 @@ class Packer:
             return scenario
         return replace(scenario, said=hesitant(scenario.said, scenario.num_turns, rng, self.augment))
 
-    def _tokens(
-        self, scenario: Scenario, row: Row, rng: np.random.Generator
-    ) -> tuple[list[tuple[int, ...]], dict[Head, list[tuple[int, int, float]]]]:
-        """All tokens, and by head (place, value, weight); pictures are put into ``row``.
+    def _add_tokens(self, scenario: Scenario, row: Row, rng: np.random.Generator) -> dict[Head, Targets]:
+        """Put all tokens and pictures into ``row``; returns what is to be told.
 
         A word that is said is told at the token before it, and the turn's end at the turn's last token. Where there are
         phases nothing is said: such pictures are only watched.
         """
-        hear, say, texts = self._hear(scenario, rng), self._say(scenario), self._texts(scenario)
-        frames, speaking = self._frames(scenario.frames, rng), scenario.speaking()
+        heard, frames, speaking = scenario.hear_labels(), scenario.frames, scenario.speaking()
+        if self.augment is not None:
+            heard = misheard(heard, rng, self.augment)
+        if self.augment is not None and frames:
+            frames = dict(zip(frames, augment_frames(np.stack(list(frames.values())), rng), strict=True))
+        typed = {
+            turn: [(SOURCE_OF_TEXT[text.source], token) for text in texts for token in self.tokenizer.encode(text.text)]
+            for turn, texts in scenario.texts.items()
+        }
+        hear = spread(self._ids(heard), AUDIO_TOKENS, scenario.num_turns)
+        say = spread(self._ids(scenario.say_labels()), MAX_SAY_TOKENS, scenario.num_turns)
+        texts = spread(typed, MAX_TEXT_IN_TOKENS, scenario.num_turns)
         outputs = OutputVocabulary(self.tokenizer.vocab_size)
         tokens: list[tuple[int, ...]] = []
         phases: list[tuple[int, int, float]] = []
@@ -139,34 +142,13 @@ class Packer:
                 tokens.append(_placed(say_token(word, place), turn))
             said.append((len(tokens) - 1, outputs.speak if speaking[turn] else outputs.listen, 1.0))
             ended = End.SPEAK if speaking[turn] else End.LISTEN
-        return tokens, {Head.PHASES: phases} if scenario.phases else {Head.SAY: said}
-
-    def _hear(self, scenario: Scenario, rng: np.random.Generator) -> list[list[int]]:
-        words = scenario.hear_labels()
-        if self.augment is not None:
-            words = misheard(words, rng, self.augment)
-        return spread(self._ids(words), AUDIO_TOKENS, scenario.num_turns)
-
-    def _say(self, scenario: Scenario) -> list[list[int]]:
-        return spread(self._ids(scenario.say_labels()), MAX_SAY_TOKENS, scenario.num_turns)
-
-    def _texts(self, scenario: Scenario) -> list[list[tuple[Source, int]]]:
-        given = {
-            turn: [(SOURCE_OF_TEXT[text.source], token) for text in texts for token in self.tokenizer.encode(text.text)]
-            for turn, texts in scenario.texts.items()
-        }
-        return spread(given, MAX_TEXT_IN_TOKENS, scenario.num_turns)
+        row.tokens = np.array(tokens, np.int64).reshape(-1, 5)
+        return {Head.PHASES: Targets.of(phases)} if scenario.phases else {Head.SAY: Targets.of(said)}
 
     def _ids(self, words: Mapping[int, Iterable[str]]) -> dict[int, list[int]]:
         return {
             turn: [token for word in said for token in self.tokenizer.encode_word(word)] for turn, said in words.items()
         }
-
-    def _frames(self, frames: dict[int, Frame], rng: np.random.Generator) -> dict[int, Frame]:
-        if self.augment is None or not frames:
-            return frames
-        changed = augment_frames(np.stack(list(frames.values())), rng)
-        return dict(zip(frames, changed, strict=True))
 
     def _mel_targets(self, scenario: Scenario, turn_T: NDArray[np.int64], rng: np.random.Generator) -> MelTargets:
         """The frames of speaking turns; ``turn_T`` is the turn of every token."""

@@ -1,4 +1,5 @@
-"""Tasks: streams of batches. All of them make sessions while training goes on; no session is kept for long.
+"""Tasks: streams of batches. All of them make sessions while training goes on; no session is kept for long. The rows of
+ever new sessions come from a source, which draws them from what a machine has (``Materials``).
 
 Batches are cut from sessions that wait, those of about one length together. A session is used a few times, each time
 changed at random in another way, and never twice in one batch.
@@ -6,16 +7,21 @@ changed at random in another way, and never twice in one batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from microturn.language.tokenizer import TextTokenizer
 from microturn.model.ear import AUDIO_TOKENS
+from microturn.split import Split
+from microturn.train.augment import AugmentConfig
 from microturn.train.batch import Batch, Row, collate
-from microturn.train.source import Materials, RowSource
 
 GOLDEN = (5**0.5 - 1) / 2
 WIDTHS = (0, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
@@ -25,6 +31,35 @@ TURNS_STEP = 16
 WAITING_BATCHES = 2
 """Sessions of one width that wait before batches are cut from them, in batches."""
 DEV_SEED = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Materials:
+    """What rows are made from."""
+
+    tokenizer: TextTokenizer
+    patch_rows: int
+    split: Split = "train"
+    augment: AugmentConfig | None = field(default_factory=AugmentConfig)
+    """None: everything as it is, for figures that can be compared."""
+    bank: Path | None = None
+    """Voice bank for listening."""
+    data: Path | None = None
+    """Recordings of people, sounds and videos."""
+
+
+Draw = Callable[[np.random.Generator, int], list[Row]]
+"""``draw(rng, uses)``: the rows of one new session, one for each use, each changed at random in another way."""
+
+
+class RowSource(Protocol):
+    """A kind of sessions."""
+
+    def open(self, materials: Materials) -> Draw:
+        """Begin to draw. Raises ``InputError`` or ``VoiceError`` if something is missing that it needs."""
+
+    def families(self, materials: Materials) -> Mapping[str, RowSource]:
+        """What it draws from by name, for figures of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +157,8 @@ class Mixture(IterableDataset[Batch]):
         info = get_worker_info()
         if info is not None:
             torch.set_num_threads(1)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)  # the process that trains decides what follows from them
         worker, num_workers = (info.id, info.num_workers) if info else (0, 1)
         streams = {
             name: batches_of(name, self._tasks[name], self._materials, (*self._seed, self._first_step, worker, place))

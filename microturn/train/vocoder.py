@@ -1,6 +1,6 @@
 """The vocoder's losses: its own voice from frames, without a user, a text or any pretrained part.
 
-The pitch network learns from the pitch of the sound (``train.pitch``); the filters learn by ear, from spectra of
+The pitch network learns from the pitch of the sound (``train.voice``); the filters learn by ear, from spectra of
 several resolutions (Yamamoto et al. 2020, "Parallel WaveGAN", section 2.2) and log-mel, with the true pitch as source,
 so that harmonics fall on harmonics from the first step.
 """
@@ -60,9 +60,8 @@ def mel_loss(wave_BH: Tensor, target_BH: Tensor, filters_NM: Tensor) -> Tensor:
     """L1 between the log-mels of two sounds, nats, (B,)."""
 
     def mel(x_BH: Tensor) -> Tensor:
-        window = torch.hann_window(WINDOW_SAMPLES, device=x_BH.device)
-        window = window * (2.0 / window.sum())
-        frames = functional.pad(x_BH.unfold(1, WINDOW_SAMPLES, HOP_SAMPLES) * window, (0, FFT_SIZE - WINDOW_SAMPLES))
+        frames = x_BH.unfold(1, WINDOW_SAMPLES, HOP_SAMPLES) * _window(WINDOW_SAMPLES, x_BH)
+        frames = functional.pad(frames, (0, FFT_SIZE - WINDOW_SAMPLES))
         spectrum = torch.fft.rfft(frames)
         power = (spectrum.real**2 + spectrum.imag**2) @ filters_NM
         logs: Tensor = torch.log(power + math.exp(LOG_FLOOR))
@@ -78,8 +77,7 @@ def noise_loss(pulses_BH: Tensor, noise_BFN: Tensor, target_BH: Tensor) -> Tenso
     likelihood of the target's magnitudes (Rice 1945, "Mathematical analysis of random noise", section 3.10) does not.
     ``pulses_BH`` is the harmonic part, ``noise_BFN`` the response of the noise's filter at each hop's end.
     """
-    window = torch.hann_window(FFT_SAMPLES, device=target_BH.device)
-    window = window * (2.0 / window.sum())
+    window = _window(FFT_SAMPLES, target_BH)
     harmonic, wanted = _framed_power(pulses_BH, window), _framed_power(target_BH, window)
     # Between two hops' ends the noise's power fades: weights of five frames around the middle of the window.
     times = torch.arange(FFT_SAMPLES, device=window.device) + 0.5 - FFT_SAMPLES // 2
@@ -97,6 +95,12 @@ def noise_loss(pulses_BH: Tensor, noise_BFN: Tensor, target_BH: Tensor) -> Tenso
     return -(likelihood + torch.log(torch.special.i0e(crossed))).mean((1, 2))
 
 
+def _window(size: int, like: Tensor) -> Tensor:
+    """A Hann window in which a sine of amplitude 1 has a peak of 1."""
+    window = torch.hann_window(size, device=like.device)
+    return window * (2.0 / window.sum())
+
+
 def _framed_power(wave_BH: Tensor, window: Tensor) -> Tensor:
     """Power spectra ``(B, frames, FFT_SAMPLES // 2 + 1)`` of windows a hop apart."""
     spectrum = torch.fft.rfft(wave_BH.unfold(1, FFT_SAMPLES, HOP_SAMPLES) * window)
@@ -105,8 +109,7 @@ def _framed_power(wave_BH: Tensor, window: Tensor) -> Tensor:
 
 
 def _magnitudes(wave_BH: Tensor, size: int) -> Tensor:
-    window = torch.hann_window(size, device=wave_BH.device)
-    window = window * (2.0 / window.sum())
+    window = _window(size, wave_BH)
     spectrum = torch.stft(wave_BH, size, size // 2, window=window, center=False, return_complex=True)
     # A root's slope is endless at zero; silence is exactly zero.
     return torch.sqrt(spectrum.real**2 + spectrum.imag**2 + 1e-12)

@@ -11,19 +11,17 @@ import torch
 from numpy.typing import NDArray
 
 from microturn.errors import InputError
-from microturn.language.common import COMMANDS, COMMON
-from microturn.language.lexicon import CONTENT, FUNCTION, LETTERS
-from microturn.language.sentences import plain_sentence
+from microturn.language.lexicon import COMMANDS, COMMON, CONTENT, FUNCTION, LETTERS
+from microturn.language.wordings import pick, plain_sentence
 from microturn.media.mel import HOP_SAMPLES, MEL_SCALE, LogMel, log_mel, normalise_mel
 from microturn.model.vocoder import DELAY_SAMPLES, NOISE_SAMPLES, SILENCE, VocoderConfig
 from microturn.scenario.scenario import Scenario, Utterance
 from microturn.scenario.script import assistant_speech
 from microturn.split import Split
 from microturn.train.batch import Row, WaveTargets
-from microturn.train.pitch import track_pitch
 from microturn.train.sessions import Packer
-from microturn.train.source import Draw, Materials, RowSource
-from microturn.turn import TURN_SAMPLES, Pcm
+from microturn.train.tasks import Draw, Materials, RowSource
+from microturn.turn import SAMPLE_RATE_HZ, TURN_SAMPLES, Pcm
 from microturn.voices.catalogue import assistant_voice, synthesise
 
 # Shapes: F hops, M mel bands.
@@ -33,10 +31,11 @@ RATE_RANGE = (0.85, 1.2)
 EDGE_FRAMES = 10
 """A crop may begin so long before an utterance, and end so long after it."""
 GAIN_RANGE_DB = (-6.0, 2.0)
-
-
 PAUSE_SHARE = 0.3
 """Of words in a row after which the voice is silent for a turn or two."""
+PITCH_WINDOW_SAMPLES = 640
+VOICED_CORRELATION = 0.7
+VOICED_POWER = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +65,7 @@ def speaking(rng: np.random.Generator, num_words: int) -> Scenario:
     turn = 0
     for _ in range(num_words):
         kind = rng.random()
-        words = (*CONTENT, *FUNCTION) if kind < 0.5 else LETTERS if kind < 0.7 else (*COMMANDS, *COMMON)
-        word = words[int(rng.integers(len(words)))]
+        word = pick(rng, (*CONTENT, *FUNCTION) if kind < 0.5 else LETTERS if kind < 0.7 else (*COMMANDS, *COMMON))
         said.append(Utterance(turn, assistant_speech(f"{word}." if word in LETTERS else word)))
         turn += said[-1].num_turns + (int(rng.integers(1, 3)) if rng.random() < PAUSE_SHARE else 0)
     return Scenario("speaking", turn, np.zeros(turn * TURN_SAMPLES, np.float32), said=said)
@@ -131,6 +129,43 @@ def voice_clip(pcm: Pcm, config: VocoderConfig) -> VoiceClip:
         raise InputError(f"speech of {len(pcm)} samples is shorter than one hop of {HOP_SAMPLES}")
     log_pitch, voiced = track_pitch(pcm[:whole], config)
     return VoiceClip(pcm[:whole], normalise_mel(log_mel(pcm[:whole])), log_pitch, voiced)
+
+
+def track_pitch(pcm: Pcm, config: VocoderConfig) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Natural log of the pitch in Hz and voicing (0 or 1) around every hop's first sample, both ``(hops,)``.
+
+    The pitch is the shortest lag whose normalised cross-correlation (Talkin 1995, "A robust algorithm for pitch
+    tracking", section 3) peaks within a tenth of the best; it is interpolated where there is no voice.
+    """
+    num_frames = len(pcm) // HOP_SAMPLES
+    shortest = int(SAMPLE_RATE_HZ / config.max_pitch_hz)
+    longest = int(SAMPLE_RATE_HZ / config.min_pitch_hz)
+    size = PITCH_WINDOW_SAMPLES + longest
+    padded = np.pad(pcm.astype(np.float64), size)
+    starts = size + np.arange(num_frames) * HOP_SAMPLES - size // 2
+    pieces = np.lib.stride_tricks.sliding_window_view(padded, size)[starts]
+    # Long enough: negative lags wrap to places behind the longest positive one.
+    points = 1 << (size - 1).bit_length()
+    head = np.fft.rfft(pieces[:, :PITCH_WINDOW_SAMPLES], points)
+    product = np.fft.irfft(head.conj() * np.fft.rfft(pieces, points), points)[:, : longest + 1]
+    energy = np.cumsum(np.pad(pieces**2, ((0, 0), (1, 0))), 1)
+    energy = energy[:, PITCH_WINDOW_SAMPLES:] - energy[:, : longest + 1]
+    correlation = product / np.sqrt(energy[:, :1] * energy + 1e-9)
+    correlation[:, :shortest] = -1.0
+    best = correlation.max(1)
+    middle = correlation[:, 1:-1]
+    peaks = (middle >= correlation[:, :-2]) & (middle > correlation[:, 2:]) & (middle > 0.9 * best[:, None])
+    lag = peaks.argmax(1) + 1
+    rows = np.arange(num_frames)
+    before, top, after = correlation[rows, lag - 1], correlation[rows, lag], correlation[rows, lag + 1]
+    bend = before - 2 * top + after
+    lag_exact = lag + np.where(bend < -1e-9, 0.5 * (before - after) / np.minimum(bend, -1e-9), 0.0)
+    power = energy[:, 0] / PITCH_WINDOW_SAMPLES
+    voiced = peaks.any(1) & (best > VOICED_CORRELATION) & (power > VOICED_POWER)
+    if not voiced.any():
+        return np.full(num_frames, math.log(config.mean_pitch_hz), np.float32), np.zeros(num_frames, np.float32)
+    log_pitch = np.interp(rows, rows[voiced], np.log(SAMPLE_RATE_HZ / lag_exact[voiced]))
+    return log_pitch.astype(np.float32), voiced.astype(np.float32)
 
 
 def clip_row(clip: VoiceClip, num_frames: int, rng: np.random.Generator, *, vary: bool) -> Row:

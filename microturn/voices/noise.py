@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from microturn.language.sentences import loose_words
+from microturn.language.wordings import loose_words
 from microturn.split import Split
 from microturn.turn import SAMPLE_RATE_HZ, Pcm
 from microturn.voices.catalogue import draw_voice, synthesise

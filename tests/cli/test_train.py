@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -61,12 +66,50 @@ def test_a_run_out_of_time_goes_on(
 ) -> None:
     assert train("tiny", "--stage", "speak", "--steps", "100000", "--minutes", "0.05") == 0
     shown = " ".join(capsys.readouterr().err.split())
-    assert "of 100000 (speak); the same command goes on" in shown and "weights:" not in shown
+    assert "of 100000 (speak), checkpoint written; the same command goes on" in shown and "weights:" not in shown
     stopped = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
     assert stopped["stage"] == 2 and stopped["step"] < 100_000
     assert train("tiny", "--stage", "speak", "--steps", str(stopped["step"] + 1)) == 0
     assert lines(tmp_path / "run")[-1] == ("dev", "speak", stopped["step"] + 1)
     assert (tmp_path / "run" / "weights" / "config.json").exists()
+
+
+ENDLESS = """
+import sys
+from dataclasses import replace
+from microturn import recipes
+from microturn.cli import main
+from tests.train import tiny
+
+def endless():
+    recipe = tiny.recipe(num_steps=10**6)
+    return replace(recipe, train=replace(recipe.train, num_workers=1))
+
+recipes.RECIPES["tiny"] = endless
+sys.exit(main(["train", "tiny", "--stage", "speak", "--threads", "1", "--out", sys.argv[1]]))
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_leaves_a_checkpoint(number: signal.Signals, code: int, tmp_path: Path) -> None:
+    """As from a terminal: the whole group of processes is told, the one that makes sessions too."""
+    command = [sys.executable, "-c", ENDLESS, str(tmp_path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            log = tmp_path / "log.jsonl"
+            while process.poll() is None and not (log.exists() and log.read_text()):
+                time.sleep(0.1)
+            os.killpg(process.pid, number)
+            _, shown = process.communicate(timeout=60)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == code, shown
+    stopped = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert shown.splitlines()[-1] == (
+        f"stopped at step {stopped['step']} of 1000000 (speak), checkpoint written; the same command goes on"
+    )
+    assert stopped["stage"] == 2 and "Traceback" not in shown and not (tmp_path / "weights").exists()
 
 
 def test_one_stage_from_weights(train: Callable[..., int], tmp_path: Path) -> None:

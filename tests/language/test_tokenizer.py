@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from microturn.errors import WeightsError
-from microturn.language import common, lexicon
+from microturn.language import lexicon
 from microturn.language.tokenizer import TOKENIZER_FILE, TextTokenizer, default_tokenizer, train_tokenizer
 
-WORDS = {*lexicon.CONTENT, *lexicon.FUNCTION, *lexicon.LETTERS, *common.COMMANDS, *common.COMMON}
+WORDS = {*lexicon.CONTENT, *lexicon.FUNCTION, *lexicon.LETTERS, *lexicon.COMMANDS, *lexicon.COMMON}
 
 
 def test_every_known_word_is_one_token_of_its_own_but_for_contractions() -> None:

@@ -7,13 +7,23 @@ import string
 import numpy as np
 import pytest
 
-from microturn.language import sentences, wordings
-from microturn.language.lexicon import CONTENT, FUNCTION, HOMOPHONES
-from microturn.language.sentences import SLOTS, aside, combination, loose_words, plain_sentence, sounds_alike
-from microturn.language.wordings import HELDOUT_SHARE, Wordings, combination_split
+from microturn.language import wordings
+from microturn.language.lexicon import CONTENT, FUNCTION, HOMOPHONES, sounds_alike
+from microturn.language.wordings import (
+    HELDOUT_SHARE,
+    REQUEST_WORDS,
+    SLOTS,
+    Wordings,
+    aside,
+    combination,
+    combination_split,
+    loose_words,
+    plain_sentence,
+)
 
-REQUESTS = {name: value for name, value in vars(wordings).items() if isinstance(value, Wordings)}
-ALL = {**REQUESTS, **wordings.GREETINGS, "PLAIN": sentences.PLAIN, "ASIDE": sentences.ASIDE}
+TEMPLATES = {name: value for name, value in vars(wordings).items() if isinstance(value, Wordings)}
+REQUESTS = {name: value for name, value in TEMPLATES.items() if name not in ("PLAIN", "ASIDE")}
+ALL = {**TEMPLATES, **wordings.GREETINGS}
 
 
 def plain(templates: tuple[str, ...]) -> set[str]:
@@ -52,7 +62,7 @@ def test_all_words_are_in_the_lexicon_and_held_out_wordings_use_trained_ones() -
     held_out = set.union(*(plain(both.heldout) for both in ALL.values()))
     assert trained <= {*CONTENT, *FUNCTION}
     assert held_out <= trained | set(CONTENT)
-    assert {slot for both in (sentences.PLAIN, sentences.ASIDE) for template in (*both.train, *both.heldout)
+    assert {slot for both in (wordings.PLAIN, wordings.ASIDE) for template in (*both.train, *both.heldout)
             for _, slot, _, _ in string.Formatter().parse(template) if slot} <= set(SLOTS)  # fmt: skip
 
 
@@ -88,7 +98,7 @@ def test_loose_words_avoid_what_sounds_like_a_cue_and_make_no_request() -> None:
     words = [word.rstrip(",") for _ in range(100) for word in loose_words(rng, 14, avoid=("two", "brush"))]
     assert len(words) == 1400
     assert not {"two", "to", "brush", "toothbrush"} & set(words)
-    assert not sentences.REQUEST_WORDS & set(words)
+    assert not REQUEST_WORDS & set(words)
 
 
 def test_sentences_differ_and_keep_to_their_split() -> None:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from microturn.cli import main
+from microturn.cli.scenario import draw
 from microturn.errors import MediaError
 from microturn.media.reader import open_media
 from microturn.scenario.export import export
@@ -19,7 +20,7 @@ from microturn.scenario.generate import generate
 def test_a_session_with_pictures_reads_back(tmp_path: Path) -> None:
     scenario = generate("count", 1, "train", assistant=False)
     folder = tmp_path / "one" / "count"
-    export(scenario, folder)
+    export(scenario, folder, draw)
     assert {path.name for path in folder.iterdir()} == {
         "user.wav",
         "model.wav",
@@ -46,10 +47,10 @@ def test_nothing_is_left_when_it_cannot_be_written(tmp_path: Path) -> None:
     scenario = generate("idle", 1, "train", assistant=False)
     (tmp_path / "file").write_text("")
     with pytest.raises(MediaError, match="file"):
-        export(scenario, tmp_path / "file")
+        export(scenario, tmp_path / "file", draw)
     (tmp_path / "taken" / "frames").mkdir(parents=True)
     with pytest.raises(MediaError, match="taken: holds the pictures of another scenario"):
-        export(scenario, tmp_path / "taken")
+        export(scenario, tmp_path / "taken", draw)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "frames", "taken"]
 
 

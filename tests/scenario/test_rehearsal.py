@@ -9,7 +9,7 @@ from microturn.errors import InputError
 from microturn.language.lexicon import CONTENT
 from microturn.scenario.families import FAMILIES
 from microturn.scenario.generate import STRING, generate
-from microturn.scenario.rehearsal import rehearsal, rehearsed
+from microturn.scenario.practice import make_scenario
 from microturn.scenario.script import timed_words
 from microturn.train.augment import AugmentConfig, misheard
 from microturn.turn import TURN_MS
@@ -21,7 +21,7 @@ needs_assistant = pytest.mark.needs_engine("flite", "slt")
 @pytest.mark.parametrize("family", [*FAMILIES, STRING])
 def test_a_rehearsal_has_the_words_of_a_session_and_no_sound(family: str) -> None:
     for seed in range(4):
-        scenario = rehearsal(rehearsed(family), seed, "train")
+        scenario = make_scenario(f"rehearsed {family}", seed, "train", None)
         assert scenario.family == f"rehearsed {family}"
         assert not scenario.user.any()
         assert scenario.heard or scenario.texts or family == "idle"
@@ -34,9 +34,9 @@ def test_a_rehearsal_has_the_words_of_a_session_and_no_sound(family: str) -> Non
 
 @needs_assistant
 def test_the_same_seed_gives_the_same_words_and_times() -> None:
-    first, second = (rehearsal("rehearsed cue", 5, "train") for _ in range(2))
+    first, second = (make_scenario("rehearsed cue", 5, "train", None) for _ in range(2))
     assert first.heard == second.heard and first.events == second.events
-    assert first.heard != rehearsal("rehearsed cue", 6, "train").heard
+    assert first.heard != make_scenario("rehearsed cue", 6, "train", None).heard
 
 
 def test_the_split_is_kept() -> None:
@@ -49,7 +49,7 @@ def test_the_split_is_kept() -> None:
 
 def test_an_unknown_family_is_named() -> None:
     with pytest.raises(InputError, match="family dance"):
-        rehearsal("rehearsed dance", 0, "train")
+        make_scenario("rehearsed dance", 0, "train", None)
 
 
 def test_words_follow_each_other_and_letters_and_commas_take_their_time() -> None:

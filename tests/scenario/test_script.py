@@ -86,10 +86,13 @@ def test_an_answer_waits_for_the_pause_and_for_its_own_end() -> None:
 def test_typed_text_comes_in_within_the_turn() -> None:
     made = builder()
     made.wait_until(450.0)
-    assert made.type("say red") == (2, 600.0)
+    made.answer_typed("say red", "red")
+    assert made.now_ms == 600.0
     made.wait_until(650.0)
-    made.type("say blue")
+    made.answer_typed("say blue", "blue")
     scenario = made.finish("say", 300.0)
+    assert [item.turn for item in scenario.said] == [3, 6], "the second waits for the first"
+    assert [(event.at_ms, event.cause_ms) for event in scenario.events] == [(800.0, 600.0), (1400.0, 800.0)]
     assert scenario.texts == {2: (TextIn(TextSource.TYPED, "say red"),), 3: (TextIn(TextSource.TYPED, "say blue"),)}
 
 

@@ -7,7 +7,7 @@ import pytest
 from microturn.language.lexicon import CONTENT, FUNCTION
 from microturn.language.tokenizer import default_tokenizer
 from microturn.language.wordings import combination_split
-from microturn.scenario.spelling import spellable, spelling
+from microturn.scenario.practice import SPELLING, make_scenario, spellable
 
 needs_assistant = pytest.mark.needs_engine("flite", "slt")
 
@@ -24,7 +24,7 @@ def test_all_that_is_one_token_may_be_asked_for() -> None:
 @needs_assistant
 def test_words_asked_for_are_spelt() -> None:
     for seed in range(8):
-        scenario = spelling(seed, "train")
+        scenario = make_scenario(SPELLING, seed, "train", None)
         assert not scenario.user.any()
         assert 3 <= len(scenario.events) <= 6
         asked = {word.text for word in scenario.heard}
@@ -39,11 +39,16 @@ def test_words_asked_for_are_spelt() -> None:
 def test_splits_spell_different_words() -> None:
     for split in ("train", "heldout"):
         for seed in range(4):
-            for event in spelling(seed, split).events:
+            for event in make_scenario(SPELLING, seed, split, None).events:
                 assert combination_split("spell", event.words.replace(" ", "")) == split
 
 
 @needs_assistant
 def test_the_same_seed_gives_the_same_session() -> None:
-    assert spelling(5, "train").hear_labels() == spelling(5, "train").hear_labels()
-    assert spelling(5, "train").say_labels() != spelling(6, "train").say_labels()
+    assert (
+        make_scenario(SPELLING, 5, "train", None).hear_labels()
+        == make_scenario(SPELLING, 5, "train", None).hear_labels()
+    )
+    assert (
+        make_scenario(SPELLING, 5, "train", None).say_labels() != make_scenario(SPELLING, 6, "train", None).say_labels()
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from microturn.scenario import watching
+from microturn.scenario.practice import WATCHING, make_scenario
 from microturn.scenario.scenario import Scenario
 from microturn.train.batch import Row, collate
 from microturn.train.sessions import Packer
@@ -22,7 +22,7 @@ def two_sessions(name: str, folder: Path) -> list[Row]:
     rng = np.random.default_rng(0)
     if name == "watch":
         packer = Packer(tiny.materials().tokenizer, 2, None)
-        return [packer.row(beginning(watching.watching(seed, "train", None), 24), rng) for seed in range(2)]
+        return [packer.row(beginning(make_scenario(WATCHING, seed, "train", None), 24), rng) for seed in range(2)]
     draw = tiny.TASKS[name].source.open(tiny.materials(tiny.fill_bank(folder) if name == "hear" else None))
     return [draw(rng, 1)[0] for _ in range(2)]
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from microturn.errors import InputError
-from microturn.train.optim import AveragedWeights, Muon, OptimConfig, Optimiser, is_matrix, orthogonalise, rate_factor
+from microturn.train.optim import AveragedWeights, OptimConfig, Optimiser, is_matrix, orthogonalise, rate_factor
 
 
 class Two(nn.Module):
@@ -39,20 +39,6 @@ def test_orthogonalised_matrices_have_singular_values_near_one(precision: torch.
     torch.manual_seed(0)
     singular = torch.linalg.svdvals(orthogonalise(torch.randn(3, 40, 24), precision).float())
     assert singular.min() > 0.5 and singular.max() < 1.4
-
-
-def test_muon_takes_a_closure() -> None:
-    """As every optimiser of torch: it computes gradients and the loss, which comes back."""
-    matrix = nn.Parameter(torch.eye(3))
-
-    def closure() -> float:
-        loss = matrix.square().sum()
-        torch.autograd.backward(loss)
-        return float(loss.detach())
-
-    muon = Muon([matrix], rate=0.1, weight_decay=0.0)
-    assert muon.step(closure) == 3.0
-    assert 0.0 < float(matrix.square().sum().detach()) < 3.0
 
 
 def test_matrices_inside_layers_are_muons() -> None:

@@ -16,9 +16,7 @@ from microturn.model.flow import SILENT_MEL
 from microturn.model.lanes import initial_lane_state, lanes
 from microturn.model.outputs import SAY_WEIGHT, OutputVocabulary
 from microturn.model.turns import End, Kind, Sound, Source
-from microturn.scenario import practice, spelling, watching
-from microturn.scenario.make import make_scenario
-from microturn.scenario.rehearsal import rehearsed
+from microturn.scenario.practice import PRACTICE, REHEARSED, SPELLING, WATCHING, make_scenario
 from microturn.scenario.scenario import HEAR_LAG_MS, Scenario
 from microturn.train.augment import AugmentConfig
 from microturn.train.batch import Head, MelTargets, Row, collate
@@ -30,9 +28,9 @@ from tests.train.tiny import WORDS, echo
 TOKENIZER = default_tokenizer()
 OUTPUTS = OutputVocabulary(TOKENIZER.vocab_size)
 FAMILIES = (
-    *map(rehearsed, ("say", "time", "cue", "free", "idle", "string", "count")),
-    practice.FAMILY,
-    spelling.FAMILY,
+    *(f"{REHEARSED}{family}" for family in ("say", "time", "cue", "free", "idle", "string", "count")),
+    PRACTICE,
+    SPELLING,
 )
 
 
@@ -149,8 +147,8 @@ def test_given_words_are_no_gap(family: str) -> None:
     """Rehearsals are heard, and practice is typed with and without a microphone."""
     found = {int(sound) for seed in range(4) for sound in packed(make_scenario(family, seed, "train", None)).sound}
     assert Sound.QUIET in found
-    assert (Sound.GAP in found) == (family == practice.FAMILY)
-    assert (Sound.VOICE in found) == (family != practice.FAMILY)
+    assert (Sound.GAP in found) == (family == PRACTICE)
+    assert (Sound.VOICE in found) == (family != PRACTICE)
 
 
 @pytest.mark.parametrize("augment", [None, AugmentConfig(mishear_probability=0.0, late_probabilities=())])
@@ -196,7 +194,7 @@ def test_speaking_practice_says_every_kind_of_word_with_its_age() -> None:
 
 
 def test_pictures_are_watched_with_a_phase_each() -> None:
-    scenario = make_scenario(watching.FAMILY, 4, "train", None)
+    scenario = make_scenario(WATCHING, 4, "train", None)
     row = packed(scenario)
     assert row.targets.keys() == {Head.PHASES}
     assert {row.tokens[at, 3]: phase for at, phase, _ in told(row, Head.PHASES)} == scenario.phases
@@ -208,7 +206,7 @@ def test_pictures_are_watched_with_a_phase_each() -> None:
 
 
 def test_augmented_videos_keep_their_phases_and_change_their_pictures() -> None:
-    scenario = make_scenario(watching.FAMILY, 4, "train", None)
+    scenario = make_scenario(WATCHING, 4, "train", None)
     plain = packed(scenario)
     changed = [packed(scenario, AugmentConfig(), seed=seed) for seed in range(4)]
     assert all(told(row, Head.PHASES) == told(plain, Head.PHASES) for row in changed)

@@ -15,8 +15,7 @@ import torch
 from microturn.errors import InputError
 from microturn.train.augment import AugmentConfig
 from microturn.train.batch import Batch, Row
-from microturn.train.source import Draw, Materials, RowSource
-from microturn.train.tasks import Mixture, TaskConfig, batches_of, dev_batches, loaded
+from microturn.train.tasks import Draw, Materials, Mixture, RowSource, TaskConfig, batches_of, dev_batches, loaded
 from tests.train import tiny
 
 

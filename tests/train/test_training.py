@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -64,20 +63,12 @@ def test_a_restored_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None
     assert_same(state(second), state(straight))
 
 
-def test_a_run_that_is_out_of_time_stops_with_a_checkpoint_and_goes_on_with_new_sessions(tmp_path: Path) -> None:
+def test_a_run_that_is_told_to_stop_stops_with_a_checkpoint_and_goes_on_with_new_sessions(tmp_path: Path) -> None:
     stages = tiny.stage("decide", 4), tiny.stage("speak", 2)
     first = tiny.trainer(*stages)
     reports: list[Report] = []
 
-    def stop_soon(report: Report) -> None:
-        reports.append(report)
-        if report.step == 2:
-            deadline[0] = time.monotonic()
-
-    deadline = [time.monotonic() + 1000]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("microturn.train.loop.time.monotonic", lambda: deadline[0] if len(reports) == 0 else 1e12)
-        assert not first.run(tiny.materials(), tmp_path, stop_soon, deadline=deadline[0] + 1)
+    assert not first.run(tiny.materials(), tmp_path, reports.append, stop=lambda: bool(reports))
     assert (first.stage, first.step) == (0, 2)
     second = tiny.trainer(*stages)
     assert second.restore(tmp_path)

@@ -16,10 +16,9 @@ from microturn.errors import InputError
 from microturn.media.mel import FFT_SIZE, HOP_SAMPLES, WINDOW_SAMPLES, LogMel, log_mel, mel_filters, normalise_mel
 from microturn.model.vocoder import DELAY_SAMPLES, FFT_SAMPLES, Vocoder, VocoderConfig
 from microturn.train.batch import Head, WaveTargets, collate
-from microturn.train.pitch import track_pitch
 from microturn.train.tasks import TaskConfig, batches_of
 from microturn.train.vocoder import noise_loss, spectral_loss, vocoder_losses
-from microturn.train.voice import VoiceRows, clip_row, spoken, voice_clip
+from microturn.train.voice import VoiceRows, clip_row, spoken, track_pitch, voice_clip
 from microturn.turn import SAMPLE_RATE_HZ, Pcm
 from tests.train import tiny
 from tests.train.tiny import VOCODER, resonate, vowels

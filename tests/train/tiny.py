@@ -20,17 +20,16 @@ from microturn import recipes
 from microturn.language.tokenizer import default_tokenizer
 from microturn.model.config import MemoryConfig, ModelConfig
 from microturn.model.vocoder import VocoderConfig
-from microturn.scenario import watching
 from microturn.scenario.listening import ListeningConfig
+from microturn.scenario.practice import WATCHING
 from microturn.scenario.scenario import Scenario, Utterance
 from microturn.train.batch import Row
 from microturn.train.hear import ListeningRows
 from microturn.train.loop import StageConfig, TrainConfig, Trainer
 from microturn.train.optim import OptimConfig
-from microturn.train.recipe import Recipe
+from microturn.train.run import Recipe
 from microturn.train.sessions import Packer, SessionRows
-from microturn.train.source import Draw, Materials, RowSource
-from microturn.train.tasks import TaskConfig
+from microturn.train.tasks import Draw, Materials, RowSource, TaskConfig
 from microturn.train.voice import VoiceClip, clip_row, voice_clip
 from microturn.turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, Pcm
 from microturn.voices.bank import write_part
@@ -153,7 +152,7 @@ class VowelRows:
 TASKS = {
     "hear": TaskConfig(source=ListeningRows(config=LISTENING), tokens=64),
     "decide": TaskConfig(source=EchoRows(), tokens=192),
-    "watch": TaskConfig(source=SessionRows(shares={watching.FAMILY: 1.0}), tokens=512, uses=1),
+    "watch": TaskConfig(source=SessionRows(shares={WATCHING: 1.0}), tokens=512, uses=1),
     "speak": TaskConfig(source=EchoRows(voice=True), tokens=192),
     "voice": TaskConfig(source=VowelRows(), tokens=128, uses=4),
 }

@@ -15,7 +15,7 @@ import torch
 
 from microturn import recipes
 from microturn.cli import main
-from microturn.scenario import watching
+from microturn.scenario.practice import WATCHING, make_scenario
 from microturn.train.batch import Batch, Row, collate
 from microturn.train.loop import StageConfig, Trainer
 from microturn.train.parallel import Ranks, joined_ranks
@@ -32,7 +32,7 @@ def halves(bank: Path) -> list[tuple[list[Row], list[Row]]]:
     steps = []
     rng = np.random.default_rng(0)
     packer = Packer(tiny.materials().tokenizer, 2, None)
-    watched = packer.row(watching.watching(0, "train", None), rng)
+    watched = packer.row(make_scenario(WATCHING, 0, "train", None), rng)
     for name, task in tiny.TASKS.items():
         draw = task.source.open(tiny.materials(bank))
         for _ in range(NUM_STEPS):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from microturn.errors import InputError
-from microturn.language import common, lexicon
+from microturn.language import lexicon
 from microturn.turn import SAMPLE_RATE_HZ
 from microturn.voices import espeak
 from microturn.voices.catalogue import Voice, synthesise
@@ -25,7 +25,7 @@ def names(word: str) -> list[str]:
 
 
 def test_every_sound_of_the_words_has_a_class() -> None:
-    words = [*lexicon.CONTENT, *lexicon.FUNCTION, *lexicon.UNSEEN, *common.COMMON][::17]
+    words = [*lexicon.CONTENT, *lexicon.FUNCTION, *lexicon.UNSEEN, *lexicon.COMMON][::17]
     used: set[int] = set()
     for word in [*words, *(f"{letter}." for letter in lexicon.LETTERS)]:
         for name, _ in espeak.phonemes(tokens(word)):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from microturn.language.sentences import combination, loose_words, sounds_alike
-from microturn.language.wordings import CUE, STOP, combination_split
+from collections.abc import Sequence
+
+from microturn.language.lexicon import sounds_alike
+from microturn.language.wordings import CUE, STOP, combination, combination_split, loose_words, pick
 from microturn.scenario.scenario import REPLY_PAUSE_MS, first_turn_heard_after
 from microturn.scenario.script import Script, estimate_ms
-from microturn.voices.speech import Speech
+from microturn.voices.speech import Word
 
 WINDOW_MS = 800.0
 """The answer's first sound comes within this after the cue word's end."""
@@ -36,7 +38,7 @@ def _draw_rule(script: Script, rules: dict[str, str]) -> tuple[str, str]:
     rng = script.rng
     taken = [*rules, *(word for reply in rules.values() for word in reply.split())]
     while True:
-        cue = script.content[int(rng.integers(len(script.content)))]
+        cue = pick(rng, script.content)
         words = combination(rng, script.split, int(rng.choice([1, 1, 1, 2])), script.content)
         if combination_split("cue", *words, cue) != script.split:
             continue
@@ -58,26 +60,21 @@ def _talk_with_cues(script: Script, rules: dict[str, str]) -> None:
         position = int(rng.integers(0, len(words)))
         cue = ""
         if remaining and (rng.random() < 0.7 or script.now_ms > end_ms):
-            cue = cues[int(rng.integers(len(cues)))]
+            cue = pick(rng, cues)
             words.insert(position, cue)
         speech = script.speaker.speak(" ".join(words))
         if cue:
             # A cue waits until the last one is answered: the user takes a breath first if need be.
-            script.wait_until(free_from_ms - _cue_of(speech, cue))
+            script.wait_until(free_from_ms - _end_ms(speech.words, cue))
         placed = script.place(speech, matters=bool(cue))
         if cue:
-            cue_end_ms = next(word for word in placed if word.text == cue).end_ms
+            cue_end_ms = _end_ms(placed, cue)
             free_from_ms = cue_end_ms + spacing_ms
-            _answer_cue(script, rules[cue], cue_end_ms)
+            at_ms = script.say(rules[cue], first_turn_heard_after(cue_end_ms + REPLY_PAUSE_MS))
+            script.expect(rules[cue], at_ms, at_ms - cue_end_ms, cue_end_ms + WINDOW_MS - at_ms, cue_end_ms)
             remaining -= 1
         script.pause(20.0, 300.0)
 
 
-def _cue_of(speech: Speech, cue: str) -> float:
-    """The end of the cue word within the speech, ms."""
-    return next(word for word in speech.words if word.text == cue).end_ms
-
-
-def _answer_cue(script: Script, reply: str, cue_end_ms: float) -> None:
-    at_ms = script.say(reply, first_turn_heard_after(cue_end_ms + REPLY_PAUSE_MS))
-    script.expect(reply, at_ms, at_ms - cue_end_ms, cue_end_ms + WINDOW_MS - at_ms, cue_end_ms)
+def _end_ms(words: Sequence[Word], text: str) -> float:
+    return next(word for word in words if word.text == text).end_ms

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from microturn.language.lexicon import NUMBERS
-from microturn.language.sentences import loose_words, plain_sentence
+from microturn.language.wordings import loose_words, plain_sentence
 from microturn.scenario.script import Script
 
 
@@ -39,10 +37,4 @@ def draw_text(script: Script) -> str:
         return " ".join(rng.choice(NUMBERS[:10], int(rng.integers(2, 8))))
     if kind < 0.6:
         return plain_sentence(rng, script.split)
-    return word_run(script)
-
-
-def word_run(script: Script, avoid: Sequence[str] = ()) -> str:
-    """Two to fourteen words in random order."""
-    rng = script.rng
-    return " ".join(loose_words(rng, int(rng.choice([2, 3, 4, 5, 6, 7, 8, 11, 14])), avoid))
+    return " ".join(loose_words(rng, int(rng.choice([2, 3, 4, 5, 6, 7, 8, 11, 14]))))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from microturn.language.sentences import aside
+from microturn.language.wordings import aside
 from microturn.pictures.repetitions import draw_idle_video
 from microturn.scenario.script import Script
 from microturn.turn import TURN_MS

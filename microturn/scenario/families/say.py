@@ -7,10 +7,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from microturn.language.lexicon import CONTENT
-from microturn.language.sentences import combination
-from microturn.language.wordings import GREETINGS, SAY, SPELL, combination_split
+from microturn.language.wordings import GREETINGS, SAY, SPELL, combination, combination_split, pick
 from microturn.scenario.families import free
-from microturn.scenario.script import REPLY_LATE_MS, Script, estimate_ms
+from microturn.scenario.script import REPLY_LATE_MS, Script
 from microturn.split import Split
 from microturn.turn import TURN_MS
 
@@ -29,7 +28,7 @@ def build(script: Script) -> None:
             script.pause(600.0, 1500.0)
         request, reply = draw_request(rng, script.split, script.content)
         if rng.random() < TYPED_SHARE:
-            end_ms = _answer_typed(script, request, reply)
+            end_ms = script.answer_typed(request, reply, REPLY_LATE_MS + TURN_MS)
         else:
             end_ms = script.answer(reply, script.speak(request)[-1].end_ms)
         script.wait_until(end_ms)
@@ -39,8 +38,7 @@ def draw_request(rng: np.random.Generator, split: Split, content: Sequence[str] 
     """A request of the split about words of ``content``, and what answers it (a text to be spoken)."""
     kind = rng.random()
     if kind < 0.15:
-        replies = tuple(GREETINGS)
-        reply = replies[int(rng.integers(len(replies)))]
+        reply = pick(rng, tuple(GREETINGS))
         return GREETINGS[reply].draw(rng, split, polite=False), reply
     if kind < 0.30:
         return draw_spelling(rng, split, content)
@@ -54,18 +52,10 @@ def draw_request(rng: np.random.Generator, split: Split, content: Sequence[str] 
 def draw_spelling(rng: np.random.Generator, split: Split, content: Sequence[str]) -> tuple[str, str]:
     """A request to spell one of the words of ``content`` that belong to the split, and the names of its letters."""
     words = [word for word in content if len(word) in SPELLED_LETTERS and combination_split("spell", word) == split]
-    word = words[int(rng.integers(len(words)))]
+    word = pick(rng, words)
     return SPELL.draw(rng, split, x=word), letter_names(word)
 
 
 def letter_names(letters: Iterable[str]) -> str:
     """The text that names ``letters`` one by one; with pauses between them, or nobody could tell them apart."""
     return ", ".join(f"{letter}." for letter in letters)
-
-
-def _answer_typed(script: Script, request: str, reply: str) -> float:
-    """A typed request is answered in the turn after the one it came in; returns the planned end of the answer."""
-    turn, cause_ms = script.type(request)
-    at_ms = script.say(reply, turn + 1)
-    script.expect(reply, at_ms, at_ms - cause_ms, REPLY_LATE_MS + TURN_MS, cause_ms)
-    return at_ms + estimate_ms(reply)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from microturn.language.lexicon import NUMBERS
-from microturn.language.sentences import combination
-from microturn.language.wordings import EVERY, ONCE, STOP, TWO_TIMERS, combination_split
+from microturn.language.wordings import EVERY, ONCE, STOP, TWO_TIMERS, combination, combination_split
 from microturn.scenario.families import free
 from microturn.scenario.script import Script
 from microturn.turn import TURN_MS

@@ -8,17 +8,16 @@ import numpy as np
 import pytest
 
 from microturn.errors import InputError
-from microturn.scenario import practice, spelling, watching
+from microturn.scenario import practice
 from microturn.scenario.generate import generate
-from microturn.scenario.make import make_scenario
-from microturn.scenario.rehearsal import rehearsed
+from microturn.scenario.practice import PRACTICE, REHEARSED, SPELLING, WATCHING, make_scenario
 from microturn.scenario.scenario import Scenario
 from microturn.turn import TextSource
 
 needs_assistant = pytest.mark.needs_engine("flite", "slt")
 NAMES = [
-    watching.FAMILY,
-    *(pytest.param(name, marks=needs_assistant) for name in (rehearsed("cue"), practice.FAMILY, spelling.FAMILY)),
+    WATCHING,
+    *(pytest.param(name, marks=needs_assistant) for name in (REHEARSED + "cue", PRACTICE, SPELLING)),
 ]
 
 
@@ -37,7 +36,7 @@ def test_every_name_makes_a_session_of_its_own(name: str) -> None:
     made = make_scenario(name, 3, "train", None)
     assert made.family == name
     assert not made.user.any(), "rehearsals and practice have no sound"
-    assert not made.gaps or name == practice.FAMILY, "words that are given in place of sound are no gap"
+    assert not made.gaps or name == PRACTICE, "words that are given in place of sound are no gap"
     assert same(made, make_scenario(name, 3, "train", None))
     assert not same(made, make_scenario(name, 4, "train", None))
     assert not same(made, make_scenario(name, 3, "heldout", None))
@@ -52,7 +51,7 @@ def test_families_are_made_as_they_are_anywhere() -> None:
 @needs_assistant
 def test_practice_asks_in_writing_and_is_answered_in_the_next_turn() -> None:
     for seed in range(6):
-        made = make_scenario(practice.FAMILY, seed, "heldout", None)
+        made = make_scenario(PRACTICE, seed, "heldout", None)
         assert 4 <= len(made.events) == len(made.said) == len(made.texts) <= 7
         assert not made.heard and not made.frames
         assert [utterance.turn for utterance in made.said] == [turn + 1 for turn in made.texts]
@@ -64,22 +63,22 @@ def test_practice_asks_in_writing_and_is_answered_in_the_next_turn() -> None:
 @needs_assistant
 def test_every_other_session_of_practice_is_without_a_microphone() -> None:
     for seed in range(4):
-        made = make_scenario(practice.FAMILY, seed, "train", None)
+        made = make_scenario(PRACTICE, seed, "train", None)
         assert made.gaps == frozenset(range(made.num_turns) if seed % 2 else ())
 
 
 def test_watching_shows_a_figure_and_tells_the_phase_of_every_picture() -> None:
     for seed in range(4):
-        made = make_scenario(watching.FAMILY, seed, "train", None)
+        made = make_scenario(WATCHING, seed, "train", None)
         assert made.phases.keys() == made.frames.keys() == set(range(len(made.frames)))
         assert not (made.heard or made.said or made.texts or made.user.any())
         phases = [made.phases[turn] for turn in range(len(made.phases))]
-        assert set(phases) <= set(range(watching.NUM_PHASES)) and watching.DONE in phases
-        assert phases[0] == watching.REST
+        assert set(phases) <= set(range(practice.NUM_PHASES)) and practice.DONE in phases
+        assert phases[0] == practice.REST
         for before, now in zip(phases, phases[1:], strict=False):
             # A repetition's quarters come in order; it is over only after its last ones.
-            assert now >= before or now == watching.REST or before == watching.DONE
-            assert now != watching.DONE or before >= watching.NUM_QUARTERS - 1
+            assert now >= before or now == practice.REST or before == practice.DONE
+            assert now != practice.DONE or before >= practice.NUM_QUARTERS - 1
 
 
 def test_unknown_names_are_input_errors(tmp_path: Path) -> None:
@@ -87,4 +86,4 @@ def test_unknown_names_are_input_errors(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="unknown"):
             make_scenario(name, 0, "train", None)
     with pytest.raises(InputError, match=str(tmp_path)):
-        make_scenario(watching.FAMILY, 0, "train", tmp_path)
+        make_scenario(WATCHING, 0, "train", tmp_path)
