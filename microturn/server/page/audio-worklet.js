@@ -1,0 +1,78 @@
+/**
+ * Both voices on one clock: the microphone goes out as 20 ms of PCM16 at 16 kHz together with what was played meanwhile;
+ * the model's voice comes in and is played.
+ */
+import { Resampler } from "./resample.js";
+import { fromPcm16, toPcm16 } from "./pcm.js";
+import { VoiceQueue } from "./voice-queue.js";
+
+const RATE_HZ = 16000;
+const CHUNK_SAMPLES = 320;
+
+/** Collects samples until a chunk is full. */
+class Chunker {
+  constructor() {
+    this.resampler = new Resampler(sampleRate, RATE_HZ);
+    this.samples = new Float32Array(0);
+  }
+
+  push(block) {
+    const more = this.resampler.push(block);
+    const joined = new Float32Array(this.samples.length + more.length);
+    joined.set(this.samples);
+    joined.set(more, this.samples.length);
+    this.samples = joined;
+  }
+
+  get full() {
+    return this.samples.length >= CHUNK_SAMPLES;
+  }
+
+  take() {
+    const chunk = toPcm16(this.samples.subarray(0, CHUNK_SAMPLES));
+    this.samples = this.samples.slice(CHUNK_SAMPLES);
+    return chunk;
+  }
+}
+
+class Voices extends AudioWorkletProcessor {
+  constructor() {
+    super();
+    this.microphone = new Chunker();
+    this.played = new Chunker();
+    this.restart();
+    this.port.onmessage = ({ data }) => this.receive(data);
+  }
+
+  restart() {
+    this.queue = new VoiceQueue(sampleRate);
+    this.resampler = new Resampler(RATE_HZ, sampleRate);
+  }
+
+  receive({ kind, pcm, startMs, endMs }) {
+    if (kind === "voice") this.queue.push(this.resampler.push(fromPcm16(pcm)), startMs, endMs);
+    if (kind === "restart") this.restart();
+    if (kind === "drop") {
+      const droppedMs = this.queue.drop();
+      this.port.postMessage({ kind: "dropped", droppedMs, heardMs: this.queue.heardMs });
+    }
+  }
+
+  process([input], [output]) {
+    const voice = output[0];
+    this.queue.pull(voice);
+    for (const other of output.slice(1)) other.set(voice);
+    this.played.push(voice);
+    const block = new Float32Array(voice.length);
+    for (const channel of input) channel.forEach((one, i) => (block[i] += one / input.length));
+    this.microphone.push(block);
+    while (this.microphone.full && this.played.full) {
+      const { heardMs, queuedMs, playing, cushionMs, lateTimes } = this.queue;
+      const report = { heardMs, queuedMs, playing, cushionMs, lateTimes };
+      this.port.postMessage({ kind: "chunk", microphone: this.microphone.take(), played: this.played.take(), ...report });
+    }
+    return true;
+  }
+}
+
+registerProcessor("voices", Voices);

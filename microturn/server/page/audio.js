@@ -1,0 +1,97 @@
+/** Microphone, loudspeaker and the worklet between them. Nothing here knows of sessions. */
+
+const MICROPHONE = { echoCancellation: true, noiseSuppression: false, autoGainControl: true, channelCount: 1 };
+
+export class Audio {
+  /** @param {(report: object) => void} onReport what the worklet tells every 20 ms, and when it dropped the voice */
+  constructor(onReport) {
+    this.onReport = onReport;
+  }
+
+  get running() {
+    return this.context?.state === "running";
+  }
+
+  /** Open the sound system; call it from a click or a key. */
+  async start() {
+    this.opening ??= this.#open();
+    await this.opening;
+    await this.context.resume();
+  }
+
+  async #open() {
+    this.context = new AudioContext({ latencyHint: "interactive" });
+    await this.context.audioWorklet.addModule(new URL("audio-worklet.js", import.meta.url));
+    const options = { numberOfInputs: 1, numberOfOutputs: 1, outputChannelCount: [1] };
+    this.node = new AudioWorkletNode(this.context, "voices", options);
+    this.node.port.onmessage = ({ data }) => this.onReport(data);
+    this.node.connect(this.context.destination);
+  }
+
+  /** From the loudspeaker's queue to the ear, as far as the browser knows. */
+  get outputDelayMs() {
+    return ((this.context?.outputLatency || 0) + (this.context?.baseLatency || 0)) * 1000;
+  }
+
+  /** @param {string} deviceId "" is the system's choice. Rejects when it is refused or missing. */
+  async openMicrophone(deviceId) {
+    const audio = { ...MICROPHONE, ...(deviceId && { deviceId: { exact: deviceId } }) };
+    const stream = await navigator.mediaDevices.getUserMedia({ audio });
+    this.closeMicrophone();
+    this.stream = stream;
+    this.microphone = this.context.createMediaStreamSource(stream);
+    this.microphone.connect(this.node);
+    return stream.getAudioTracks()[0];
+  }
+
+  closeMicrophone() {
+    this.microphone?.disconnect();
+    this.stream?.getTracks().forEach((track) => track.stop());
+    this.microphone = this.stream = undefined;
+  }
+
+  set muted(muted) {
+    this.stream?.getTracks().forEach((track) => (track.enabled = !muted));
+  }
+
+  async useSpeaker(deviceId) {
+    await this.context?.setSinkId?.(deviceId);
+  }
+
+  /** A recording in the microphone's place, softly heard too. Resolves when it is over or was stopped. */
+  async playRecording(url) {
+    const answer = await fetch(url);
+    if (!answer.ok) throw new Error(`${url}: ${answer.status} ${answer.statusText}`);
+    const buffer = await this.context.decodeAudioData(await answer.arrayBuffer());
+    const source = new AudioBufferSourceNode(this.context, { buffer });
+    const soft = new GainNode(this.context, { gain: 0.4 });
+    this.microphone?.disconnect();
+    source.connect(this.node);
+    source.connect(soft).connect(this.context.destination);
+    this.recording = source;
+    await new Promise((resolve) => {
+      source.onended = resolve;
+      source.start();
+    });
+    this.recording = undefined;
+    source.disconnect();
+    this.microphone?.connect(this.node);
+  }
+
+  stopRecording() {
+    this.recording?.stop();
+  }
+
+  /** @param {Int16Array} pcm at 16 kHz, to be heard from ``startMs`` to ``endMs`` of the session's clock */
+  play(pcm, startMs, endMs) {
+    this.node?.port.postMessage({ kind: "voice", pcm, startMs, endMs }, [pcm.buffer]);
+  }
+
+  drop() {
+    this.node?.port.postMessage({ kind: "drop" });
+  }
+
+  restart() {
+    this.node?.port.postMessage({ kind: "restart" });
+  }
+}

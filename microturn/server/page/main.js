@@ -1,0 +1,258 @@
+/** The page: puts microphone, camera, session, voice and timeline together and hands what the person does to them. */
+import { Audio } from "./audio.js";
+import { peaks } from "./pcm.js";
+import { Recording } from "./recording.js";
+import { LiveSession } from "./session.js";
+import { Stage } from "./stage.js";
+import { Clock, clockText } from "./timeline.js";
+import { WebSocketTransport } from "./transport.js";
+import { Transcript, deviceTrouble, element, showAlert, showButton, showDevices, showFigures, showStatus } from "./view.js";
+import { Video } from "./video.js";
+
+const CHUNK_MS = 20;
+const FIGURES_EVERY_MS = 500;
+const FIGURE_TURNS = 50;
+const VISITED = "microturn-visited";
+const SAYS = {
+  idle: "Ready", connecting: "Connecting", live: "Live", resuming: "Connection lost; trying again", ended: "Ended",
+};
+
+let clock = new Clock();
+let chunkMs; // Where the next 20 ms of both voices lie on the session's clock.
+let microphone = "off"; // "off", "on" or "muted"
+let paused = false;
+let recording;
+let delayMs;
+let computeMs = [];
+
+const nowMs = () => (session.state === "live" || session.state === "resuming" ? clock.at(performance.now()) : endMs);
+let endMs = 0;
+const session = new LiveSession(new WebSocketTransport("/v1/live/sessions"), {
+  onState, onVoice, onText, onTurn, onYield, onError: showAlert,
+});
+const stage = new Stage(nowMs);
+const transcript = new Transcript(element("transcript"));
+const audio = new Audio(onReport);
+const video = new Video(element("preview"), onPicture, () => showVideo());
+
+// What the session tells.
+
+function onState(state, why) {
+  stage.live = state === "live" || state === "resuming";
+  if (state === "ended") endMs = clock.at(performance.now());
+  showStatus(paused && state === "live" ? "Paused" : SAYS[state], state);
+  if (why) showAlert(why);
+  const open = stage.live;
+  showButton("pause-button", { disabled: !open });
+  showButton("record-button", { disabled: !open });
+  showButton("end-button", { disabled: !open });
+  if (state === "ended") close();
+}
+
+function onVoice(pcm, startMs, endOfVoiceMs) {
+  if (!paused) audio.play(pcm, startMs, endOfVoiceMs);
+}
+
+function onText(lane, text, ms) {
+  stage.timeline.addText(lane, text, ms);
+  transcript.add(lane, text, ms);
+}
+
+function onTurn(turn) {
+  clock.told(turn.turn, performance.now());
+  stage.timeline.addTurn(turn);
+  recording?.addTurn(turn);
+  if (turn.computeMs !== undefined) computeMs = [...computeMs.slice(1 - FIGURE_TURNS), turn.computeMs];
+}
+
+function onYield() {
+  audio.drop();
+}
+
+// What the sound system tells.
+
+function onReport(report) {
+  if (report.kind === "dropped") return session.acknowledge(report.heardMs);
+  if (!stage.live) return;
+  const silent = paused || (microphone !== "on" && !audio.recording);
+  if (!paused) session.sendAudio(report.microphone);
+  const latestMs = clock.at(performance.now()) - CHUNK_MS;
+  chunkMs = chunkMs === undefined ? latestMs : chunkMs + CHUNK_MS;
+  // The loudspeaker's clock runs on its own: follow it smoothly, and jump only where the page was held up.
+  chunkMs = Math.abs(latestMs - chunkMs) > 100 ? latestMs : chunkMs + 0.02 * (latestMs - chunkMs);
+  const heard = silent ? report.microphone.fill(0) : report.microphone;
+  stage.timeline.addVoices(chunkMs, peaks(heard, 2), peaks(report.played, 2));
+  recording?.addVoices(heard, report.played);
+  if (report.playing) {
+    delayMs = clock.at(performance.now()) - report.heardMs + audio.outputDelayMs;
+    session.acknowledge(report.heardMs);
+  }
+}
+
+function onPicture(base64, picture) {
+  if (!stage.live || paused) return;
+  session.sendPicture(base64, nowMs());
+  stage.timeline.addPicture(nowMs(), picture);
+}
+
+// What the person does.
+
+/** A session, begun if there is none; sound is opened too, so call it from a click or a key. */
+async function begin() {
+  hideWelcome();
+  showAlert("");
+  try {
+    await audio.start();
+  } catch (error) {
+    showAlert(`The sound system could not be opened: ${error.message}. Typing still works; the answers stand in the timeline.`);
+  }
+  if (session.state !== "idle" && session.state !== "ended") return;
+  [clock, chunkMs, delayMs, computeMs] = [new Clock(), undefined, undefined, []];
+  stage.timeline.clear();
+  transcript.clear();
+  audio.restart();
+  session.start();
+}
+
+/** What ends with the session. */
+function close() {
+  audio.stopRecording();
+  audio.closeMicrophone();
+  video.stop();
+  [microphone, paused] = ["off", false];
+  if (recording) finishRecording();
+  showMicrophone();
+  showVideo();
+  showButton("pause-button", { pressed: false, icon: "pause", name: "Pause" });
+}
+
+async function openMicrophone() {
+  await begin();
+  try {
+    const track = await audio.openMicrophone(element("microphone-choice").value);
+    track.onended = () => {
+      [microphone] = ["off"];
+      showMicrophone();
+      showAlert("The microphone is gone. Choose another under Devices; typing still works.");
+    };
+    microphone = "on";
+    session.mute(false);
+  } catch (error) {
+    showAlert(deviceTrouble("microphone", error));
+  }
+  showMicrophone();
+  showDevices();
+}
+
+function showMicrophone() {
+  const name = { off: "Start talking", on: "Mute", muted: "Unmute" }[microphone];
+  showButton("microphone-button", { icon: microphone === "muted" ? "muted" : "microphone", name });
+  element("microphone-button").classList.toggle("on", microphone !== "off");
+}
+
+function toggleMute() {
+  microphone = microphone === "on" ? "muted" : "on";
+  audio.muted = microphone === "muted";
+  session.mute(microphone === "muted");
+  showMicrophone();
+}
+
+/** Nothing is sent and nothing is played; the session's clock goes on and its turns are gaps. */
+function togglePause() {
+  paused = !paused;
+  if (paused) audio.drop();
+  showButton("pause-button", { pressed: paused, icon: paused ? "resume" : "pause", name: paused ? "Resume" : "Pause" });
+  showStatus(paused ? "Paused" : SAYS[session.state], paused ? "paused" : session.state);
+}
+
+async function toggleVideo(kind) {
+  if (video.kind !== kind) return startVideo(kind);
+  video.stop();
+  showVideo();
+}
+
+async function startVideo(kind) {
+  await begin();
+  try {
+    await video.start(kind, element("camera-choice").value);
+  } catch (error) {
+    showAlert(deviceTrouble(kind, error));
+  }
+  showVideo();
+  showDevices();
+}
+
+function showVideo() {
+  for (const kind of ["camera", "screen"]) showButton(`${kind}-button`, { pressed: video.kind === kind });
+}
+
+async function say(text) {
+  await begin();
+  session.sendText(text);
+  onText("typed", text, nowMs());
+}
+
+async function playRecording(name) {
+  if (audio.recording) return audio.stopRecording();
+  await begin();
+  try {
+    await audio.playRecording(`/samples/${name}`);
+  } catch (error) {
+    showAlert(`The recording could not be played: ${error.message}.`);
+  }
+}
+
+function toggleRecording() {
+  if (recording) return finishRecording();
+  recording = new Recording(nowMs());
+  element("recording").hidden = true;
+  showButton("record-button", { pressed: true, name: "Stop" });
+}
+
+function finishRecording() {
+  for (const [id, blob] of [["recording-sound", recording.sound()], ["recording-turns", recording.lines()]]) {
+    URL.revokeObjectURL(element(id).href);
+    element(id).href = URL.createObjectURL(blob);
+  }
+  element("recording-length").textContent = clockText(recording.lengthMs);
+  element("recording").hidden = false;
+  recording = undefined;
+  showButton("record-button", { pressed: false, name: "Record" });
+}
+
+function hideWelcome() {
+  element("welcome").hidden = true;
+  localStorage.setItem(VISITED, "yes");
+}
+
+element("welcome").hidden = localStorage.getItem(VISITED) !== null;
+element("microphone-button").onclick = () => (microphone === "off" ? openMicrophone() : toggleMute());
+element("pause-button").onclick = togglePause;
+element("camera-button").onclick = () => toggleVideo("camera");
+element("screen-button").onclick = () => toggleVideo("screen");
+element("record-button").onclick = toggleRecording;
+element("end-button").onclick = () => session.end();
+element("microphone-choice").onchange = () => microphone !== "off" && openMicrophone();
+element("speaker-choice").onchange = ({ target }) => audio.useSpeaker(target.value);
+element("camera-choice").onchange = () => video.kind === "camera" && startVideo("camera");
+element("tries").onclick = ({ target }) => {
+  const { say: text, sample } = target.closest("button")?.dataset ?? {};
+  if (text) say(text);
+  if (sample) playRecording(sample);
+};
+element("composer").onsubmit = (event) => {
+  event.preventDefault();
+  const field = element("text");
+  const text = field.value.trim();
+  field.value = "";
+  if (text) say(text);
+};
+navigator.mediaDevices?.addEventListener("devicechange", showDevices);
+showDevices();
+setInterval(() => {
+  element("figures").hidden = !stage.live;
+  const middle = computeMs.toSorted((a, b) => a - b)[computeMs.length >> 1];
+  const reaction = stage.timeline.reactions.at(-1);
+  showFigures({ computeMs: middle, delayMs, reactionMs: reaction && reaction.toMs - reaction.fromMs });
+  if (recording?.full) finishRecording();
+}, FIGURES_EVERY_MS);

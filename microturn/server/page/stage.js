@@ -1,0 +1,80 @@
+/** The timeline on the screen: moves with the clock, can be pulled back into the past, and comes back to now. */
+import { Drawing } from "./draw.js";
+import { TURN_MS, Timeline } from "./timeline.js";
+import { element } from "./view.js";
+
+const WIDE = { pixelsPerMs: 0.096, anchor: 0.86 };
+const NARROW = { pixelsPerMs: 0.07, anchor: 0.78 };
+const NARROW_PIXELS = 720;
+const STEP_MS = 1000;
+
+export class Stage {
+  /** @param {() => number} nowMs the session's clock; 0 before it began */
+  constructor(nowMs) {
+    this.nowMs = nowMs;
+    this.live = false;
+    this.backMs = 0; // How far the view is pulled back from now.
+    this.place = element("stage");
+    this.drawing = new Drawing(element("timeline"));
+    this.timeline = new Timeline((text) => this.drawing.widthOf(text), this.#view.pixelsPerMs);
+    this.calm = matchMedia("(prefers-reduced-motion: reduce)");
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.drawing.refresh());
+    addEventListener("resize", () => this.timeline.rescale(this.#view.pixelsPerMs));
+    this.#listen();
+    const frame = () => {
+      this.#draw();
+      requestAnimationFrame(frame);
+    };
+    frame();
+  }
+
+  get #view() {
+    return innerWidth < NARROW_PIXELS ? NARROW : WIDE;
+  }
+
+  #draw() {
+    // Who asked for less motion sees a step a turn instead of a stream.
+    const nowMs = this.calm.matches ? Math.floor(this.nowMs() / TURN_MS) * TURN_MS : this.nowMs();
+    const { anchor, pixelsPerMs } = this.#view;
+    // A session fills the screen from the left before anything moves.
+    const screenMs = (this.place.clientWidth * anchor - 84) / pixelsPerMs;
+    const seenMs = Math.max(nowMs - this.backMs, screenMs);
+    element("now").hidden = nowMs - this.backMs >= nowMs || nowMs < screenMs;
+    this.drawing.draw(this.timeline, { nowMs, seenMs, anchor, live: this.live });
+  }
+
+  pull(ms) {
+    this.backMs = Math.max(0, Math.min(this.backMs + ms, this.nowMs()));
+  }
+
+  #listen() {
+    const { place } = this;
+    let pulledFrom;
+    place.addEventListener("pointerdown", (event) => {
+      if (event.target.closest("button")) return;
+      pulledFrom = event.clientX;
+      place.setPointerCapture(event.pointerId);
+    });
+    place.addEventListener("pointermove", (event) => {
+      if (pulledFrom === undefined) return;
+      this.pull((event.clientX - pulledFrom) / this.timeline.pixelsPerMs);
+      pulledFrom = event.clientX;
+    });
+    for (const end of ["pointerup", "pointercancel"]) place.addEventListener(end, () => (pulledFrom = undefined));
+    place.addEventListener("wheel", (event) => {
+      if (Math.abs(event.deltaX) <= Math.abs(event.deltaY)) return;
+      event.preventDefault();
+      this.pull(-event.deltaX / this.timeline.pixelsPerMs);
+    }, { passive: false });
+    place.addEventListener("keydown", (event) => {
+      const step = { ArrowLeft: STEP_MS, ArrowRight: -STEP_MS, PageUp: 5 * STEP_MS, PageDown: -5 * STEP_MS }[event.key];
+      if (event.target !== place || (step === undefined && event.key !== "End")) return;
+      event.preventDefault();
+      this.pull(step ?? -Infinity);
+    });
+    element("now").addEventListener("click", () => {
+      this.backMs = 0;
+      place.focus();
+    });
+  }
+}

@@ -1,0 +1,176 @@
+/** What the timeline shows, gathered as it happens and placed on the session's clock. No drawing here. */
+
+export const TURN_MS = 200;
+export const BIN_MS = 10;
+export const KEPT_MS = 600_000; // What is older is forgotten: a page that is open for hours stays as light as a new one.
+const QUIET_BEFORE_MS = 600;
+const LONGEST_REACTION_MS = 2000;
+const PICTURE_SPACING = 72; // Pixels.
+const VOICE_PEAK = 0.02;
+
+/** Peaks of one voice, one for each 10 ms, in a ring. */
+export class Levels {
+  constructor(keptMs = KEPT_MS) {
+    this.peaks = new Float32Array(keptMs / BIN_MS);
+    this.end = 0; // Bins written so far.
+  }
+
+  /** @param {number} startMs @param {number[]} peaks one for each 10 ms from there on */
+  add(startMs, peaks) {
+    let bin = Math.max(0, Math.round(startMs / BIN_MS));
+    if (bin - this.end > this.peaks.length) this.end = bin - this.peaks.length;
+    // A bin or two that were skipped are the clock's rounding; more is silence.
+    const between = bin - this.end <= 2 ? (peaks[0] ?? 0) : 0;
+    while (this.end < bin) this.peaks[this.end++ % this.peaks.length] = between;
+    for (const peak of peaks) {
+      this.peaks[bin % this.peaks.length] = peak;
+      this.end = Math.max(this.end, ++bin);
+    }
+  }
+
+  at(bin) {
+    const known = bin >= 0 && bin < this.end && bin >= this.end - this.peaks.length;
+    return known ? this.peaks[bin % this.peaks.length] : 0;
+  }
+
+  /** Loudest peak between two times. */
+  loudest(fromMs, toMs) {
+    let most = 0;
+    for (let bin = Math.floor(fromMs / BIN_MS); bin < toMs / BIN_MS; bin++) most = Math.max(most, this.at(bin));
+    return most;
+  }
+}
+
+export class Timeline {
+  /** @param {(text: string) => number} widthOf a word's width in pixels */
+  constructor(widthOf, pixelsPerMs) {
+    this.widthOf = widthOf;
+    this.pixelsPerMs = pixelsPerMs;
+    this.clear();
+  }
+
+  clear() {
+    this.microphone = new Levels();
+    this.voice = new Levels();
+    this.turns = new Map();
+    this.words = { heard: [], said: [], typed: [] };
+    this.pictures = [];
+    this.reactions = [];
+    this.lastVoiceMs = -Infinity;
+    this.lastTypedMs = -Infinity;
+  }
+
+  /** 20 ms of both voices as they were caught and played. */
+  addVoices(startMs, microphone, voice) {
+    this.microphone.add(startMs, microphone);
+    this.voice.add(startMs, voice);
+    voice.forEach((peak, i) => {
+      if (peak >= VOICE_PEAK) this.#voiceAt(startMs + i * BIN_MS);
+    });
+  }
+
+  #voiceAt(ms) {
+    const starts = ms - this.lastVoiceMs > QUIET_BEFORE_MS;
+    this.lastVoiceMs = ms;
+    if (!starts) return;
+    const fromMs = Math.max(this.#endOfSpeech(ms), this.lastTypedMs);
+    if (ms - fromMs <= LONGEST_REACTION_MS) this.reactions.push({ fromMs, toMs: ms });
+  }
+
+  /** When the user was last loud before ``ms``; -Infinity if not lately. */
+  #endOfSpeech(ms) {
+    const loud = Math.max(2 * VOICE_PEAK, 0.25 * this.microphone.loudest(ms - 4000, ms));
+    for (let bin = Math.floor(ms / BIN_MS); bin > (ms - LONGEST_REACTION_MS) / BIN_MS; bin--) {
+      if (this.microphone.at(bin) >= loud) return (bin + 1) * BIN_MS;
+    }
+    return -Infinity;
+  }
+
+  /** What one turn did: ``{turn, speaking, gap, act, computeMs, marginMs}``; what is told in parts is put together. */
+  addTurn(turn) {
+    this.turns.set(turn.turn, { ...this.turns.get(turn.turn), ...turn });
+    for (const old of this.turns.keys()) {
+      if (old * TURN_MS > turn.turn * TURN_MS - KEPT_MS) break;
+      this.turns.delete(old);
+    }
+  }
+
+  /**
+   * Text of one lane. A piece that does not begin with a space goes on with the last word. Heard words end at ``ms``,
+   * said and typed ones start there; each gets the lowest level on which it overlaps no earlier one, and keeps it.
+   */
+  addText(lane, text, ms) {
+    const words = this.words[lane];
+    if (lane === "typed") this.lastTypedMs = ms;
+    const pieces = lane === "typed" ? [text] : text.match(/\s*\S+/g) ?? [];
+    for (const piece of pieces) {
+      const last = words.at(-1);
+      const goesOn = lane !== "typed" && last && !/^\s/.test(piece) && ms - last.ms <= 2 * TURN_MS;
+      const word = goesOn ? words.pop() : { text: "", ms };
+      word.text = (word.text + piece).trim();
+      words.push(this.#placed(lane, word));
+    }
+    while (words.length && words[0].ms < ms - KEPT_MS) words.shift();
+  }
+
+  #placed(lane, word) {
+    const gap = 8 / this.pixelsPerMs;
+    const lengthMs = this.widthOf(word.text) / this.pixelsPerMs;
+    word.startMs = lane === "heard" ? word.ms - lengthMs : word.ms;
+    word.endMs = word.startMs + lengthMs;
+    const ends = [0, 0].map((_, level) =>
+      this.words[lane].slice(-12).reduce((end, one) => (one.level === level ? Math.max(end, one.endMs) : end), -Infinity));
+    word.level = ends.findIndex((end) => end + gap <= word.startMs);
+    if (word.level < 0) {
+      // No room on either: the one that is free sooner takes it, right after its last word.
+      word.level = ends.indexOf(Math.min(...ends));
+      word.startMs = ends[word.level] + gap;
+      word.endMs = word.startMs + lengthMs;
+    }
+    return word;
+  }
+
+  /** Place all words anew: the scale or the font has changed. */
+  rescale(pixelsPerMs) {
+    this.pixelsPerMs = pixelsPerMs;
+    for (const lane of Object.keys(this.words)) {
+      const words = this.words[lane];
+      this.words[lane] = [];
+      for (const word of words) this.words[lane].push(this.#placed(lane, word));
+    }
+  }
+
+  /** A picture that was sent, kept if there is room for it beside the last one. */
+  addPicture(ms, image) {
+    if (ms - (this.pictures.at(-1)?.ms ?? -Infinity) < PICTURE_SPACING / this.pixelsPerMs) return;
+    this.pictures.push({ ms, image });
+    while (this.pictures.length > 120) this.pictures.shift();
+  }
+}
+
+/** Where on the session's clock "now" is, from when each turn's result came in: the fastest way through counts. */
+export class Clock {
+  constructor() {
+    this.offsetMs = undefined;
+  }
+
+  /** Turn ``turn`` was told at ``wallMs``: the session's clock stood at its end or later. */
+  told(turn, wallMs) {
+    const offsetMs = wallMs - (turn + 1) * TURN_MS;
+    // The least delay seen is the best estimate; the slow drift lets it follow a clock that runs differently.
+    this.offsetMs = this.offsetMs === undefined ? offsetMs : Math.min(offsetMs, this.offsetMs + 0.2);
+  }
+
+  at(wallMs) {
+    return this.offsetMs === undefined ? 0 : wallMs - this.offsetMs;
+  }
+}
+
+/** Milliseconds as the axis writes them: 0:07, 12:30, 1:02:03. */
+export function clockText(ms) {
+  const seconds = Math.max(0, Math.floor(ms / 1000));
+  const two = (value) => String(value).padStart(2, "0");
+  const minutes = Math.floor(seconds / 60);
+  const head = minutes >= 60 ? `${Math.floor(minutes / 60)}:${two(minutes % 60)}` : `${minutes}`;
+  return `${head}:${two(seconds % 60)}`;
+}

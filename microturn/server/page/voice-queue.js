@@ -1,0 +1,86 @@
+/** The model's voice between network and loudspeaker: no gap while it speaks, no click when it stops, and what was heard. */
+
+const FADE_MS = 4;
+const FIRST_CUSHION_MS = 60;
+const MOST_CUSHION_MS = 240;
+const CUSHION_STEP_MS = 40;
+const MOST_QUEUED_MS = 5000;
+
+/**
+ * Pieces of sound, each with its place on the session's clock. Playing starts once ``cushionMs`` are queued, or once the
+ * oldest piece has waited that long; whenever a piece comes too late to follow on, the cushion grows.
+ */
+export class VoiceQueue {
+  constructor(rateHz) {
+    this.rateHz = rateHz;
+    this.pieces = [];
+    this.cushionMs = FIRST_CUSHION_MS;
+    this.playing = false;
+    this.waitedMs = 0;
+    this.gain = 0; // Moves by one step a sample between 0 and 1, so nothing starts or stops at once.
+    this.last = 0;
+    this.leaving = new Float32Array(0); // What is still played, fading, after a drop.
+    this.heardMs = 0; // How far the model's voice was heard, on the session's clock.
+    this.endMs = -1; // Where the newest piece ends.
+    this.lateTimes = 0;
+  }
+
+  get queuedMs() {
+    return this.pieces.reduce((sum, piece) => sum + ((piece.samples.length - piece.at) * 1000) / this.rateHz, 0);
+  }
+
+  /** @param {Float32Array} samples at the queue's rate @param {number} startMs @param {number} endMs session's clock */
+  push(samples, startMs, endMs) {
+    const followsOn = Math.abs(startMs - this.endMs) < 1;
+    if (followsOn && !this.playing && this.pieces.length === 0) {
+      this.lateTimes++;
+      this.cushionMs = Math.min(MOST_CUSHION_MS, this.cushionMs + CUSHION_STEP_MS);
+    }
+    this.endMs = endMs;
+    this.pieces.push({ samples, at: 0, startMs, endMs });
+    while (this.queuedMs > MOST_QUEUED_MS) this.pieces.shift();
+  }
+
+  /** Forget what is queued; the sound fades out within a few milliseconds. @returns {number} milliseconds dropped */
+  drop() {
+    const droppedMs = this.queuedMs;
+    const piece = this.pieces[0];
+    if (this.playing && piece) {
+      const fade = Math.ceil((this.rateHz * FADE_MS) / 1000);
+      this.leaving = piece.samples.slice(piece.at, piece.at + fade);
+    }
+    this.pieces = [];
+    this.playing = false;
+    this.waitedMs = 0;
+    this.endMs = -1;
+    return droppedMs;
+  }
+
+  /** Fill ``output`` with the next samples; silence where there are none. @param {Float32Array} output */
+  pull(output) {
+    if (!this.playing && this.pieces.length) {
+      this.waitedMs += (output.length * 1000) / this.rateHz;
+      this.playing = Math.max(this.queuedMs, this.waitedMs) >= this.cushionMs;
+    }
+    const step = 1000 / (this.rateHz * FADE_MS);
+    let leavingAt = 0;
+    for (let i = 0; i < output.length; i++) {
+      const piece = this.playing ? this.pieces[0] : undefined;
+      this.gain = Math.max(0, Math.min(1, this.gain + (piece ? step : -step)));
+      if (piece) {
+        this.last = piece.samples[piece.at++];
+        if (piece.at === piece.samples.length) this.pieces.shift();
+        const share = piece.at / piece.samples.length;
+        this.heardMs = piece.startMs + share * (piece.endMs - piece.startMs);
+      } else if (leavingAt < this.leaving.length) {
+        this.last = this.leaving[leavingAt++];
+      }
+      output[i] = this.last * this.gain;
+      if (this.playing && this.pieces.length === 0) {
+        this.playing = false;
+        this.waitedMs = 0;
+      }
+    }
+    this.leaving = this.leaving.slice(leavingAt);
+  }
+}
