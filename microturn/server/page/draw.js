@@ -1,5 +1,5 @@
 /** Draws the timeline on a canvas: the user above, the model below, the turns between them, compute and clock at the foot. */
-import { BIN_MS, TURN_MS, clockText } from "./timeline.js";
+import { BIN_MS, TURN_MS, TYPED_FRAME, clockText } from "./timeline.js";
 
 const PICTURES = 48;
 const WORD_ROW = 21;
@@ -200,16 +200,15 @@ export class Drawing {
     for (const word of timeline.words.typed) {
       if (word.endMs < this.fromMs || word.startMs > this.toMs) continue;
       const x = this.x(word.startMs);
-      const y = at.user - 13 - word.level * 30;
-      const width = this.widthOf(word.text) + 18;
+      const y = at.heard - 6 - word.level * WORD_ROW;
       pen.fillStyle = this.colours.paper;
       pen.strokeStyle = this.colours.soft;
       pen.beginPath();
-      pen.roundRect(x, y, width, 26, 13);
+      pen.roundRect(x, y - 14, this.widthOf(word.text) + TYPED_FRAME, 19, 9.5);
       pen.fill();
       pen.stroke();
       pen.fillStyle = this.colours.ink;
-      pen.fillText(word.text, x + 9, y + 17.5);
+      pen.fillText(word.text, x + TYPED_FRAME / 2, y);
     }
   }
 
@@ -248,14 +247,15 @@ export class Drawing {
     pen.font = this.small;
     pen.textAlign = "left";
     pen.textBaseline = "middle";
+    const left = this.width < 720 ? 16 : 28; // The page's edge.
     const labels = [["You", at.user], ["Model", at.model], ["Compute", (at.deadline + at.axis) / 2]];
     for (const [text, y] of labels) {
       pen.fillStyle = this.colours.paper;
       pen.beginPath();
-      pen.roundRect(12, y - 10, pen.measureText(text).width + 16, 20, 10);
+      pen.roundRect(left - 8, y - 10, pen.measureText(text).width + 16, 20, 10);
       pen.fill();
       pen.fillStyle = this.colours.soft;
-      pen.fillText(text, 20, y + 0.5);
+      pen.fillText(text, left, y + 0.5);
     }
     if (!live) return;
     const x = Math.round(this.x(nowMs)) + 0.5;

@@ -37,7 +37,7 @@ export class Stage {
     const nowMs = this.calm.matches ? Math.floor(this.nowMs() / TURN_MS) * TURN_MS : this.nowMs();
     const { anchor, pixelsPerMs } = this.#view;
     // A session fills the screen from the left before anything moves.
-    const screenMs = (this.place.clientWidth * anchor - 84) / pixelsPerMs;
+    const screenMs = (this.place.clientWidth * anchor - 96) / pixelsPerMs;
     const seenMs = Math.max(nowMs - this.backMs, screenMs);
     element("now").hidden = nowMs - this.backMs >= nowMs || nowMs < screenMs;
     this.drawing.draw(this.timeline, { nowMs, seenMs, anchor, live: this.live });

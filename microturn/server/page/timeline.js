@@ -5,6 +5,7 @@ export const BIN_MS = 10;
 export const KEPT_MS = 600_000; // What is older is forgotten: a page that is open for hours stays as light as a new one.
 const QUIET_BEFORE_MS = 600;
 const LONGEST_REACTION_MS = 2000;
+export const TYPED_FRAME = 16; // Pixels that the frame of a typed line adds.
 const PICTURE_SPACING = 72; // Pixels.
 const VOICE_PEAK = 0.02;
 
@@ -115,11 +116,14 @@ export class Timeline {
 
   #placed(lane, word) {
     const gap = 8 / this.pixelsPerMs;
-    const lengthMs = this.widthOf(word.text) / this.pixelsPerMs;
+    const lengthMs = (this.widthOf(word.text) + (lane === "typed" ? TYPED_FRAME : 0)) / this.pixelsPerMs;
     word.startMs = lane === "heard" ? word.ms - lengthMs : word.ms;
     word.endMs = word.startMs + lengthMs;
+    // What is typed lies among what is heard: both are the user's.
+    const lanes = lane === "said" ? [this.words.said] : [this.words.heard, this.words.typed];
+    const beside = lanes.flatMap((words) => words.slice(-12));
     const ends = [0, 0].map((_, level) =>
-      this.words[lane].slice(-12).reduce((end, one) => (one.level === level ? Math.max(end, one.endMs) : end), -Infinity));
+      beside.reduce((end, one) => (one.level === level ? Math.max(end, one.endMs) : end), -Infinity));
     word.level = ends.findIndex((end) => end + gap <= word.startMs);
     if (word.level < 0) {
       // No room on either: the one that is free sooner takes it, right after its last word.

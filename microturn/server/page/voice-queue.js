@@ -1,7 +1,7 @@
 /** The model's voice between network and loudspeaker: no gap while it speaks, no click when it stops, and what was heard. */
 
 const FADE_MS = 4;
-const FIRST_CUSHION_MS = 60;
+const FIRST_CUSHION_MS = 80;
 const MOST_CUSHION_MS = 240;
 const CUSHION_STEP_MS = 40;
 const MOST_QUEUED_MS = 5000;
@@ -35,6 +35,8 @@ export class VoiceQueue {
     if (followsOn && !this.playing && this.pieces.length === 0) {
       this.lateTimes++;
       this.cushionMs = Math.min(MOST_CUSHION_MS, this.cushionMs + CUSHION_STEP_MS);
+    } else if (!followsOn) {
+      this.cushionMs = Math.max(FIRST_CUSHION_MS, this.cushionMs - CUSHION_STEP_MS / 4);
     }
     this.endMs = endMs;
     this.pieces.push({ samples, at: 0, startMs, endMs });
