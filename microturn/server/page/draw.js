@@ -12,7 +12,7 @@ const QUIETEST = 0.12; // A voice fills its lane with its loudest moment, unless
 /** Where each lane lies, from top to bottom. */
 export function lanes(height, hasPictures) {
   const pictures = hasPictures ? PICTURES + PAD : 0;
-  const fixed = pictures + 4 * WORD_ROW + SPINE + COMPUTE + AXIS + 6 * PAD;
+  const fixed = pictures + 4 * WORD_ROW + SPINE + COMPUTE + AXIS + 4.5 * PAD;
   const wave = Math.max(28, (height - fixed) / 2);
   const at = { pictures: PAD / 2, pictureHeight: PICTURES, wave };
   at.heard = pictures + 2 * WORD_ROW + PAD / 2; // Foot of the heard words.
@@ -236,7 +236,7 @@ export class Drawing {
     const { pen, at } = this;
     for (const { ms, image } of timeline.pictures) {
       const width = (at.pictureHeight * image.width) / image.height;
-      const x = this.x(ms);
+      const x = this.x(ms) - width;
       if (x + width < 0 || x > this.width) continue;
       pen.drawImage(image, x, at.pictures, width, at.pictureHeight);
     }
@@ -249,14 +249,16 @@ export class Drawing {
     pen.textBaseline = "middle";
     const left = this.width < 720 ? 16 : 28; // The page's edge.
     const labels = [["You", at.user], ["Model", at.model], ["Compute", (at.deadline + at.axis) / 2]];
-    for (const [text, y] of labels) {
-      pen.fillStyle = this.colours.paper;
-      pen.beginPath();
-      pen.roundRect(left - 8, y - 10, pen.measureText(text).width + 16, 20, 10);
-      pen.fill();
-      pen.fillStyle = this.colours.soft;
-      pen.fillText(text, left, y + 0.5);
-    }
+    const fade = pen.createLinearGradient(left + 28, 0, left + 68, 0);
+    fade.addColorStop(0, this.colours.paper);
+    fade.addColorStop(1, `${this.colours.paper}00`);
+    pen.fillStyle = fade;
+    pen.fillRect(0, 0, left + 68, at.axis + AXIS);
+    pen.fillStyle = this.colours.soft;
+    for (const [text, y] of labels) pen.fillText(text, left, y + 0.5);
+    pen.textAlign = "right";
+    pen.textBaseline = "bottom";
+    pen.fillText(`${TURN_MS} ms`, this.width - left, at.deadline - 1);
     if (!live) return;
     const x = Math.round(this.x(nowMs)) + 0.5;
     pen.fillStyle = this.colours.accent;

@@ -254,5 +254,6 @@ setInterval(() => {
   const middle = computeMs.toSorted((a, b) => a - b)[computeMs.length >> 1];
   const reaction = stage.timeline.reactions.at(-1);
   showFigures({ computeMs: middle, delayMs, reactionMs: reaction && reaction.toMs - reaction.fromMs });
+  if (recording) showButton("record-button", { name: `Stop ${clockText(recording.lengthMs)}` });
   if (recording?.full) finishRecording();
 }, FIGURES_EVERY_MS);

@@ -75,7 +75,8 @@ export class Timeline {
     this.lastVoiceMs = ms;
     if (!starts) return;
     const fromMs = Math.max(this.#endOfSpeech(ms), this.lastTypedMs);
-    if (ms - fromMs <= LONGEST_REACTION_MS) this.reactions.push({ fromMs, toMs: ms });
+    // Who is answered while still speaking was interrupted: there is nothing to measure.
+    if (ms - fromMs > 2 * BIN_MS && ms - fromMs <= LONGEST_REACTION_MS) this.reactions.push({ fromMs, toMs: ms });
   }
 
   /** When the user was last loud before ``ms``; -Infinity if not lately. */

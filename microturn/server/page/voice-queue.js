@@ -7,8 +7,8 @@ const CUSHION_STEP_MS = 40;
 const MOST_QUEUED_MS = 5000;
 
 /**
- * Pieces of sound, each with its place on the session's clock. Playing starts once ``cushionMs`` are queued, or once the
- * oldest piece has waited that long; whenever a piece comes too late to follow on, the cushion grows.
+ * Pieces of sound, each with its place on the session's clock. The first waits for ``cushionMs``, so that the next may
+ * be that much late; whenever one comes too late to follow on, the cushion grows.
  */
 export class VoiceQueue {
   constructor(rateHz) {
@@ -62,7 +62,7 @@ export class VoiceQueue {
   pull(output) {
     if (!this.playing && this.pieces.length) {
       this.waitedMs += (output.length * 1000) / this.rateHz;
-      this.playing = Math.max(this.queuedMs, this.waitedMs) >= this.cushionMs;
+      this.playing = this.waitedMs >= this.cushionMs;
     }
     const step = 1000 / (this.rateHz * FADE_MS);
     let leavingAt = 0;
