@@ -1,4 +1,4 @@
-"""Settings of all tests, and the marker of those that need a voice which does not come with the package."""
+"""Settings of all tests, and the markers of those that need a voice or a browser which does not come with the package."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from importlib import import_module
 
 import pytest
 from hypothesis import settings
+
+from tests.server.page.browser import installed as browser_installed
 
 # A busy machine is no error of the code, and the same examples every time make a failure reproducible.
 settings.register_profile("microturn", deadline=None, derandomize=True)
@@ -22,7 +24,9 @@ def missing_speakers(engine: str, speakers: Sequence[str] = ()) -> list[str]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a test that is marked ``needs_engine(engine, *speakers)`` where a speaker is missing."""
+    """Skip a test that is marked ``needs_engine(engine, *speakers)`` or ``needs_browser`` where that is missing."""
+    if item.get_closest_marker("needs_browser") and not browser_installed():
+        pytest.skip("not installed (scripts/setup browser): chromium and playwright-core")
     for marker in item.iter_markers("needs_engine"):
         engine, *speakers = marker.args
         if missing := missing_speakers(engine, speakers):

@@ -49,13 +49,11 @@ class Voices extends AudioWorkletProcessor {
     this.resampler = new Resampler(RATE_HZ, sampleRate);
   }
 
-  receive({ kind, pcm, startMs, endMs }) {
+  receive({ kind, pcm, startMs, endMs, mostMs }) {
     if (kind === "voice") this.queue.push(this.resampler.push(fromPcm16(pcm)), startMs, endMs);
     if (kind === "restart") this.restart();
-    if (kind === "drop") {
-      const droppedMs = this.queue.drop();
-      this.port.postMessage({ kind: "dropped", droppedMs, heardMs: this.queue.heardMs });
-    }
+    if (kind === "drop") this.dropped = this.queue.drop() > 0;
+    if (kind === "keep") this.dropped = this.queue.keep(mostMs) > 0;
   }
 
   process([input], [output]) {
@@ -66,6 +64,10 @@ class Voices extends AudioWorkletProcessor {
     const block = new Float32Array(voice.length);
     for (const channel of input) channel.forEach((one, i) => (block[i] += one / input.length));
     this.microphone.push(block);
+    if (this.dropped && !this.queue.playing) {
+      this.dropped = false;
+      this.port.postMessage({ kind: "dropped", heardMs: this.queue.heardMs });
+    }
     while (this.microphone.full && this.played.full) {
       const { heardMs, queuedMs, playing, cushionMs, lateTimes } = this.queue;
       const report = { heardMs, queuedMs, playing, cushionMs, lateTimes };

@@ -91,6 +91,11 @@ export class Audio {
     this.node?.port.postMessage({ kind: "drop" });
   }
 
+  /** What is still to be heard is cut off after ``mostMs``. */
+  keep(mostMs) {
+    this.node?.port.postMessage({ kind: "keep", mostMs });
+  }
+
   restart() {
     this.node?.port.postMessage({ kind: "restart" });
   }

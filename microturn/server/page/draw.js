@@ -113,7 +113,7 @@ export class Drawing {
       pen.fill();
       if (turn.gap) this.#gap(this.x(index * TURN_MS), width);
       if (turn.act) this.#act(turn.act, x);
-      if (turn.computeMs !== undefined) this.#compute(turn, this.x(index * TURN_MS), width);
+      this.#compute(turn, this.x(index * TURN_MS), width);
     }
     pen.fillStyle = this.colours.rest;
     for (let x = Math.max(0, this.x(0)); x < this.width; x += 6) pen.fillRect(x, at.deadline, 2, 1);
@@ -153,11 +153,10 @@ export class Drawing {
     pen.fillText(act, x + 10, y - 8);
   }
 
-  #compute({ computeMs, marginMs }, x, width) {
+  #compute({ compute_ms, margin_ms }, x, width) {
     const { pen, at } = this;
-    const late = marginMs !== undefined ? marginMs < 0 : computeMs > TURN_MS;
-    const tall = Math.min(1, computeMs / TURN_MS) * (at.axis - at.deadline);
-    pen.fillStyle = late ? this.colours.accent : this.colours.soft;
+    const tall = Math.min(1, compute_ms / TURN_MS) * (at.axis - at.deadline);
+    pen.fillStyle = margin_ms < 0 ? this.colours.accent : this.colours.soft;
     pen.fillRect(x + 1, at.axis - Math.max(1, tall), Math.max(1, width - 2), Math.max(1, tall));
   }
 

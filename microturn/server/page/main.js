@@ -12,6 +12,7 @@ import { Video } from "./video.js";
 const CHUNK_MS = 20;
 const FIGURES_EVERY_MS = 500;
 const FIGURE_TURNS = 50;
+const YIELD_MS = 90;
 const VISITED = "microturn-visited";
 const SAYS = {
   idle: "Ready", connecting: "Connecting", live: "Live", resuming: "Connection lost; trying again", ended: "Ended",
@@ -23,12 +24,14 @@ let microphone = "off"; // "off", "on" or "muted"
 let paused = false;
 let recording;
 let delayMs;
+let spoke = false; // Whether the model spoke in the last turn.
+let unheard = false; // Whether some of its voice came while paused.
 let computeMs = [];
 
 const nowMs = () => (session.state === "live" || session.state === "resuming" ? clock.at(performance.now()) : endMs);
 let endMs = 0;
 const session = new LiveSession(new WebSocketTransport("/v1/live/sessions"), {
-  onState, onVoice, onText, onTurn, onYield, onError: showAlert,
+  onState, onStarted, onVoice, onText, onTurn, onError: showAlert,
 });
 const stage = new Stage(nowMs);
 const transcript = new Transcript(element("transcript"));
@@ -45,12 +48,23 @@ function onState(state, why) {
   const open = stage.live;
   showButton("pause-button", { disabled: !open });
   showButton("record-button", { disabled: !open });
-  showButton("end-button", { disabled: !open });
+  element("end-button").hidden = !open;
   if (state === "ended") close();
 }
 
-function onVoice(pcm, startMs, endOfVoiceMs) {
-  if (!paused) audio.play(pcm, startMs, endOfVoiceMs);
+/** A new session begins at 0. */
+function onStarted() {
+  [clock, chunkMs, delayMs, computeMs, spoke, unheard] = [new Clock(), undefined, undefined, [], false, false];
+  clock.told(-1, performance.now());
+  stage.timeline.clear();
+  transcript.clear();
+  audio.restart();
+  if (recording) finishRecording();
+}
+
+function onVoice(pcm, startMs, untilMs) {
+  if (paused) unheard = true;
+  else audio.play(pcm, startMs, untilMs);
 }
 
 function onText(lane, text, ms) {
@@ -62,17 +76,16 @@ function onTurn(turn) {
   clock.told(turn.turn, performance.now());
   stage.timeline.addTurn(turn);
   recording?.addTurn(turn);
-  if (turn.computeMs !== undefined) computeMs = [...computeMs.slice(1 - FIGURE_TURNS), turn.computeMs];
-}
-
-function onYield() {
-  audio.drop();
+  computeMs = [...computeMs.slice(1 - FIGURE_TURNS), turn.compute_ms];
+  // The model fell silent while the user speaks: it yields, and what still waits here must not go on for long.
+  if (spoke && !turn.speaking && stage.timeline.speaks(nowMs())) audio.keep(YIELD_MS);
+  spoke = turn.speaking;
 }
 
 // What the sound system tells.
 
 function onReport(report) {
-  if (report.kind === "dropped") return session.acknowledge(report.heardMs);
+  if (report.kind === "dropped") return session.acknowledge(report.heardMs, true);
   if (!stage.live) return;
   const silent = paused || (microphone !== "on" && !audio.recording);
   if (!paused) session.sendAudio(report.microphone);
@@ -107,10 +120,6 @@ async function begin() {
     showAlert(`The sound system could not be opened: ${error.message}. Typing still works; the answers stand in the timeline.`);
   }
   if (session.state !== "idle" && session.state !== "ended") return;
-  [clock, chunkMs, delayMs, computeMs] = [new Clock(), undefined, undefined, []];
-  stage.timeline.clear();
-  transcript.clear();
-  audio.restart();
   session.start();
 }
 
@@ -161,6 +170,8 @@ function toggleMute() {
 function togglePause() {
   paused = !paused;
   if (paused) audio.drop();
+  else if (unheard) session.acknowledge(0, true);
+  unheard = false;
   showButton("pause-button", { pressed: paused, icon: paused ? "resume" : "pause", name: paused ? "Resume" : "Pause" });
   showStatus(paused ? "Paused" : SAYS[session.state], paused ? "paused" : session.state);
 }
@@ -247,6 +258,7 @@ element("composer").onsubmit = (event) => {
   field.value = "";
   if (text) say(text);
 };
+element("screen-button").hidden = !navigator.mediaDevices?.getDisplayMedia;
 navigator.mediaDevices?.addEventListener("devicechange", showDevices);
 showDevices();
 setInterval(() => {

@@ -9,7 +9,7 @@ export class Recording {
     this.startMs = startMs;
     this.left = [];
     this.right = [];
-    this.turns = new Map();
+    this.turns = [];
     this.samples = 0;
   }
 
@@ -28,9 +28,9 @@ export class Recording {
     this.samples += microphone.length;
   }
 
-  /** What is known of a turn; a turn that is told in parts is put together. */
-  addTurn(turn) {
-    this.turns.set(turn.turn, { ...this.turns.get(turn.turn), ...turn });
+  /** @param {object} turn as ``session.turn`` tells it */
+  addTurn({ type, event_id, ...turn }) {
+    this.turns.push(turn);
   }
 
   sound() {
@@ -40,7 +40,7 @@ export class Recording {
   /** First how the lines lie to the sound, then one turn a line. */
   lines() {
     const head = { start_ms: Math.round(this.startMs), rate_hz: RATE_HZ, left: "user", right: "model" };
-    const lines = [head, ...this.turns.values()].map((one) => JSON.stringify(one));
+    const lines = [head, ...this.turns].map((one) => JSON.stringify(one));
     return new Blob([`${lines.join("\n")}\n`], { type: "application/jsonl" });
   }
 }

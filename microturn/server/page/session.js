@@ -1,22 +1,24 @@
 /** One session as the protocol has it: what may be sent when, what comes back, and taking it up again after a lost line. */
 import { decode, encode } from "./pcm.js";
-import { TURN_MS } from "./timeline.js";
 
 const RATE_HZ = 16000;
 const RESUME_WITHIN_MS = 60_000;
 const FIRST_WAIT_MS = 300;
 const LONGEST_WAIT_MS = 4000;
 const ACK_EVERY_MS = 200;
+const REASONS = { close_requested: "", expired: "The session's time is over.", remote_hangup: "The server stops." };
 
 /**
- * ``idle`` -> ``connecting`` -> ``live`` <-> ``resuming`` -> ``ended``. Handlers: ``onState(state, why)``,
- * ``onVoice(pcm, startMs, endMs)``, ``onText(lane, text, startMs)``, ``onTurn(turn)``, ``onYield()``, ``onError(message)``.
+ * ``idle`` -> ``connecting`` -> ``live`` <-> ``resuming`` -> ``ended``. Handlers: ``onState(state, why)``, ``onStarted()``
+ * (a new session's clock stands at 0), ``onVoice(pcm, startMs, endMs)``, ``onText(lane, text, ms)``, ``onTurn(turn)``,
+ * ``onError(message)``.
  */
 export class LiveSession {
-  constructor(transport, handlers, later = setTimeout) {
+  constructor(transport, handlers, later = (task, ms) => setTimeout(task, ms), now = () => performance.now()) {
     this.transport = transport;
     this.handlers = handlers;
     this.later = later;
+    this.now = now;
     this.state = "idle";
     transport.onOpen = () => this.#opened();
     transport.onEvent = (event) => this.#received(event);
@@ -29,10 +31,9 @@ export class LiveSession {
   }
 
   start() {
-    this.identity = undefined;
+    this.token = undefined;
     this.waiting = [];
     this.muted = false;
-    this.heardMs = 0;
     this.#become("connecting");
     this.transport.open();
   }
@@ -66,30 +67,29 @@ export class LiveSession {
     if (this.state !== "live" || !this.transport.send(event)) this.waiting.push(event);
   }
 
-  /** The model's voice was heard up to here; ``dropped`` when the rest will not be. */
+  /** The model's voice was heard up to here; ``dropped`` when the rest of what came will not be. */
   acknowledge(heardMs, dropped = false) {
     if (this.state !== "live" || (!dropped && heardMs - this.heardMs < ACK_EVERY_MS)) return;
-    this.heardMs = heardMs;
-    this.transport.send({ type: "session.playback.ack", heard_ms: Math.round(heardMs) });
+    this.heardMs = Math.max(this.heardMs, Math.floor(heardMs));
+    this.transport.send({ type: "session.playback.ack", heard_until_ms: this.heardMs, dropped });
   }
 
   #opened() {
-    if (this.identity) {
-      this.transport.send({ type: "session.resume", session_id: this.identity.id });
-    } else {
-      const audio = { format: { type: "audio/pcm", rate: RATE_HZ } };
-      this.transport.send({ type: "session.start", session: { model: "default", audio, turns: true } });
-    }
+    const { id: session_id, token: resume_token, receivedMs: received_ms } = this;
+    if (resume_token) this.transport.send({ type: "session.resume", session_id, resume_token, received_ms });
+    else this.#begin();
+  }
+
+  #begin() {
+    const audio = { format: { type: "audio/pcm", rate: RATE_HZ } };
+    this.transport.send({ type: "session.start", session: { model: "default", audio, microturn: { turns: true } } });
   }
 
   #received(event) {
     const { handlers } = this;
     switch (event.type) {
       case "session.started":
-      case "session.resumed":
-        this.identity = event.session;
-        this.#become("live");
-        for (const one of this.waiting.splice(0)) this.transport.send(one);
+        this.#started(event.session);
         break;
       case "session.output_audio.delta":
         handlers.onVoice(decode(event.delta), event.start_ms, event.end_ms);
@@ -101,16 +101,37 @@ export class LiveSession {
         handlers.onText("said", event.delta, event.start_ms);
         break;
       case "session.turn":
+        this.receivedMs = event.end_ms;
         handlers.onTurn(event);
         break;
       case "session.closed":
-        this.#ended(event.reason === "close_requested" ? "" : `The session was closed: ${event.reason}.`);
+        this.#ended(REASONS[event.reason] ?? `The session was closed: ${event.reason}.`);
         break;
       case "error":
-        if (this.state === "live") handlers.onError(event.error.message);
-        else this.#ended(event.error.message);
+        this.#failed(event.error);
         break;
     }
+  }
+
+  #started({ id, microturn }) {
+    const isNew = id !== this.id;
+    const wasLost = this.state === "resuming";
+    [this.id, this.token] = [id, microturn?.resume_token];
+    if (isNew) {
+      this.heardMs = 0;
+      this.handlers.onStarted();
+    }
+    this.#become("live", isNew && wasLost ? "The line was lost; this is a new session." : "");
+    if (isNew && this.muted) this.transport.send({ type: "session.input_audio.mute" });
+    for (const one of this.waiting.splice(0)) this.transport.send(one);
+  }
+
+  #failed({ message }) {
+    if (this.state === "live") return this.handlers.onError(message);
+    if (this.state === "connecting" || !this.token) return this.#ended(message);
+    // The server does not know the session any more: another one is better than none.
+    this.token = undefined;
+    this.#begin();
   }
 
   #ended(why) {
@@ -120,14 +141,14 @@ export class LiveSession {
   }
 
   #lost(reason) {
-    if (this.state === "connecting") return this.#ended(reason || "The server does not answer. Is it running?");
+    if (this.state === "connecting") return this.#ended(reason || this.transport.refusal);
     if (this.state === "live") {
-      this.lostMs = performance.now();
+      this.lostMs = this.now();
       this.waitMs = FIRST_WAIT_MS;
       this.#become("resuming");
     }
     if (this.state !== "resuming") return;
-    if (performance.now() - this.lostMs > RESUME_WITHIN_MS) return this.#ended("The server could not be reached for a minute.");
+    if (this.now() - this.lostMs > RESUME_WITHIN_MS) return this.#ended("The server could not be reached for a minute.");
     this.later(() => this.state === "resuming" && this.transport.open(), this.waitMs);
     this.waitMs = Math.min(2 * this.waitMs, LONGEST_WAIT_MS);
   }

@@ -4,6 +4,7 @@ export const TURN_MS = 200;
 export const BIN_MS = 10;
 export const KEPT_MS = 600_000; // What is older is forgotten: a page that is open for hours stays as light as a new one.
 const QUIET_BEFORE_MS = 600;
+const SPEAKS_WITHIN_MS = 400;
 const LONGEST_REACTION_MS = 2000;
 export const TYPED_FRAME = 16; // Pixels that the frame of a typed line adds.
 const PICTURE_SPACING = 72; // Pixels.
@@ -79,6 +80,11 @@ export class Timeline {
     if (ms - fromMs > 2 * BIN_MS && ms - fromMs <= LONGEST_REACTION_MS) this.reactions.push({ fromMs, toMs: ms });
   }
 
+  /** Whether the user speaks around ``ms``. */
+  speaks(ms) {
+    return ms - this.#endOfSpeech(ms) < SPEAKS_WITHIN_MS;
+  }
+
   /** When the user was last loud before ``ms``; -Infinity if not lately. */
   #endOfSpeech(ms) {
     const loud = Math.max(2 * VOICE_PEAK, 0.25 * this.microphone.loudest(ms - 4000, ms));
@@ -88,9 +94,9 @@ export class Timeline {
     return -Infinity;
   }
 
-  /** What one turn did: ``{turn, speaking, gap, act, computeMs, marginMs}``; what is told in parts is put together. */
+  /** What one turn did, as ``session.turn`` tells it. */
   addTurn(turn) {
-    this.turns.set(turn.turn, { ...this.turns.get(turn.turn), ...turn });
+    this.turns.set(turn.turn, turn);
     for (const old of this.turns.keys()) {
       if (old * TURN_MS > turn.turn * TURN_MS - KEPT_MS) break;
       this.turns.delete(old);

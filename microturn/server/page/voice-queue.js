@@ -4,7 +4,7 @@ const FADE_MS = 4;
 const FIRST_CUSHION_MS = 80;
 const MOST_CUSHION_MS = 240;
 const CUSHION_STEP_MS = 40;
-const MOST_QUEUED_MS = 5000;
+const MOST_QUEUED_MS = 1500;
 
 /**
  * Pieces of sound, each with its place on the session's clock. The first waits for ``cushionMs``, so that the next may
@@ -21,7 +21,7 @@ export class VoiceQueue {
     this.last = 0;
     this.leaving = new Float32Array(0); // What is still played, fading, after a drop.
     this.heardMs = 0; // How far the model's voice was heard, on the session's clock.
-    this.endMs = -1; // Where the newest piece ends.
+    this.endMs = -Infinity; // Where the newest piece ends.
     this.lateTimes = 0;
   }
 
@@ -31,7 +31,7 @@ export class VoiceQueue {
 
   /** @param {Float32Array} samples at the queue's rate @param {number} startMs @param {number} endMs session's clock */
   push(samples, startMs, endMs) {
-    const followsOn = Math.abs(startMs - this.endMs) < 1;
+    const followsOn = Math.abs(startMs - this.endMs) <= 2; // Milliseconds are rounded.
     if (followsOn && !this.playing && this.pieces.length === 0) {
       this.lateTimes++;
       this.cushionMs = Math.min(MOST_CUSHION_MS, this.cushionMs + CUSHION_STEP_MS);
@@ -41,6 +41,24 @@ export class VoiceQueue {
     this.endMs = endMs;
     this.pieces.push({ samples, at: 0, startMs, endMs });
     while (this.queuedMs > MOST_QUEUED_MS) this.pieces.shift();
+  }
+
+  /** Keep at most ``mostMs`` of what is queued. @returns {number} milliseconds dropped */
+  keep(mostMs) {
+    const before = this.queuedMs;
+    let left = Math.round((mostMs * this.rateHz) / 1000);
+    this.pieces = this.pieces.filter(({ samples, at }) => {
+      if (left <= 0) return false;
+      left -= samples.length - at;
+      return true;
+    });
+    const piece = this.pieces.at(-1);
+    if (piece && left < 0) {
+      const length = piece.samples.length + left;
+      piece.endMs = piece.startMs + ((piece.endMs - piece.startMs) * length) / piece.samples.length;
+      piece.samples = piece.samples.subarray(0, length);
+    }
+    return before - this.queuedMs;
   }
 
   /** Forget what is queued; the sound fades out within a few milliseconds. @returns {number} milliseconds dropped */
@@ -54,7 +72,7 @@ export class VoiceQueue {
     this.pieces = [];
     this.playing = false;
     this.waitedMs = 0;
-    this.endMs = -1;
+    this.endMs = -Infinity;
     return droppedMs;
   }
 

@@ -49,5 +49,5 @@ for await (const line of createInterface({ input: process.stdin })) {
   } catch (error) {
     console.log(JSON.stringify({ error: String(error) }));
   }
-  if (command === "close") break;
+  if (command === "close") process.exit();
 }

@@ -10,6 +10,7 @@ import base64
 import contextlib
 import threading
 import time
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -47,10 +48,18 @@ class FakeSession:
     to_say: list[str] = field(default_factory=list)
     """One entry a turn that speaks; "" goes on with the word before."""
     heard: list[str] = field(default_factory=list)
+    ahead_turns: int = 0
+    """How many turns of sound are sent before their time."""
+    said_from_ms: int | None = None
+    """When the model began to speak for the first time."""
+    sent_to_ms: int = TURN_MS
     turn: int = 0
     gap: bool = False
     late: bool = False
     act: str | None = None
+    speaking: bool = False
+    yielded_s: float = 0.0
+    """When it was last told that the model speaks no more."""
     connections: int = 0
     socket: WebSocket | None = None
 
@@ -64,26 +73,38 @@ class FakeSession:
     def step(self) -> list[dict[str, Any]]:
         """One turn goes by; what it tells, in the protocol's words."""
         start_ms, self.turn = (self.turn + 1) * TURN_MS, self.turn + 1
-        speaking = bool(self.to_say)
-        word = self.to_say.pop(0) if speaking else ""
+        self.speaking = speaking = bool(self.to_say)
         times = {"start_ms": start_ms, "end_ms": start_ms + TURN_MS}
         events: list[dict[str, Any]] = []
-        if self.heard:
-            events.append({"type": "session.input_transcript.delta", "delta": f" {self.heard.pop(0)}", **times})
+        if speaking and self.said_from_ms is None:
+            self.said_from_ms = start_ms
+        if not speaking:
+            self.sent_to_ms = start_ms + TURN_MS
+        word = self.to_say.pop(0) if speaking else ""
+        heard = f" {self.heard.pop(0)}" if self.heard else ""
+        if heard:
+            now = {"start_ms": start_ms - TURN_MS, "end_ms": start_ms}
+            events.append({"type": "session.input_transcript.delta", "delta": heard, **now})
         if word:
             events.append({"type": "session.output_transcript.delta", "delta": word, **times})
-        if speaking:
-            events.append({"type": "session.output_audio.delta", "delta": tone(self.turn), **times})
+        while speaking and self.sent_to_ms < start_ms + (1 + self.ahead_turns) * TURN_MS:
+            times = {"start_ms": self.sent_to_ms, "end_ms": self.sent_to_ms + TURN_MS}
+            events.append({"type": "session.output_audio.delta", "delta": tone(self.sent_to_ms), **times})
+            self.sent_to_ms += TURN_MS
         compute_ms = 260.0 if self.late else 20.0 + 15.0 * speaking
-        turn = {"turn": self.turn - 1, "speaking": speaking, "gap": self.gap, "act": self.act}
-        events.append({"type": "session.turn", **turn, "computeMs": compute_ms, "marginMs": TURN_MS - compute_ms})
+        turn = {
+            "turn": self.turn - 1, "start_ms": start_ms - TURN_MS, "end_ms": start_ms, "hear": heard, "say": word,
+            "act": self.act, "speaking": speaking, "sound_end_ms": self.sent_to_ms, "gap": self.gap, "picture": False,
+            "waiting_ms": 0, "compute_ms": compute_ms, "margin_ms": TURN_MS - compute_ms, "sessions": 1,
+        }  # fmt: skip
+        events.append({"type": "session.turn", **turn})
         self.act = None
         return events
 
 
-def tone(turn: int) -> str:
+def tone(start_ms: int) -> str:
     """A turn of a steady tone whose phase goes on from turn to turn."""
-    times_s = (turn * TURN_SAMPLES + np.arange(TURN_SAMPLES)) / SAMPLE_RATE_HZ
+    times_s = start_ms / 1000 + np.arange(TURN_SAMPLES) / SAMPLE_RATE_HZ
     pcm = np.round(0.4 * 32767 * np.sin(2 * np.pi * TONE_HZ * times_s)).astype("<i2")
     return base64.b64encode(pcm.tobytes()).decode()
 
@@ -95,6 +116,10 @@ class FakeServer:
         self.sessions: list[FakeSession] = []
         self.refuses = ""
         """If set, no session is taken in, and this is why."""
+        self.resumes = True
+        """Whether a session that lost its line can be taken up again."""
+        self.accepts = True
+        """If not, connections are cut as soon as they are made."""
         routes = [
             WebSocketRoute("/v1/live/sessions", self._live),
             Route("/samples/{name}", _sample),
@@ -126,11 +151,15 @@ class FakeServer:
 
     def lose_the_line(self) -> None:
         """Cut the connection of the newest session without a word."""
-        socket = self.session.socket
-        assert socket is not None
-        asyncio.run_coroutine_threadsafe(socket.close(1011), self._server.servers[0].get_loop()).result(5)
+        assert self.session.socket is not None
+        self._run(self.session.socket.close(1011))
+
+    def _run(self, task: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(task, self._server.servers[0].get_loop()).result(5)
 
     async def _live(self, socket: WebSocket) -> None:
+        if not self.accepts:
+            return await socket.close()
         await socket.accept()
         first = await socket.receive_json()
         if self.refuses:
@@ -139,16 +168,16 @@ class FakeServer:
             return
         if first["type"] == "session.resume":
             session = next(one for one in self.sessions if one.id == first["session_id"])
-            name = "session.resumed"
+            assert first["resume_token"] == session.id[::-1]
         else:
             session = FakeSession(f"sess_{len(self.sessions)}")
             self.sessions.append(session)
-            name = "session.started"
         session.received.append(first)
         session.times_s.append(time.monotonic())
         session.socket = socket
         session.connections += 1
-        await socket.send_json({"type": name, "session": {"id": session.id}})
+        microturn = {"resume_token": session.id[::-1]} if self.resumes else {}
+        await socket.send_json({"type": "session.started", "session": {"id": session.id, "microturn": microturn}})
         clock = asyncio.create_task(_tick(session, socket))
         try:
             while True:
@@ -170,8 +199,11 @@ async def _tick(session: FakeSession, socket: WebSocket) -> None:
     start_s = time.monotonic() - session.turn * TURN_MS / 1000
     while True:
         await asyncio.sleep(max(0.0, start_s + (session.turn + 1) * TURN_MS / 1000 - time.monotonic()))
+        spoke = session.speaking
         for event in session.step():
             await socket.send_json(event)
+        if spoke and not session.speaking:
+            session.yielded_s = time.monotonic()
 
 
 async def _sample(request: Request) -> Response:
