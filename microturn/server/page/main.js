@@ -206,11 +206,15 @@ async function say(text) {
 async function playRecording(name) {
   if (audio.recording) return audio.stopRecording();
   await begin();
+  const title = document.querySelector(`[data-sample="${name}"] b`);
+  const before = title.textContent;
+  title.textContent = "Stop the recording";
   try {
     await audio.playRecording(`/samples/${name}`);
   } catch (error) {
     showAlert(`The recording could not be played: ${error.message}.`);
   }
+  title.textContent = before;
 }
 
 function toggleRecording() {
