@@ -1,4 +1,4 @@
-"""Settings of all tests, and the markers of those that need a voice or a browser which does not come with the package."""
+"""Settings of all tests, and the markers of those that need a voice or a browser that is not in the package."""
 
 from __future__ import annotations
 

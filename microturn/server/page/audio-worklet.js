@@ -52,7 +52,6 @@ class Voices extends AudioWorkletProcessor {
   receive({ kind, pcm, startMs, endMs, mostMs }) {
     if (kind === "voice") this.queue.push(this.resampler.push(fromPcm16(pcm)), startMs, endMs);
     if (kind === "restart") this.restart();
-    if (kind === "drop") this.dropped = this.queue.drop() > 0;
     if (kind === "keep") this.dropped = this.queue.keep(mostMs) > 0;
   }
 

@@ -87,10 +87,6 @@ export class Audio {
     this.node?.port.postMessage({ kind: "voice", pcm, startMs, endMs }, [pcm.buffer]);
   }
 
-  drop() {
-    this.node?.port.postMessage({ kind: "drop" });
-  }
-
   /** What is still to be heard is cut off after ``mostMs``. */
   keep(mostMs) {
     this.node?.port.postMessage({ kind: "keep", mostMs });

@@ -87,15 +87,14 @@ function onTurn(turn) {
 function onReport(report) {
   if (report.kind === "dropped") return session.acknowledge(report.heardMs, true);
   if (!stage.live) return;
-  const silent = paused || (microphone !== "on" && !audio.recording);
-  if (!paused) session.sendAudio(report.microphone);
+  if (paused) report.microphone.fill(0);
+  else session.sendAudio(report.microphone);
   const latestMs = clock.at(performance.now()) - CHUNK_MS;
   chunkMs = chunkMs === undefined ? latestMs : chunkMs + CHUNK_MS;
   // The loudspeaker's clock runs on its own: follow it smoothly, and jump only where the page was held up.
   chunkMs = Math.abs(latestMs - chunkMs) > 100 ? latestMs : chunkMs + 0.02 * (latestMs - chunkMs);
-  const heard = silent ? report.microphone.fill(0) : report.microphone;
-  stage.timeline.addVoices(chunkMs, peaks(heard, 2), peaks(report.played, 2));
-  recording?.addVoices(heard, report.played);
+  stage.timeline.addVoices(chunkMs, peaks(report.microphone, 2), peaks(report.played, 2));
+  recording?.addVoices(report.microphone, report.played);
   if (report.playing) {
     delayMs = clock.at(performance.now()) - report.heardMs + audio.outputDelayMs;
     session.acknowledge(report.heardMs);
@@ -140,7 +139,7 @@ async function openMicrophone() {
   try {
     const track = await audio.openMicrophone(element("microphone-choice").value);
     track.onended = () => {
-      [microphone] = ["off"];
+      microphone = "off";
       showMicrophone();
       showAlert("The microphone is gone. Choose another under Devices; typing still works.");
     };
@@ -169,7 +168,7 @@ function toggleMute() {
 /** Nothing is sent and nothing is played; the session's clock goes on and its turns are gaps. */
 function togglePause() {
   paused = !paused;
-  if (paused) audio.drop();
+  if (paused) audio.keep(0);
   else if (unheard) session.acknowledge(0, true);
   unheard = false;
   showButton("pause-button", { pressed: paused, icon: paused ? "resume" : "pause", name: paused ? "Resume" : "Pause" });

@@ -19,7 +19,6 @@ export class VoiceQueue {
     this.waitedMs = 0;
     this.gain = 0; // Moves by one step a sample between 0 and 1, so nothing starts or stops at once.
     this.last = 0;
-    this.leaving = new Float32Array(0); // What is still played, fading, after a drop.
     this.heardMs = 0; // How far the model's voice was heard, on the session's clock.
     this.endMs = -Infinity; // Where the newest piece ends.
     this.lateTimes = 0;
@@ -43,7 +42,7 @@ export class VoiceQueue {
     while (this.queuedMs > MOST_QUEUED_MS) this.pieces.shift();
   }
 
-  /** Keep at most ``mostMs`` of what is queued. @returns {number} milliseconds dropped */
+  /** Keep at most ``mostMs`` of what is queued; then the sound fades out. @returns {number} milliseconds dropped */
   keep(mostMs) {
     const before = this.queuedMs;
     let left = Math.round((mostMs * this.rateHz) / 1000);
@@ -61,21 +60,6 @@ export class VoiceQueue {
     return before - this.queuedMs;
   }
 
-  /** Forget what is queued; the sound fades out within a few milliseconds. @returns {number} milliseconds dropped */
-  drop() {
-    const droppedMs = this.queuedMs;
-    const piece = this.pieces[0];
-    if (this.playing && piece) {
-      const fade = Math.ceil((this.rateHz * FADE_MS) / 1000);
-      this.leaving = piece.samples.slice(piece.at, piece.at + fade);
-    }
-    this.pieces = [];
-    this.playing = false;
-    this.waitedMs = 0;
-    this.endMs = -Infinity;
-    return droppedMs;
-  }
-
   /** Fill ``output`` with the next samples; silence where there are none. @param {Float32Array} output */
   pull(output) {
     if (!this.playing && this.pieces.length) {
@@ -83,7 +67,6 @@ export class VoiceQueue {
       this.playing = this.waitedMs >= this.cushionMs;
     }
     const step = 1000 / (this.rateHz * FADE_MS);
-    let leavingAt = 0;
     for (let i = 0; i < output.length; i++) {
       const piece = this.playing ? this.pieces[0] : undefined;
       this.gain = Math.max(0, Math.min(1, this.gain + (piece ? step : -step)));
@@ -92,8 +75,6 @@ export class VoiceQueue {
         if (piece.at === piece.samples.length) this.pieces.shift();
         const share = piece.at / piece.samples.length;
         this.heardMs = piece.startMs + share * (piece.endMs - piece.startMs);
-      } else if (leavingAt < this.leaving.length) {
-        this.last = this.leaving[leavingAt++];
       }
       output[i] = this.last * this.gain;
       if (this.playing && this.pieces.length === 0) {
@@ -101,6 +82,5 @@ export class VoiceQueue {
         this.waitedMs = 0;
       }
     }
-    this.leaving = this.leaving.slice(leavingAt);
   }
 }

@@ -1,4 +1,4 @@
-"""A server of the page's own tests: serves its files and speaks the live protocol, with a model that says what the test says.
+"""A server of the page's own tests: its files, and the live protocol with a model that says what the test says.
 
 It does what a real session cannot be made to do at will: yield, leave gaps, be late, lose the line.
 """

@@ -1,4 +1,4 @@
-"""The page in Chromium, against a server that does what no real session does at will: yield, leave gaps, lose the line."""
+"""The page in Chromium, against a server that does what no real session does at will: yield, leave gaps, be late."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ def server() -> Iterator[FakeServer]:
 @pytest.fixture
 def page(server: FakeServer) -> Iterator[Browser]:
     """A page whose microphone hears ``timer.wav`` and whose camera sees Chromium's test picture."""
-    with Browser(server.url, args=[*FAKE_DEVICES, f"--use-file-for-fake-audio-capture={TIMER}"], viewport=DESKTOP) as page:
+    devices = [*FAKE_DEVICES, f"--use-file-for-fake-audio-capture={TIMER}"]
+    with Browser(server.url, args=devices, viewport=DESKTOP) as page:
         yield page
         # That the test cuts the line is no problem of the page.
         assert [one for one in page.problems() if "code: 403" not in one] == []
@@ -106,7 +107,8 @@ def test_a_first_visit_explains_itself_once(page: Browser, server: FakeServer) -
 
 
 def test_a_refused_microphone_is_said_and_typing_still_works(server: FakeServer) -> None:
-    with Browser(server.url, args=["--use-fake-device-for-media-stream", "--deny-permission-prompts"], permissions=[]) as page:
+    devices = ["--use-fake-device-for-media-stream", "--deny-permission-prompts"]
+    with Browser(server.url, args=devices, permissions=[]) as page:
         page.click("#microphone-button")
         page.until("document.querySelector('#alert').textContent !== ''")
         assert re.search(r"microphone was refused.*Typing still works", page.text("#alert"))
@@ -360,7 +362,8 @@ def test_every_text_can_be_read(server: FakeServer, scheme: str, tmp_path: Path)
             name: page.evaluate(f"getComputedStyle(document.documentElement).getPropertyValue('--{name}').trim()")
             for name in names
         }
-        for front, back in [("ink", "paper"), ("soft", "paper"), ("soft", "raised"), ("accent", "paper"), ("on-accent", "accent")]:
+        for pair in ("ink paper", "soft paper", "soft raised", "accent paper", "on-accent accent"):
+            front, back = pair.split()
             assert _contrast(values[front], values[back]) >= 4.5, f"{front} on {back}"
         page.screenshot(tmp_path / "page.png")
         corner = Image.open(tmp_path / "page.png").convert("L").getpixel((2, 2))
@@ -397,7 +400,7 @@ def test_everything_fits_and_can_be_touched(server: FakeServer, width: int) -> N
 
 def test_keyboard_alone(page: Browser, server: FakeServer) -> None:
     reached: list[str] = []
-    for _ in range(12):
+    for _ in range(11):
         page.press("Tab")
         reached.append(page.evaluate("document.activeElement.id || document.activeElement.textContent.trim()"))
         outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
@@ -432,9 +435,8 @@ def test_a_screen_reader_meets_names_and_no_chatter(page: Browser, server: FakeS
     ):  # fmt: skip
         assert line in tree, f"{line} is not in\n{tree}"
     assert not re.search(r"- (button|textbox|combobox)(:|$| \[)", tree, re.MULTILINE), f"something has no name:\n{tree}"
-    live = page.evaluate(
-        "[...document.querySelectorAll('[role=status],[role=alert],[aria-live=polite],[aria-live=assertive]')].map((one) => one.id)"
-    )
+    kinds = "[role=status],[role=alert],[aria-live=polite],[aria-live=assertive]"
+    live = page.evaluate(f"[...document.querySelectorAll('{kinds}')].map((one) => one.id)")
     assert live == ["status", "alert"], "only states are announced: words would be heard twice, and by the microphone"
 
 
