@@ -7,6 +7,7 @@ const WIDE = { pixelsPerMs: 0.096, anchor: 0.86 };
 const NARROW = { pixelsPerMs: 0.07, anchor: 0.78 };
 const NARROW_PIXELS = 720;
 const STEP_MS = 1000;
+const EVERY_MS = 30; // The model may be computing on the same machine.
 
 export class Stage {
   /** @param {() => number} nowMs the session's clock; 0 before it began */
@@ -18,14 +19,20 @@ export class Stage {
     this.drawing = new Drawing(element("timeline"));
     this.timeline = new Timeline((text) => this.drawing.widthOf(text), this.#view.pixelsPerMs);
     this.calm = matchMedia("(prefers-reduced-motion: reduce)");
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.drawing.refresh());
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+      this.drawing.refresh();
+      this.drawn = "";
+    });
     addEventListener("resize", () => this.timeline.rescale(this.#view.pixelsPerMs));
     this.#listen();
-    const frame = () => {
-      this.#draw();
+    let lastMs = 0;
+    const frame = (ms) => {
       requestAnimationFrame(frame);
+      if (ms - lastMs < EVERY_MS) return;
+      lastMs = ms;
+      this.#draw();
     };
-    frame();
+    requestAnimationFrame(frame);
   }
 
   get #view() {
@@ -40,6 +47,11 @@ export class Stage {
     const screenMs = (this.place.clientWidth * anchor - 96) / pixelsPerMs;
     const seenMs = Math.max(nowMs - this.backMs, screenMs);
     element("now").hidden = nowMs - this.backMs >= nowMs || nowMs < screenMs;
+    // What looks the same is not drawn again: a page that waits costs nothing.
+    const { clientWidth, clientHeight } = this.place;
+    const picture = [nowMs, seenMs, clientWidth, clientHeight, this.live].join();
+    if (picture === this.drawn) return;
+    this.drawn = picture;
     this.drawing.draw(this.timeline, { nowMs, seenMs, anchor, live: this.live });
   }
 

@@ -8,6 +8,7 @@ const SPEAKS_WITHIN_MS = 400;
 const LONGEST_REACTION_MS = 2000;
 export const TYPED_FRAME = 16; // Pixels that the frame of a typed line adds.
 const PICTURE_SPACING = 72; // Pixels.
+const CLOCK_TURNS = 10;
 const VOICE_PEAK = 0.02;
 
 /** Peaks of one voice, one for each 10 ms, in a ring. */
@@ -159,21 +160,20 @@ export class Timeline {
   }
 }
 
-/** Where on the session's clock "now" is, from when each turn's result came in: the fastest way through counts. */
+/** Where on the session's clock "now" is, from when each turn was told: of the last few the fastest way through counts. */
 export class Clock {
   constructor() {
-    this.offsetMs = undefined;
+    this.offsetsMs = [];
   }
 
   /** Turn ``turn`` was told at ``wallMs``: the session's clock stood at its end or later. */
   told(turn, wallMs) {
-    const offsetMs = wallMs - (turn + 1) * TURN_MS;
-    // The least delay seen is the best estimate; the slow drift lets it follow a clock that runs differently.
-    this.offsetMs = this.offsetMs === undefined ? offsetMs : Math.min(offsetMs, this.offsetMs + 0.2);
+    // Only a few: a server that stood still has a clock that is behind ever after.
+    this.offsetsMs = [...this.offsetsMs.slice(-CLOCK_TURNS + 1), wallMs - (turn + 1) * TURN_MS];
   }
 
   at(wallMs) {
-    return this.offsetMs === undefined ? 0 : wallMs - this.offsetMs;
+    return this.offsetsMs.length ? wallMs - Math.min(...this.offsetsMs) : 0;
   }
 }
 

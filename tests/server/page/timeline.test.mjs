@@ -100,12 +100,12 @@ test("hours leave nothing behind", () => {
   assert.ok(timeline.words.said.length <= KEPT_MS / 1000 + 1);
 });
 
-test("the clock keeps to the fastest way through, and follows a drift", () => {
+test("the clock keeps to the fastest way through, and follows a server that stood still", () => {
   const clock = new Clock();
   for (let turn = 0; turn < 50; turn++) clock.told(turn, 10_000 + (turn + 1) * 200 + (turn % 7) * 15);
   assert.ok(Math.abs(clock.at(20_000) - 10_000) < 2);
-  for (let turn = 50; turn < 5000; turn++) clock.told(turn, 10_000 + (turn + 1) * 200.02);
-  assert.ok(Math.abs(clock.at(10_000 + 5000 * 200.02) - 5000 * 200) < 5);
+  for (let turn = 50; turn < 70; turn++) clock.told(turn, 13_000 + (turn + 1) * 200 + (turn % 7) * 15);
+  assert.ok(Math.abs(clock.at(27_000) - 14_000) < 2);
 });
 
 test("times read like a clock", () => {
