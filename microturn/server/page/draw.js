@@ -248,11 +248,11 @@ export class Drawing {
     pen.textBaseline = "middle";
     const left = this.width < 720 ? 16 : 28; // The page's edge.
     const labels = [["You", at.user], ["Model", at.model], ["Compute", (at.deadline + at.axis) / 2]];
-    const fade = pen.createLinearGradient(left + 28, 0, left + 68, 0);
+    const fade = pen.createLinearGradient(left + 44, 0, left + 72, 0);
     fade.addColorStop(0, this.colours.paper);
     fade.addColorStop(1, `${this.colours.paper}00`);
     pen.fillStyle = fade;
-    pen.fillRect(0, 0, left + 68, at.axis + AXIS);
+    pen.fillRect(0, 0, left + 72, at.axis + AXIS);
     pen.fillStyle = this.colours.soft;
     for (const [text, y] of labels) pen.fillText(text, left, y + 0.5);
     pen.textAlign = "right";

@@ -67,7 +67,7 @@ function onVoice(pcm, startMs, untilMs) {
   else audio.play(pcm, startMs, untilMs);
 }
 
-function onText(lane, text, ms) {
+function onText(lane, text, ms = nowMs()) {
   stage.timeline.addText(lane, text, ms);
   transcript.add(lane, text, ms);
 }
@@ -199,7 +199,6 @@ function showVideo() {
 async function say(text) {
   await begin();
   session.sendText(text);
-  onText("typed", text, nowMs());
 }
 
 async function playRecording(name) {

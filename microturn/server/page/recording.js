@@ -28,9 +28,9 @@ export class Recording {
     this.samples += microphone.length;
   }
 
-  /** @param {object} turn as ``session.turn`` tells it */
+  /** @param {object} turn as ``session.turn`` tells it; ``sound_ms`` is how much sound was recorded when it came */
   addTurn({ type, event_id, ...turn }) {
-    this.turns.push(turn);
+    this.turns.push({ ...turn, sound_ms: this.lengthMs });
   }
 
   sound() {

@@ -10,8 +10,8 @@ const REASONS = { close_requested: "", expired: "The session's time is over.", r
 
 /**
  * ``idle`` -> ``connecting`` -> ``live`` <-> ``resuming`` -> ``ended``. Handlers: ``onState(state, why)``, ``onStarted()``
- * (a new session's clock stands at 0), ``onVoice(pcm, startMs, endMs)``, ``onText(lane, text, ms)``, ``onTurn(turn)``,
- * ``onError(message)``.
+ * (a new session's clock stands at 0), ``onVoice(pcm, startMs, endMs)``, ``onText(lane, text, ms)`` (``ms`` is now, if it is
+ * not told), ``onTurn(turn)``, ``onError(message)``.
  */
 export class LiveSession {
   constructor(transport, handlers, later = (task, ms) => setTimeout(task, ms), now = () => performance.now()) {
@@ -52,6 +52,7 @@ export class LiveSession {
     if (this.state === "live") this.transport.send({ type: "session.input_video.append", image, at_ms: Math.round(ms) });
   }
 
+  /** What a person typed; ``onText("typed", text)`` follows when it is on its way. */
   sendText(text) {
     this.#sendOrKeep({ type: "session.input_text.append", text });
   }
@@ -65,6 +66,7 @@ export class LiveSession {
   /** What a person asked for is not lost because the line is just being made. */
   #sendOrKeep(event) {
     if (this.state !== "live" || !this.transport.send(event)) this.waiting.push(event);
+    else if (event.text) this.handlers.onText("typed", event.text);
   }
 
   /** The model's voice was heard up to here; ``dropped`` when the rest of what came will not be. */
@@ -123,7 +125,7 @@ export class LiveSession {
     }
     this.#become("live", isNew && wasLost ? "The line was lost; this is a new session." : "");
     if (isNew && this.muted) this.transport.send({ type: "session.input_audio.mute" });
-    for (const one of this.waiting.splice(0)) this.transport.send(one);
+    for (const one of this.waiting.splice(0)) this.#sendOrKeep(one);
   }
 
   #failed({ message }) {

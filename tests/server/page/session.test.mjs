@@ -47,14 +47,16 @@ test("it asks for turns at 16 kHz, and is live once the server says so", () => {
 });
 
 test("what is typed before the line stands is sent when it does; sound is not", () => {
-  const { session, transport } = newSession();
+  const { session, transport, calls } = newSession();
   session.start();
   session.sendText("say red");
   session.sendAudio(new Int16Array(320));
   assert.deepEqual(transport.sent, []);
   transport.onOpen();
+  assert.ok(!calls.some(([name]) => name === "onText"), "shown before it was sent");
   transport.onEvent(started("sess_1"));
   assert.deepEqual(types(transport), ["session.start", "session.input_text.append"]);
+  assert.deepEqual(calls.at(-1), ["onText", "typed", "say red"]);
 });
 
 test("a muted session sends no sound, and says mute once", () => {

@@ -145,5 +145,5 @@ test("a recording knows its length and writes a turn a line", async () => {
   assert.equal(recording.sound().size, 44 + 50 * 320 * 4);
   const lines = (await recording.lines().text()).trim().split("\n").map((line) => JSON.parse(line));
   assert.equal(lines[0].start_ms, 1234);
-  assert.deepEqual(lines[1], { turn: 7, say: " red", speaking: true });
+  assert.deepEqual(lines[1], { turn: 7, say: " red", speaking: true, sound_ms: 1000 });
 });

@@ -101,7 +101,8 @@ def test_a_first_visit_explains_itself_once(page: Browser, server: FakeServer) -
     page.click("#tries button")
     page.until(LIVE)
     wait_for(lambda: server.session.of("session.input_text.append"))
-    assert server.session.of("session.input_text.append")[0]["text"] == "say good morning"
+    assert server.session.of("session.input_text.append")[0]["text"] == "in three seconds say blue"
+    page.until("document.querySelector('#transcript').textContent.includes('Typedin three seconds say blue')")
     page.reload()
     assert page.evaluate(welcome) is True
 
