@@ -1,5 +1,6 @@
 /** Microphone, loudspeaker and the worklet between them. Nothing here knows of sessions. */
 
+const LONGEST_START_MS = 2000;
 const MICROPHONE = { echoCancellation: true, noiseSuppression: false, autoGainControl: true, channelCount: 1 };
 
 export class Audio {
@@ -16,7 +17,9 @@ export class Audio {
   async start() {
     this.opening ??= this.#open();
     await this.opening;
-    await this.context.resume();
+    // Where there is nothing to play on, a browser may never answer.
+    await Promise.race([this.context.resume(), new Promise((resolve) => setTimeout(resolve, LONGEST_START_MS))]);
+    if (!this.running) throw new Error("there is nothing to play on");
   }
 
   async #open() {

@@ -101,10 +101,11 @@ function onReport(report) {
   }
 }
 
-function onPicture(base64, picture) {
+async function onPicture(base64, canvas) {
   if (!stage.live || paused) return;
-  session.sendPicture(base64, nowMs());
-  stage.timeline.addPicture(nowMs(), picture);
+  const ms = nowMs();
+  session.sendPicture(base64, ms);
+  if (stage.timeline.hasRoomForPicture(ms)) stage.timeline.addPicture(ms, await createImageBitmap(canvas));
 }
 
 // What the person does.
@@ -120,6 +121,8 @@ async function begin() {
   }
   if (session.state !== "idle" && session.state !== "ended") return;
   session.start();
+  // Without a sound system nothing would come in: that is quiet, and not a line with gaps.
+  session.mute(!audio.running);
 }
 
 /** What ends with the session. */

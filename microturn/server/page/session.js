@@ -58,9 +58,14 @@ export class LiveSession {
   }
 
   mute(muted) {
-    if (muted === this.muted) return;
     this.muted = muted;
-    this.#sendOrKeep({ type: muted ? "session.input_audio.mute" : "session.input_audio.unmute" });
+    this.#tellMute();
+  }
+
+  #tellMute() {
+    if (this.state !== "live" || this.muted === this.toldMuted) return;
+    const type = this.muted ? "session.input_audio.mute" : "session.input_audio.unmute";
+    if (this.transport.send({ type })) this.toldMuted = this.muted;
   }
 
   /** What a person asked for is not lost because the line is just being made. */
@@ -120,11 +125,11 @@ export class LiveSession {
     const wasLost = this.state === "resuming";
     [this.id, this.token] = [id, microturn?.resume_token];
     if (isNew) {
-      this.heardMs = 0;
+      [this.heardMs, this.toldMuted] = [0, false];
       this.handlers.onStarted();
     }
     this.#become("live", isNew && wasLost ? "The line was lost; this is a new session." : "");
-    if (isNew && this.muted) this.transport.send({ type: "session.input_audio.mute" });
+    this.#tellMute();
     for (const one of this.waiting.splice(0)) this.#sendOrKeep(one);
   }
 

@@ -7,6 +7,7 @@ const QUIET_BEFORE_MS = 600;
 const SPEAKS_WITHIN_MS = 400;
 const LONGEST_REACTION_MS = 1000; // What comes later was not a reaction but due.
 export const TYPED_FRAME = 16; // Pixels that the frame of a typed line adds.
+const MOST_PICTURES = 120;
 const PICTURE_SPACING = 72; // Pixels.
 const CLOCK_TURNS = 10;
 const VOICE_PEAK = 0.02;
@@ -78,7 +79,8 @@ export class Timeline {
     if (!starts) return;
     const fromMs = Math.max(this.#endOfSpeech(ms), this.lastTypedMs);
     // Who is answered while still speaking was interrupted: there is nothing to measure.
-    if (ms - fromMs > 2 * BIN_MS && ms - fromMs <= LONGEST_REACTION_MS) this.reactions.push({ fromMs, toMs: ms });
+    if (ms - fromMs <= 2 * BIN_MS || ms - fromMs > LONGEST_REACTION_MS) return;
+    this.reactions = [...this.reactions.filter((one) => one.toMs > ms - KEPT_MS), { fromMs, toMs: ms }];
   }
 
   /** Whether the user speaks around ``ms``. */
@@ -152,11 +154,15 @@ export class Timeline {
     }
   }
 
-  /** A picture that was sent, kept if there is room for it beside the last one. */
+  /** Whether a picture of ``ms`` would lie beside the last one and not over it. */
+  hasRoomForPicture(ms) {
+    return ms - (this.pictures.at(-1)?.ms ?? -Infinity) >= PICTURE_SPACING / this.pixelsPerMs;
+  }
+
+  /** @param {ImageBitmap} image */
   addPicture(ms, image) {
-    if (ms - (this.pictures.at(-1)?.ms ?? -Infinity) < PICTURE_SPACING / this.pixelsPerMs) return;
     this.pictures.push({ ms, image });
-    while (this.pictures.length > 120) this.pictures.shift();
+    while (this.pictures.length > MOST_PICTURES) this.pictures.shift().image.close();
   }
 }
 

@@ -5,7 +5,7 @@ const LONGER_SIDE = 160; // The model sees 80x80; twice that leaves its own scal
 const QUALITY = 0.75;
 
 export class Video {
-  /** @param {HTMLVideoElement} preview @param {(base64: string, picture: ImageBitmap) => void} onPicture @param {() => void} onEnd */
+  /** @param {HTMLVideoElement} preview @param {(base64: string, canvas: HTMLCanvasElement) => void} onPicture @param {() => void} onEnd */
   constructor(preview, onPicture, onEnd) {
     this.preview = preview;
     this.onPicture = onPicture;
@@ -50,7 +50,7 @@ export class Video {
     this.canvas.getContext("2d").drawImage(this.preview, 0, 0, this.canvas.width, this.canvas.height);
     const blob = await new Promise((resolve) => this.canvas.toBlob(resolve, "image/jpeg", QUALITY));
     const bytes = new Uint8Array(await blob.arrayBuffer());
-    if (this.stream) this.onPicture(btoa(String.fromCharCode(...bytes)), await createImageBitmap(this.canvas));
+    if (this.stream) this.onPicture(btoa(String.fromCharCode(...bytes)), this.canvas);
     this.taking = false;
   }
 }

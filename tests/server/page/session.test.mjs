@@ -59,6 +59,15 @@ test("what is typed before the line stands is sent when it does; sound is not", 
   assert.deepEqual(calls.at(-1), ["onText", "typed", "say red"]);
 });
 
+test("a session can begin muted", () => {
+  const { session, transport } = newSession();
+  session.start();
+  session.mute(true);
+  transport.onOpen();
+  transport.onEvent(started("sess_1"));
+  assert.deepEqual(types(transport), ["session.start", "session.input_audio.mute"]);
+});
+
 test("a muted session sends no sound, and says mute once", () => {
   const { session, transport } = liveSession();
   session.mute(true);
