@@ -63,7 +63,7 @@ class Voices extends AudioWorkletProcessor {
     const block = new Float32Array(voice.length);
     for (const channel of input) channel.forEach((one, i) => (block[i] += one / input.length));
     this.microphone.push(block);
-    if (this.dropped && !this.queue.playing) {
+    if (this.dropped && this.queue.done) {
       this.dropped = false;
       this.port.postMessage({ kind: "dropped", heardMs: this.queue.heardMs });
     }

@@ -24,6 +24,11 @@ export class VoiceQueue {
     this.lateTimes = 0;
   }
 
+  /** Whether all that came was heard or dropped. */
+  get done() {
+    return !this.playing && this.pieces.length === 0;
+  }
+
   get queuedMs() {
     return this.pieces.reduce((sum, piece) => sum + ((piece.samples.length - piece.at) * 1000) / this.rateHz, 0);
   }

@@ -93,6 +93,15 @@ test("of what is queued only so much is kept, and its end is known", () => {
   assert.equal(queue.keep(100), 0);
 });
 
+test("what is cut before it began is done only once the rest was heard", () => {
+  const queue = new VoiceQueue(RATE_HZ);
+  queue.push(tone(RATE_HZ, 200, 0.2), 1000, 1200);
+  queue.keep(90);
+  assert.ok(!queue.done);
+  pull(queue, 300);
+  assert.ok(queue.done && Math.abs(queue.heardMs - 1090) < 2);
+});
+
 test("a piece that comes too late fades out, is counted, and the cushion grows; quiet times shrink it again", () => {
   const queue = new VoiceQueue(RATE_HZ);
   const first = queue.cushionMs;
