@@ -68,9 +68,9 @@ class Voices extends AudioWorkletProcessor {
       this.port.postMessage({ kind: "dropped", heardMs: this.queue.heardMs });
     }
     while (this.microphone.full && this.played.full) {
-      const { heardMs, queuedMs, playing, cushionMs, lateTimes } = this.queue;
-      const report = { heardMs, queuedMs, playing, cushionMs, lateTimes };
-      this.port.postMessage({ kind: "chunk", microphone: this.microphone.take(), played: this.played.take(), ...report });
+      const { heardMs, playing, lateTimes } = this.queue;
+      const [microphone, played] = [this.microphone.take(), this.played.take()];
+      this.port.postMessage({ kind: "chunk", microphone, played, heardMs, playing, lateTimes });
     }
     return true;
   }

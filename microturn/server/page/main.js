@@ -94,7 +94,7 @@ function onReport(report) {
   // The loudspeaker's clock runs on its own: follow it smoothly, and jump only where the page was held up.
   chunkMs = Math.abs(latestMs - chunkMs) > 100 ? latestMs : chunkMs + 0.02 * (latestMs - chunkMs);
   stage.timeline.addVoices(chunkMs, peaks(report.microphone, 2), peaks(report.played, 2));
-  recording?.addVoices(report.microphone, report.played);
+  recording?.addVoices(report.microphone, report.played, report.lateTimes);
   if (report.playing) {
     delayMs = clock.at(performance.now()) - report.heardMs + audio.outputDelayMs;
     session.acknowledge(report.heardMs);

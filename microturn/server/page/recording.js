@@ -21,8 +21,9 @@ export class Recording {
     return this.lengthMs >= LONGEST_MS;
   }
 
-  /** @param {Int16Array} microphone @param {Int16Array} played of the same length */
-  addVoices(microphone, played) {
+  /** @param {Int16Array} microphone @param {Int16Array} played of the same length @param {number} lateTimes by now */
+  addVoices(microphone, played, lateTimes) {
+    this.lateTimes = lateTimes;
     this.left.push(microphone);
     this.right.push(played);
     this.samples += microphone.length;
@@ -37,9 +38,10 @@ export class Recording {
     return new Blob(wavFile(this.left, this.right, RATE_HZ), { type: "audio/wav" });
   }
 
-  /** First how the lines lie to the sound, then one turn a line. */
+  /** First what the sound is, and how often the model's voice came too late to go on without a pause; then a turn a line. */
   lines() {
-    const head = { start_ms: Math.round(this.startMs), rate_hz: RATE_HZ, left: "user", right: "model" };
+    const voices = { rate_hz: RATE_HZ, left: "user", right: "model" };
+    const head = { start_ms: Math.round(this.startMs), ...voices, late_times: this.lateTimes ?? 0 };
     const lines = [head, ...this.turns].map((one) => JSON.stringify(one));
     return new Blob([`${lines.join("\n")}\n`], { type: "application/jsonl" });
   }

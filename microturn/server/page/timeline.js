@@ -5,7 +5,8 @@ export const BIN_MS = 10;
 export const KEPT_MS = 600_000; // What is older is forgotten: a page that is open for hours stays as light as a new one.
 const QUIET_BEFORE_MS = 600;
 const SPEAKS_WITHIN_MS = 400;
-const LONGEST_REACTION_MS = 1000; // What comes later was not a reaction but due.
+const LONGEST_REACTION_MS = 1000; // What is said later was not a reaction but due.
+const LONGEST_REACTION_TO_TEXT_MS = 2000;
 export const TYPED_FRAME = 16; // Pixels that the frame of a typed line adds.
 const MOST_PICTURES = 120;
 const PICTURE_SPACING = 72; // Pixels.
@@ -79,7 +80,8 @@ export class Timeline {
     if (!starts) return;
     const fromMs = Math.max(this.#endOfSpeech(ms), this.lastTypedMs);
     // Who is answered while still speaking was interrupted: there is nothing to measure.
-    if (ms - fromMs <= 2 * BIN_MS || ms - fromMs > LONGEST_REACTION_MS) return;
+    const longestMs = fromMs === this.lastTypedMs ? LONGEST_REACTION_TO_TEXT_MS : LONGEST_REACTION_MS;
+    if (ms - fromMs <= 2 * BIN_MS || ms - fromMs > longestMs) return;
     this.reactions = [...this.reactions.filter((one) => one.toMs > ms - KEPT_MS), { fromMs, toMs: ms }];
   }
 

@@ -57,9 +57,6 @@ class FakeSession:
     gap: bool = False
     late: bool = False
     act: str | None = None
-    speaking: bool = False
-    yielded_s: float = 0.0
-    """When it was last told that the model speaks no more."""
     connections: int = 0
     socket: WebSocket | None = None
 
@@ -73,7 +70,7 @@ class FakeSession:
     def step(self) -> list[dict[str, Any]]:
         """One turn goes by; what it tells, in the protocol's words."""
         start_ms, self.turn = (self.turn + 1) * TURN_MS, self.turn + 1
-        self.speaking = speaking = bool(self.to_say)
+        speaking = bool(self.to_say)
         times = {"start_ms": start_ms, "end_ms": start_ms + TURN_MS}
         events: list[dict[str, Any]] = []
         if speaking and self.said_from_ms is None:
@@ -199,11 +196,8 @@ async def _tick(session: FakeSession, socket: WebSocket) -> None:
     start_s = time.monotonic() - session.turn * TURN_MS / 1000
     while True:
         await asyncio.sleep(max(0.0, start_s + (session.turn + 1) * TURN_MS / 1000 - time.monotonic()))
-        spoke = session.speaking
         for event in session.step():
             await socket.send_json(event)
-        if spoke and not session.speaking:
-            session.yielded_s = time.monotonic()
 
 
 async def _sample(request: Request) -> Response:

@@ -148,11 +148,11 @@ test("a WAV file has both voices beside each other", () => {
 
 test("a recording knows its length and writes a turn a line", async () => {
   const recording = new Recording(1234.4);
-  for (let i = 0; i < 50; i++) recording.addVoices(new Int16Array(320), new Int16Array(320));
+  for (let i = 0; i < 50; i++) recording.addVoices(new Int16Array(320), new Int16Array(320), 2);
   recording.addTurn({ type: "session.turn", event_id: "event_9", turn: 7, say: " red", speaking: true });
   assert.equal(recording.lengthMs, 1000);
   assert.equal(recording.sound().size, 44 + 50 * 320 * 4);
   const lines = (await recording.lines().text()).trim().split("\n").map((line) => JSON.parse(line));
-  assert.equal(lines[0].start_ms, 1234);
+  assert.deepEqual([lines[0].start_ms, lines[0].late_times], [1234, 2]);
   assert.deepEqual(lines[1], { turn: 7, say: " red", speaking: true, sound_ms: 1000 });
 });

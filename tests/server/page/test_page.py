@@ -186,13 +186,12 @@ def test_the_voice_plays_without_gaps_or_clicks_and_is_recorded(
     session = talk(page, server)
     page.click("#record-button")
     session.say("one two three four five six", 3)
-    time.sleep(18 * TURN_MS / 1000 + 1.5)
+    time.sleep(18 * TURN_MS / 1000 + 2)
     sound, lines = recorded(page, tmp_path)
     voice = levels(sound[:, 1]) > 0.2
-    first, last = np.flatnonzero(voice)[[0, -1]]
-    assert abs((last - first) * 10 - 18 * TURN_MS) < 400, "as long as it was said"
-    breaks = np.flatnonzero(np.diff(voice[first:last].astype(int)) == -1)
-    assert len(breaks) <= 1, "the first late turn makes the cushion large enough for the rest"
+    assert abs(int(voice.sum()) * 10 - 18 * TURN_MS) < 100, "as long as it was said"
+    pauses = int((np.diff(voice.astype(int)) == -1).sum()) - 1
+    assert pauses <= lines[0]["late_times"] <= 4, "only what comes too late makes a pause, and teaches to wait"
     # A sine of 330 Hz and 0.4 changes by 0.052 from sample to sample; a click would be a jump.
     assert np.abs(np.diff(sound[:, 1])).max() < 0.08
     assert levels(sound[:, 0]).max() > 0.05, "the microphone stands on the left"
@@ -213,16 +212,15 @@ def test_when_the_model_yields_the_page_falls_silent_and_tells_what_was_heard(
     wait_for(lambda: levels(sound_of(session)[-SAMPLE_RATE_HZ // 2 :]).max(initial=0) > 5000)
     time.sleep(0.5)
     session.to_say = []
-    wait_for(lambda: session.yielded_s)
     ack = wait_for(lambda: next((one for one in session.of("session.playback.ack") if one["dropped"]), None))
-    told_s = session.times_s[session.received.index(ack)]
-    assert told_s - session.yielded_s < 0.1 + 0.1, "100 ms, and as much for a busy machine"
     time.sleep(0.8)
-    sound, _ = recorded(page, tmp_path)
+    sound, lines = recorded(page, tmp_path)
     voice = np.flatnonzero(levels(sound[:, 1]) > 0.1)
     heard_ms = (voice[-1] - voice[0] + 1) * 10
     assert session.said_from_ms is not None and session.sent_to_ms - ack["heard_until_ms"] > 2 * TURN_MS
     assert abs((ack["heard_until_ms"] - session.said_from_ms) - heard_ms) < 60, "the server knows what was heard"
+    spoke = max(i for i, line in enumerate(lines) if line.get("speaking"))
+    assert voice[-1] * 10 - lines[spoke + 1]["sound_ms"] < 100 + 40, "100 ms after the page knew; it knows in chunks"
 
 
 def test_a_word_that_ends_by_itself_is_heard_to_its_end(server: FakeServer, tmp_path: Path) -> None:
@@ -233,8 +231,8 @@ def test_a_word_that_ends_by_itself_is_heard_to_its_end(server: FakeServer, tmp_
         server.session.say("red", 4)
         time.sleep(2)
         sound, _ = recorded(page, tmp_path)
-        voice = np.flatnonzero(levels(sound[:, 1]) > 0.1)
-        assert abs((voice[-1] - voice[0] + 1) * 10 - 4 * TURN_MS) < 30
+        # Counted, not spanned: a busy machine may be late once, and then there is a pause.
+        assert abs(int((levels(sound[:, 1]) > 0.1).sum()) * 10 - 4 * TURN_MS) < 50
         assert not any(one["dropped"] for one in server.session.of("session.playback.ack"))
         assert server.session.of("session.playback.ack")[-1]["heard_until_ms"] > 0
 
@@ -289,9 +287,9 @@ def test_end_closes_the_session_and_the_devices(page: Browser, server: FakeServe
 def test_the_camera_gives_small_pictures_five_a_second_at_most(page: Browser, server: FakeServer) -> None:
     session = talk(page, server)
     page.click("#camera-button")
-    wait_for(lambda: len(session.of("session.input_video.append")) >= 8)
-    times_s = [t for t, event in zip(session.times_s, session.received, strict=True) if "video" in event["type"]]
-    assert (len(times_s) - 1) / (times_s[-1] - times_s[0]) < 5.6
+    wait_for(lambda: len(session.of("session.input_video.append")) >= 20, 20)
+    times_ms = [event["at_ms"] for event in session.of("session.input_video.append")]
+    assert (len(times_ms) - 1) * 1000 / (times_ms[-1] - times_ms[0]) < 5.6
     event = session.of("session.input_video.append")[-1]
     picture = Image.open(io.BytesIO(base64.b64decode(event["image"])))
     assert picture.format == "JPEG" and max(picture.size) == 160

@@ -84,6 +84,12 @@ test("a reaction to what was typed counts from there; a timer minutes later is n
   assert.deepEqual(timeline.reactions, [{ fromMs: 1000, toMs: 1400 }]);
 });
 
+test("what is said long after speech was due then, and is no reaction", () => {
+  const timeline = newTimeline();
+  play(timeline, 4000, [[1000, 2000]], [[3100, 3500]]);
+  assert.deepEqual(timeline.reactions, []);
+});
+
 test("a model that interrupts reacts to no end", () => {
   const timeline = newTimeline();
   play(timeline, 3000, [[1000, 3000]], [[2000, 2400]]);
