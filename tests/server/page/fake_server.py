@@ -43,8 +43,6 @@ class FakeSession:
 
     id: str
     received: list[dict[str, Any]] = field(default_factory=list)
-    times_s: list[float] = field(default_factory=list)
-    """When each event came in, by ``time.monotonic``."""
     to_say: list[str] = field(default_factory=list)
     """One entry a turn that speaks; "" goes on with the word before."""
     heard: list[str] = field(default_factory=list)
@@ -170,7 +168,6 @@ class FakeServer:
             session = FakeSession(f"sess_{len(self.sessions)}")
             self.sessions.append(session)
         session.received.append(first)
-        session.times_s.append(time.monotonic())
         session.socket = socket
         session.connections += 1
         microturn = {"resume_token": session.id[::-1]} if self.resumes else {}
@@ -179,7 +176,6 @@ class FakeServer:
         try:
             while True:
                 session.received.append(await socket.receive_json())
-                session.times_s.append(time.monotonic())
                 if session.received[-1]["type"] == "session.close":
                     await socket.send_json({"type": "session.closed", "reason": "close_requested"})
                     await socket.close()

