@@ -5,7 +5,8 @@
     ├─ InputError               an argument or a turn's input is not acceptable
     ├─ WeightsError             weights are missing, damaged or of another size
     ├─ VoiceError               a speech engine or a voice is not installed
-    └─ CorpusError              a corpus is missing, damaged or made by another generator
+    ├─ CorpusError              a corpus is missing, damaged or made by another generator
+    └─ BusyError                no further session can be served now
 
 The command line prints the message of any of these and exits with 2; everything else is a bug and shows
 its traceback.
@@ -34,3 +35,11 @@ class VoiceError(MicroturnError):
 
 class CorpusError(MicroturnError):
     """A corpus is missing, damaged, or was made with other settings."""
+
+
+class BusyError(MicroturnError):
+    """No further session can be served now; it may be asked for again after ``retry_after_ms``."""
+
+    def __init__(self, message: str, retry_after_ms: int) -> None:
+        super().__init__(message)
+        self.retry_after_ms = retry_after_ms
