@@ -31,6 +31,7 @@ ORDER = (
     "train",
     "engine",
     "session",
+    "server",
     "bench",
     "recipes",
     "cli",

@@ -18,6 +18,7 @@ from microturn.errors import MicroturnError
 
 COMMANDS = {
     "talk": "microturn.cli.talk:talk",
+    "serve": "microturn.cli.serve:serve",
     "info": "microturn.cli.info:info",
     "check": "microturn.cli.check:check",
     "scenario": "microturn.cli.scenario:scenario",

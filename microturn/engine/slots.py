@@ -54,12 +54,13 @@ class Outbox:
         self._wake = wake
         self._lock = Lock()
         self._turns: deque[Turn] = deque()
-        self._end: End | None = None
+        self.end: End | None = None
+        """Why no more turns come; set once."""
 
     def put(self, turn: Turn) -> bool:
         """Add a turn, unless the session is over; ``False`` if too many are unread."""
         with self._lock:
-            if self._end is None:
+            if self.end is None:
                 if len(self._turns) == MAX_UNREAD_TURNS:
                     return False
                 self._turns.append(turn)
@@ -69,7 +70,7 @@ class Outbox:
     def finish(self, end: End) -> None:
         """Nothing comes after this; the first reason counts."""
         with self._lock:
-            self._end = self._end or end
+            self.end = self.end or end
         self._wake()
 
     def read(self) -> tuple[list[Turn], End | None]:
@@ -77,7 +78,7 @@ class Outbox:
         with self._lock:
             turns = list(self._turns)
             self._turns.clear()
-            return turns, self._end
+            return turns, self.end
 
 
 @dataclass(eq=False)

@@ -1,0 +1,37 @@
+"""How much one client may ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+MAX_MESSAGE_BYTES = 2**20
+EVENTS_PER_SECOND = 200.0
+PICTURES_PER_SECOND, PICTURES_AT_ONCE = 5.0, 10
+MAX_ERRORS = 100
+"""So many errors, and the connection is closed."""
+START_SECONDS = 10.0
+"""A connection that has not started its session by then is closed."""
+MAX_INSTRUCTIONS_TOKENS = 16_384
+MAX_HISTORY_TOKENS = 8_192
+MAX_CONTEXT_TOKENS = 500
+MAX_TYPED_TOKENS = 16_384
+MAX_START_TEXT_CHARACTERS = 128 * 1024
+
+
+class Allowance:
+    """``rate`` things a second in the long run, ``at_once`` of them at a time."""
+
+    def __init__(self, rate: float, at_once: float, now_s: Callable[[], float]) -> None:
+        self._rate, self._at_once, self._now_s = rate, at_once, now_s
+        self._left = at_once
+        self._since_s = now_s()
+
+    def take(self) -> bool:
+        """Use one up; ``False`` if there is none."""
+        now_s = self._now_s()
+        self._left = min(self._at_once, self._left + (now_s - self._since_s) * self._rate)
+        self._since_s = now_s
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True

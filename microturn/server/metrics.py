@@ -1,0 +1,64 @@
+"""What an operator wants to see, for Prometheus."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from microturn.engine.engine import Tick
+from microturn.server.logs import log_event
+from microturn.turn import TURN_MS
+
+BUCKETS_MS = (10, 20, 30, 40, 50, 75, 100, 125, 150, 175, TURN_MS, 300, 500, 1000, 3000)
+
+
+class Metrics:
+    """One server's counters."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.sessions = Counter("microturn_sessions", "Sessions that ended, by how", ["end"], registry=registry)
+        self.refused = Counter("microturn_refused", "Connections that were refused", ["status"], registry=registry)
+        self.errors = Counter("microturn_errors", "Errors that clients were told", ["code"], registry=registry)
+        self.received_bytes = Counter("microturn_received_bytes", "Bytes of messages received", registry=registry)
+        self.sent_bytes = Counter("microturn_sent_bytes", "Bytes of messages sent", registry=registry)
+        self._turns = Counter("microturn_turns", "Turns of all sessions", registry=registry)
+        self._gaps = Counter("microturn_gaps", "Turns without sound", registry=registry)
+        self._missed = Counter("microturn_missed_deadlines", "Ticks that were done too late", registry=registry)
+        self._skipped = Counter("microturn_skipped_turns", "Turns of the clock that were left out", registry=registry)
+        self._compute = Histogram(
+            "microturn_tick_seconds",
+            "What a turn of all sessions took",
+            buckets=[ms / 1000 for ms in BUCKETS_MS],
+            registry=registry,
+        )
+        self._active = Gauge("microturn_active_sessions", "Sessions that take turns", registry=registry)
+
+    def follow(self, num_sessions: Callable[[], int]) -> None:
+        """Where to ask for the number of sessions."""
+        self._active.set_function(num_sessions)
+
+    def ticked(self, tick: Tick) -> None:
+        """Count one tick of the engine that had sessions."""
+        if not tick.num_sessions:
+            return
+        self._turns.inc(tick.num_sessions)
+        self._gaps.inc(tick.num_gaps)
+        self._skipped.inc(tick.skipped_turns)
+        self._compute.observe(tick.compute_ms / 1000)
+        if tick.margin_ms < 0:
+            self._missed.inc()
+            log_event(
+                "deadline_missed",
+                logging.WARNING,
+                sessions=tick.num_sessions,
+                compute_ms=round(tick.compute_ms),
+                late_ms=round(-tick.margin_ms),
+                skipped_turns=tick.skipped_turns,
+            )
+
+    def text(self) -> bytes:
+        """All of it, as Prometheus reads it."""
+        return generate_latest(self.registry)

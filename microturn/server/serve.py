@@ -1,0 +1,132 @@
+"""A server process: a bound socket, uvicorn around the application, and an end that closes sessions properly."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGINT, SIGTERM
+
+import uvicorn
+
+from microturn.engine.engine import Engine
+from microturn.errors import InputError
+from microturn.model.microturn import Microturn
+from microturn.server.access import Access
+from microturn.server.app import Server
+from microturn.server.limits import MAX_MESSAGE_BYTES
+from microturn.server.live import Service
+from microturn.server.logs import log_event
+from microturn.server.metrics import Metrics
+
+UNSENT_MS = 30_000
+"""A connection whose peer takes nothing for so long is given up by the system."""
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    """What is served, and where."""
+
+    model_name: str
+    max_sessions: int
+    max_session_ms: int
+    access: Access
+    certificate: Path | None = None
+    certificate_key: Path | None = None
+
+
+class _Uvicorn(uvicorn.Server):
+    """Uvicorn that lets the application say goodbye before connections are cut."""
+
+    def __init__(self, config: uvicorn.Config, server: Server) -> None:
+        super().__init__(config)
+        self._server = server
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # Uvicorn's own raises the signal again at the end, which would kill the process before it has cleaned up.
+        if threading.current_thread() is threading.main_thread():
+            for signal in (SIGINT, SIGTERM):
+                asyncio.get_running_loop().add_signal_handler(signal, self._end)
+        yield
+
+    def _end(self) -> None:
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._server.drain()
+        await super().shutdown(sockets)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises ``InputError``."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listening = socket.create_server((host, port), family=family, backlog=128)
+    except (OSError, OverflowError) as error:
+        raise InputError(f"{host}:{port}: cannot be listened on ({error})") from error
+    # Accepted connections inherit this.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNSENT_MS)
+    return listening
+
+
+def check_certificate(config: ServeConfig) -> None:
+    """Raise ``InputError`` unless certificate and key can be used."""
+    if config.certificate is not None:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(config.certificate, config.certificate_key)
+        except (OSError, ssl.SSLError) as error:
+            raise InputError(f"{config.certificate}: no certificate with its key ({error})") from error
+
+
+class ServerProcess:
+    """An engine and its server on a listening socket. ``run`` returns when it is stopped."""
+
+    def __init__(self, model: Microturn, config: ServeConfig, listening: socket.socket) -> None:
+        """Raises ``InputError`` for a certificate that cannot be used."""
+        check_certificate(config)
+        metrics = Metrics()
+        service = Service(
+            model=config.model_name,
+            max_session_ms=config.max_session_ms,
+            count_tokens=lambda text: len(model.tokenizer.encode(text)),
+        )
+        self._engine = Engine(model, config.max_sessions, observe=metrics.ticked)
+        self._listening = listening
+        server = Server(self._engine, service, metrics)
+        self._uvicorn = _Uvicorn(
+            uvicorn.Config(
+                server.app(config.access),
+                ws_max_size=MAX_MESSAGE_BYTES,
+                ws_per_message_deflate=False,
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_graceful_shutdown=2,
+                ssl_certfile=config.certificate,
+                ssl_keyfile=config.certificate_key,
+            ),
+            server,
+        )
+
+    def run(self) -> None:
+        """Serve until SIGINT or SIGTERM, or ``stop``."""
+        self._engine.start()
+        log_event("serving", sessions=self._engine.max_sessions)
+        try:
+            self._uvicorn.run(sockets=[self._listening])
+        finally:
+            self._engine.stop()
+            log_event("stopped")
+
+    def stop(self) -> None:
+        """End ``run`` in another thread."""
+        self._uvicorn.should_exit = True
