@@ -23,8 +23,9 @@ class Admission:
     server runs: how much is spoken and shown, and what else the machine has to do.
     """
 
-    def __init__(self, curve_ms: Mapping[int, float]) -> None:
+    def __init__(self, curve_ms: Mapping[int, float], budget_ms: float = BUDGET_MS) -> None:
         """``curve_ms``: number of sessions -> what a turn of so many took."""
+        self._budget_ms = budget_ms
         self._rows = sorted(curve_ms)
         self._cost_ms = [curve_ms[rows] for rows in self._rows]
         self._recent: deque[float] = deque(maxlen=RECENT_TICKS)
@@ -48,7 +49,7 @@ class Admission:
 
     def retry_after_ms(self, num_rows: int) -> int:
         """0 if a turn of ``num_rows`` sessions would keep its deadline, else when to ask again."""
-        return 0 if self.expected_ms(num_rows) <= BUDGET_MS else RETRY_MS
+        return 0 if self.expected_ms(num_rows) <= self._budget_ms else RETRY_MS
 
     def _curve_ms(self, num_rows: int) -> float:
         """Between measured points on a straight line; beyond the last one in proportion."""

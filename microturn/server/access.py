@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
@@ -73,7 +73,7 @@ class Access:
         if not self._knows(host):
             return 403, f"this server is not called {host[:64]!r} (see --allowed-host)"
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host and origin not in self.origins:
+        if origin is not None and origin.partition("://")[2] != host and origin not in self.origins:
             return 403, f"pages of {origin[:64]!r} may not use this server (see --allowed-origin)"
         if self.keys and path.startswith(NEED_KEY) and not self._has_key(headers, subprotocols):
             return 401, "a key is needed: Authorization: Bearer KEY"
@@ -81,9 +81,9 @@ class Access:
 
     def _knows(self, host: str) -> bool:
         """A page on another site can give our address a name of its own, but it cannot be called by its address."""
+        name = re.sub(r":\d*$", "", host)
         try:
-            name = urlsplit(f"//{host}").hostname or ""
-            ipaddress.ip_address(name)
+            ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
         except ValueError:
             return name == "localhost" or name in self.hosts
         return True

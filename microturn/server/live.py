@@ -315,6 +315,8 @@ class Live:
 
     def stop(self) -> list[wire.ToClient]:
         """The server goes down; returns what is to be sent."""
+        if self.phase is Phase.OVER:
+            return []
         if self.phase is Phase.LIVE:
             return self._close("remote_hangup", RESTART)
         return self._give_up(EventError("stopping", "the server goes down"), RESTART)

@@ -14,6 +14,7 @@ from signal import SIGINT, SIGTERM
 
 import uvicorn
 
+from microturn.engine.admission import Admission
 from microturn.engine.engine import Engine
 from microturn.errors import InputError
 from microturn.model.microturn import Microturn
@@ -88,8 +89,10 @@ def check_certificate(config: ServeConfig) -> None:
 class ServerProcess:
     """An engine and its server on a listening socket. ``run`` returns when it is stopped."""
 
-    def __init__(self, model: Microturn, config: ServeConfig, listening: socket.socket) -> None:
-        """Raises ``InputError`` for a certificate that cannot be used."""
+    def __init__(
+        self, model: Microturn, config: ServeConfig, listening: socket.socket, admission: Admission | None = None
+    ) -> None:
+        """``admission`` is measured if it is not given. Raises ``InputError`` for a certificate that cannot be used."""
         check_certificate(config)
         metrics = Metrics()
         service = Service(
@@ -97,7 +100,7 @@ class ServerProcess:
             max_session_ms=config.max_session_ms,
             count_tokens=lambda text: len(model.tokenizer.encode(text)),
         )
-        self._engine = Engine(model, config.max_sessions, observe=metrics.ticked)
+        self._engine = Engine(model, config.max_sessions, admission=admission, observe=metrics.ticked)
         self._listening = listening
         server = Server(self._engine, service, metrics)
         self._uvicorn = _Uvicorn(

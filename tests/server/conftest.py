@@ -1,0 +1,85 @@
+"""A server on a real socket, with a small model; and the protocol without any socket."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Thread
+
+import pytest
+
+from microturn.engine.admission import Admission
+from microturn.engine.inbox import Inbox
+from microturn.errors import BusyError
+from microturn.language.tokenizer import default_tokenizer
+from microturn.server.access import Access
+from microturn.server.live import Live, Opened, Service
+from microturn.server.serve import ServeConfig, ServerProcess, bind
+from tests.parity.small import small_model
+
+ALWAYS = Admission({1: 1.0}, budget_ms=math.inf)
+"""Whatever a turn costs on a machine that is busy with other things."""
+
+
+def service(max_session_ms: int = 60_000) -> Service:
+    return Service("small", max_session_ms, lambda text: len(default_tokenizer().encode(text)))
+
+
+@dataclass
+class FakeHost:
+    """A connection that only remembers what it was asked for."""
+
+    inbox: Inbox = field(default_factory=Inbox)
+    busy: bool = False
+    time_s: float = 0.0
+    seeds: list[int] = field(default_factory=list)
+    pictures: list[tuple[bytes, int, str | None]] = field(default_factory=list)
+
+    def now_s(self) -> float:
+        return self.time_s
+
+    def open(self, seed: int) -> Opened:
+        if self.busy:
+            raise BusyError("all seats are taken: try again in 5 s", 5000)
+        self.seeds.append(seed)
+        return Opened("live_1", 1_800_000_000, self.inbox)
+
+    def show(self, picture: bytes, at_ms: int, client_event_id: str | None) -> bool:
+        self.pictures.append((picture, at_ms, client_event_id))
+        return len(self.pictures) < 3
+
+
+@pytest.fixture
+def host() -> FakeHost:
+    return FakeHost()
+
+
+@pytest.fixture
+def live(host: FakeHost) -> Live:
+    return Live(service(), host)
+
+
+@contextmanager
+def running(max_sessions: int = 3, access: Access | None = None, max_session_ms: int = 600_000) -> Iterator[int]:
+    """A server in a thread of its own; yields its port."""
+    listening = bind("127.0.0.1", 0)
+    config = ServeConfig("small", max_sessions, max_session_ms, access or Access())
+    process = ServerProcess(small_model(), config, listening, ALWAYS)
+    port: int = listening.getsockname()[1]
+    thread = Thread(target=process.run)
+    thread.start()
+    try:
+        yield port
+    finally:
+        process.stop()
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    """A server that the tests of a module share: they leave no session behind."""
+    with running() as one:
+        yield one
