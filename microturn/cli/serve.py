@@ -41,7 +41,7 @@ def serve(
     from microturn.model.microturn import use_one_thread
     from microturn.model.weights import load
     from microturn.server.logs import log_to_stderr
-    from microturn.server.serve import ServeConfig, ServerProcess, bind
+    from microturn.server.serve import ServeConfig, ServerProcess, bind, check_certificate
 
     config = ServeConfig(
         model_name=Path(weights).name,
@@ -51,11 +51,14 @@ def serve(
         certificate=ssl_certfile,
         certificate_key=ssl_keyfile,
     )
-    listening = bind(host, port)
-    use_one_thread()
-    log_to_stderr()
-    process = ServerProcess(load(weights), config, listening)
-    address = f"[{host}]" if ":" in host else host
-    scheme = "http" if ssl_certfile is None else "https"
-    print(f"{scheme}://{address}:{listening.getsockname()[1]}", flush=True)
-    process.run()
+    check_certificate(config)
+    with bind(host, port) as listening:
+        use_one_thread()
+        log_to_stderr()
+        model = load(weights)
+        model.prepare()
+        process = ServerProcess(model, config, listening)
+        address = f"[{host}]" if ":" in host else host
+        scheme = "http" if ssl_certfile is None else "https"
+        print(f"{scheme}://{address}:{listening.getsockname()[1]}", flush=True)
+        process.run()

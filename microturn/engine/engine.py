@@ -13,15 +13,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from threading import Event, Lock, Thread
-from typing import Protocol
 
 import numpy as np
-import torch
 
 from microturn.engine.admission import RETRY_MS, Admission
-from microturn.engine.slots import End, Outbox, Slot, Slots, Turn
+from microturn.engine.slots import End, Outbox, Slot, Slots, Tick, Turn
 from microturn.errors import BusyError, InputError
 from microturn.model.microturn import Microturn
 from microturn.model.state import MAX_WAITING_TOKENS, State
@@ -35,41 +32,6 @@ CURVE_TURNS = 4
 log = logging.getLogger(__name__)
 
 
-class Clock(Protocol):
-    """Time that only goes forward."""
-
-    def now_s(self) -> float:
-        """Seconds since some moment."""
-        ...
-
-    def sleep_until(self, due_s: float) -> None:
-        """Return at ``due_s``, or at once if that is past."""
-        ...
-
-
-class MonotonicClock:
-    """The clock of the machine."""
-
-    def now_s(self) -> float:
-        return time.monotonic()
-
-    def sleep_until(self, due_s: float) -> None:
-        time.sleep(max(0.0, due_s - time.monotonic()))
-
-
-@dataclass(frozen=True)
-class Tick:
-    """What one tick of the engine came to."""
-
-    num_sessions: int
-    num_gaps: int
-    compute_ms: float
-    margin_ms: float
-    """How long before the next tick it was done; negative: a deadline was missed."""
-    skipped_turns: int
-    """Turns of the clock that were left out before this tick."""
-
-
 class Engine:
     """Sessions that tick together. ``open`` and ``close`` may be called from any thread."""
 
@@ -78,13 +40,15 @@ class Engine:
         model: Microturn,
         max_sessions: int,
         *,
-        clock: Clock | None = None,
         admission: Admission | None = None,
         observe: Callable[[Tick], None] = lambda tick: None,
+        now_s: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """``observe`` is called in the engine's thread after every tick."""
+        """``observe`` is called in the engine's thread after every tick. Without ``admission`` the cost of turns is
+        measured now."""
         self._model = model
-        self._clock = MonotonicClock() if clock is None else clock
+        self._now_s, self._sleep = now_s, sleep
         self._admission = Admission(measured_curve(model, max_sessions)) if admission is None else admission
         self._observe = observe
         self._lock = Lock()
@@ -92,7 +56,7 @@ class Engine:
         self._state: State = model.initial_state(max_sessions)
         self._stopping = Event()
         self._thread = Thread(target=self._run, name="engine", daemon=True)
-        self._ticked_s = self._clock.now_s()
+        self._ticked_s = self._now_s()
 
     @property
     def num_sessions(self) -> int:
@@ -105,7 +69,7 @@ class Engine:
     @property
     def alive(self) -> bool:
         """Whether turns are being taken."""
-        return self._thread.is_alive() and self._clock.now_s() - self._ticked_s < 10 * TURN_S
+        return self._thread.is_alive() and self._now_s() - self._ticked_s < 10 * TURN_S
 
     def start(self) -> None:
         """Begin to tick."""
@@ -148,18 +112,20 @@ class Engine:
 
     def tick(self, due_s: float, skipped_turns: int = 0) -> Tick:
         """The turn that is due at ``due_s`` for every session."""
-        start_s = self._clock.now_s()
+        start_s = self._now_s()
         with self._lock:
             slots = self._slots.taken
             if not slots:
                 self._slots.check()
-        self._welcome([slot for slot in slots if slot.fresh])
         inputs: list[TurnInput | None] = [None] * self.max_sessions
         for slot in slots:
+            if slot.fresh:
+                self._state.overwrite(slot.row, self._model.initial_state(1, [slot.seed]))
+                slot.fresh = False
             slot.skipped_turns += skipped_turns
             inputs[slot.row] = slot.inbox.take(MAX_WAITING_TOKENS - int(self._state.num_waiting_R[slot.row]))
         outputs = self._step(inputs)
-        done_s = self._clock.now_s()
+        done_s = self._now_s()
         tick = Tick(
             num_sessions=len(slots),
             num_gaps=sum(given is not None and given.audio is None for given in inputs),
@@ -175,20 +141,12 @@ class Engine:
         return tick
 
     def _run(self) -> None:
-        due_s = self._clock.now_s() + TURN_S
+        due_s = self._now_s() + TURN_S
         skipped_turns = 0
         while not self._stopping.is_set():
-            self._clock.sleep_until(due_s)
+            self._sleep(max(0.0, due_s - self._now_s()))
             self.tick(due_s, skipped_turns)
-            due_s, skipped_turns = next_due(due_s, self._clock.now_s())
-
-    def _welcome(self, slots: Sequence[Slot]) -> None:
-        """Empty memory for the rows of new sessions."""
-        if slots:
-            rows = torch.tensor([slot.row for slot in slots])
-            self._state = self._state.put(rows, self._model.initial_state(len(slots), [slot.seed for slot in slots]))
-        for slot in slots:
-            slot.fresh = False
+            due_s, skipped_turns = next_due(due_s, self._now_s())
 
     def _step(self, inputs: Sequence[TurnInput | None]) -> list[TurnOutput | InputError | None]:
         """One turn of the rows that have an input. A step that fails is taken again row by row: whoever made it fail
@@ -214,16 +172,7 @@ class Engine:
             log.error("a session ends: %s", made)
             self.close(slot, End.FAILED)
             return
-        turn = Turn(
-            given=given,
-            made=made,
-            num_sessions=tick.num_sessions,
-            compute_ms=tick.compute_ms,
-            margin_ms=tick.margin_ms,
-            waiting_ms=slot.inbox.waiting_ms,
-            trimmed_ms=slot.inbox.trimmed_ms,
-            skipped_turns=slot.skipped_turns,
-        )
+        turn = Turn(given, made, tick, slot.inbox.waiting_ms, slot.inbox.trimmed_ms, slot.skipped_turns)
         if not slot.outbox.put(turn):
             self.close(slot, End.SLOW_READER)
 

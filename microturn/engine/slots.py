@@ -16,23 +16,31 @@ MAX_UNREAD_TURNS = 50
 
 
 @dataclass(frozen=True)
+class Tick:
+    """What one tick of the engine came to."""
+
+    num_sessions: int
+    num_gaps: int
+    compute_ms: float
+    margin_ms: float
+    """How long before the next tick it was done; negative: a deadline was missed."""
+    skipped_turns: int
+    """Turns of the clock that were left out before this tick."""
+
+
+@dataclass(frozen=True)
 class Turn:
-    """What a session gets of a tick."""
+    """What a session gets of a tick; the last two are counted since it began."""
 
     given: TurnInput
     made: TurnOutput
-    num_sessions: int
-    """Sessions that took this turn together."""
-    compute_ms: float
-    """What the turn took, for all of them."""
-    margin_ms: float
-    """How long before the next turn it was done; negative: too late."""
+    tick: Tick
     waiting_ms: int
     """Sound that waits for the next turns."""
     trimmed_ms: int
-    """Sound that was left out to catch up, since the session began."""
+    """Sound that was left out to catch up."""
     skipped_turns: int
-    """Turns of the clock that were left out, since the session began."""
+    """Turns of the clock that were left out."""
 
 
 class End(Enum):

@@ -66,6 +66,14 @@ class Rows:
         other = dict(rows.named())
         return self.mapped(lambda name, tensor: tensor.index_copy(0, index_N, other[name]))
 
+    @torch.inference_mode()
+    def overwrite(self, row: int, rows: Self) -> None:
+        """``rows`` (one of them) in the place ``row`` of this memory itself, which nobody else may hold: copying it all
+        for one row would take as long as a turn."""
+        other = dict(rows.named())
+        for name, tensor in self.named():
+            tensor[row] = other[name][0]
+
     def where(self, mask_R: Tensor, rows: Self) -> Self:
         """The rows of ``rows`` where ``mask_R``, and these elsewhere. ``rows`` has as many rows, or one for all."""
         other = dict(rows.named())

@@ -159,7 +159,7 @@ class Live:
         if config.store:
             raise EventError("unsupported", "sessions are not stored", param="session.store")
         texts = self._first_texts(config)
-        sound_format = (config.audio.format or wire.AudioFormat()).resolved()
+        audio_format = (config.audio.format or wire.AudioFormat("audio/pcm")).resolved()
         try:
             opened = self._host.open(config.microturn.seed)
         except BusyError as error:
@@ -168,8 +168,9 @@ class Live:
         self._config = config
         self._opened = opened
         self._inbox = opened.inbox
-        self._format = sound_format
-        self._decoder, self._encoder = SoundDecoder(sound_format), SoundEncoder(sound_format)
+        self._format = audio_format
+        self._decoder = SoundDecoder(audio_format.sound_format)
+        self._encoder = SoundEncoder(audio_format.sound_format)
         for text in texts:
             self._inbox.push_text(text)
         return [self._event(wire.Started, session=self._resource(), client_event_id=event.event_id)]
@@ -282,9 +283,9 @@ class Live:
             gap=turn.given.audio is None,
             picture=turn.given.frame is not None,
             waiting_ms=turn.waiting_ms,
-            compute_ms=round(turn.compute_ms, 3),
-            margin_ms=round(turn.margin_ms, 3),
-            sessions=turn.num_sessions,
+            compute_ms=round(turn.tick.compute_ms, 3),
+            margin_ms=round(turn.tick.margin_ms, 3),
+            sessions=turn.tick.num_sessions,
         )
 
     def _notices(self, turn: Turn) -> list[wire.ToClient]:
@@ -374,25 +375,19 @@ class Live:
         return wire.Usage(seconds=round(self.num_turns * TURN_MS / 1000, 3))
 
     def _resource(self) -> wire.SessionResource:
-        coding = {"pcm": "audio/pcm", "pcmu": "audio/pcmu", "pcma": "audio/pcma"}[self._format.coding]
-        heard = self.playback.heard
+        extras = self._config.microturn
         return wire.SessionResource(
             id=self._opened.session_id,
-            status="active",
             expires_at=self._opened.expires_at,
             model=self._service.model,
-            audio=wire.AudioResource(
-                format=wire.AudioFormatOut(type=coding, rate=self._format.rate_hz), output=wire.AudioOutput(voice=VOICE)
-            ),
+            audio=wire.Audio(format=self._format, output=wire.AudioOutput(voice=VOICE)),
             delegation=wire.Delegation("client"),
             instructions=self._config.instructions,
             microturn=wire.ExtrasResource(
-                turns=self._config.microturn.turns,
-                seed=self._config.microturn.seed,
+                turns=extras.turns,
+                seed=extras.seed,
                 turn_ms=TURN_MS,
-                playback=None
-                if self.phase is not Phase.OVER
-                else wire.HeardResource(heard.sent_ms, heard.heard_ms, heard.dropped_ms),
+                playback=self.playback.heard if self.phase is Phase.OVER else None,
             ),
         )
 

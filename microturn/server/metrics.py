@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from microturn.engine.engine import Tick
+from microturn.engine.slots import Tick
 from microturn.server.logs import log_event
 from microturn.turn import TURN_MS
 
 BUCKETS_MS = (10, 20, 30, 40, 50, 75, 100, 125, 150, 175, TURN_MS, 300, 500, 1000, 3000)
+LOG_EVERY_SECONDS = 10.0
 
 
 class Metrics:
@@ -35,6 +38,8 @@ class Metrics:
             registry=registry,
         )
         self._active = Gauge("microturn_active_sessions", "Sessions that take turns", registry=registry)
+        self._missed_unlogged = 0
+        self._logged_s = -math.inf
 
     def follow(self, num_sessions: Callable[[], int]) -> None:
         """Where to ask for the number of sessions."""
@@ -50,14 +55,22 @@ class Metrics:
         self._compute.observe(tick.compute_ms / 1000)
         if tick.margin_ms < 0:
             self._missed.inc()
-            log_event(
-                "deadline_missed",
-                logging.WARNING,
-                sessions=tick.num_sessions,
-                compute_ms=round(tick.compute_ms),
-                late_ms=round(-tick.margin_ms),
-                skipped_turns=tick.skipped_turns,
-            )
+            self._missed_unlogged += 1
+            self._log_missed(tick)
+
+    def _log_missed(self, tick: Tick) -> None:
+        """At most one line in a while, with how many deadlines it stands for."""
+        if time.monotonic() - self._logged_s < LOG_EVERY_SECONDS:
+            return
+        log_event(
+            "deadlines_missed",
+            logging.WARNING,
+            ticks=self._missed_unlogged,
+            sessions=tick.num_sessions,
+            compute_ms=round(tick.compute_ms),
+            late_ms=round(-tick.margin_ms),
+        )
+        self._missed_unlogged, self._logged_s = 0, time.monotonic()
 
     def text(self) -> bytes:
         """All of it, as Prometheus reads it."""

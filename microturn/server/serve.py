@@ -92,8 +92,7 @@ class ServerProcess:
     def __init__(
         self, model: Microturn, config: ServeConfig, listening: socket.socket, admission: Admission | None = None
     ) -> None:
-        """``admission`` is measured if it is not given. Raises ``InputError`` for a certificate that cannot be used."""
-        check_certificate(config)
+        """``admission`` is measured if it is not given."""
         metrics = Metrics()
         service = Service(
             model=config.model_name,

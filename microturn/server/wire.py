@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 from microturn.errors import InputError
 from microturn.media.wire import SoundFormat
+from microturn.session.playback import Heard
 
 MAX_SEED = 2**31 - 1
 UNSUPPORTED = frozenset(
@@ -28,6 +29,8 @@ UNSUPPORTED = frozenset(
     }
 )
 """Events of the Live protocol, or of a later day, that this server answers with ``unsupported``."""
+
+CODINGS: dict[str, Literal["pcm", "pcmu", "pcma"]] = {"audio/pcm": "pcm", "audio/pcmu": "pcmu", "audio/pcma": "pcma"}
 
 Code = Literal[
     "invalid_json",
@@ -78,25 +81,24 @@ class Strict(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
 
 
 class AudioFormat(Strict, frozen=True):
-    type: Literal["audio/pcm", "audio/pcmu", "audio/pcma"] = "audio/pcm"
+    type: Literal["audio/pcm", "audio/pcmu", "audio/pcma"]
     rate: Literal[8000, 16000, 24000] | None = None
 
-    def resolved(self) -> SoundFormat:
-        """Raises ``EventError`` for a rate that the coding does not have."""
-        if self.type == "audio/pcm":
-            sound_format = SoundFormat("pcm", self.rate or 24_000)
-        else:
-            sound_format = SoundFormat("pcmu" if self.type == "audio/pcmu" else "pcma", self.rate or 8_000)
-        if (sound_format.coding == "pcm") == (sound_format.rate_hz == 8_000):
+    def resolved(self) -> AudioFormat:
+        """The same with its rate. Raises ``EventError`` for a rate that the coding does not have."""
+        is_pcm = self.type == "audio/pcm"
+        rate = self.rate or (24000 if is_pcm else 8000)
+        if is_pcm == (rate == 8000):
             raise EventError(
-                "invalid_value", f"{self.type} does not come at {self.rate} Hz", param="session.audio.format.rate"
+                "invalid_value", f"{self.type} does not come at {rate} Hz", param="session.audio.format.rate"
             )
-        return sound_format
+        return AudioFormat(self.type, rate)
 
-
-class AudioFormatOut(Struct, frozen=True):
-    type: str
-    rate: int
+    @property
+    def sound_format(self) -> SoundFormat:
+        """What a resolved format means."""
+        assert self.rate is not None
+        return SoundFormat(CODINGS[self.type], self.rate)
 
 
 class CustomVoice(Strict, frozen=True):
@@ -244,30 +246,18 @@ class ToClient(Struct, kw_only=True, omit_defaults=True, tag_field="type"):
     client_event_id: str | None = None
 
 
-class AudioResource(Struct, frozen=True):
-    format: AudioFormatOut
-    output: AudioOutput
-
-
-class HeardResource(Struct, frozen=True):
-    sent_ms: int
-    heard_ms: int
-    dropped_ms: int
-
-
 class ExtrasResource(Struct, frozen=True, kw_only=True, omit_defaults=True):
     turns: bool
     seed: int
     turn_ms: int
-    playback: HeardResource | None = None
+    playback: Heard | None = None
 
 
-class SessionResource(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class SessionResource(Struct, frozen=True, kw_only=True, tag_field="status", tag="active"):
     id: str
-    status: str
     expires_at: int
     model: str
-    audio: AudioResource
+    audio: Audio
     delegation: Delegation
     microturn: ExtrasResource
     instructions: str | None = None

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from microturn.engine.admission import Admission
-from microturn.engine.engine import MAX_OWED_TURNS, TURN_S, Engine, Tick, next_due
-from microturn.engine.slots import MAX_UNREAD_TURNS, End, Slot, Turn
+from microturn.engine.engine import MAX_OWED_TURNS, TURN_S, Engine, next_due
+from microturn.engine.slots import MAX_UNREAD_TURNS, End, Slot, Tick, Turn
 from microturn.errors import BusyError, InputError
 from microturn.model.microturn import Microturn
 from microturn.model.state import State
@@ -32,8 +32,8 @@ class FakeClock:
     def now_s(self) -> float:
         return self.time_s
 
-    def sleep_until(self, due_s: float) -> None:
-        self.time_s = max(self.time_s, due_s)
+    def sleep(self, seconds: float) -> None:
+        self.time_s += seconds
 
 
 class Faulty(Microturn):
@@ -63,7 +63,7 @@ class House:
     def __post_init__(self) -> None:
         self.model = Faulty(small_model(), self.clock)
         self.engine = Engine(
-            self.model, self.max_sessions, clock=self.clock, admission=CHEAP, observe=self.ticks.append
+            self.model, self.max_sessions, admission=CHEAP, observe=self.ticks.append, now_s=self.clock.now_s
         )
         self.due_s, self.skipped = self.clock.time_s + TURN_S, 0
 
@@ -71,7 +71,7 @@ class House:
         return self.engine.open(wake, seed=seed)
 
     def tick(self) -> Tick:
-        self.clock.sleep_until(self.due_s)
+        self.clock.sleep(max(0.0, self.due_s - self.clock.now_s()))
         tick = self.engine.tick(self.due_s, self.skipped)
         self.due_s, self.skipped = next_due(self.due_s, self.clock.time_s)
         return tick
@@ -203,7 +203,7 @@ def test_no_more_sessions_than_rows() -> None:
 
 
 def test_no_more_sessions_than_keep_the_deadline() -> None:
-    engine = Engine(small_model(), 8, clock=FakeClock(), admission=Admission({1: 70.0, 8: 560.0}))
+    engine = Engine(small_model(), 8, admission=Admission({1: 70.0, 8: 560.0}))
     engine.open(lambda: None)
     engine.open(lambda: None)
     with pytest.raises(BusyError):

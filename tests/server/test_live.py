@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from openai.types.live.server_event import ServerEvent
 from pydantic import TypeAdapter
 
-from microturn.engine.slots import End, Turn
+from microturn.engine.slots import End, Tick, Turn
 from microturn.server import limits, wire
 from microturn.server.live import FAULT, NORMAL, POLICY, RESTART, TRY_LATER, Live, Phase
 from microturn.turn import TURN_MS, TURN_SAMPLES, Act, TextSource, TurnInput, TurnOutput
@@ -78,7 +78,8 @@ def turn_of(
     audio[: TURN_SAMPLES * speaking if sound is None else sound] = 0.25
     output = TurnOutput(turn=turn, **{"hear": "", "say": "", "act": None, **made}, speaking=speaking, audio=audio)
     given = TurnInput(audio=np.zeros(TURN_SAMPLES, np.float32)) if given is None else given
-    return Turn(given, output, 1, 20.04, 150.0, waiting_ms=40, trimmed_ms=0, skipped_turns=0)
+    tick = Tick(num_sessions=1, num_gaps=0, compute_ms=20.04, margin_ms=150.0, skipped_turns=0)
+    return Turn(given, output, tick, waiting_ms=40, trimmed_ms=0, skipped_turns=0)
 
 
 def take(live: Live, turn: Turn) -> list[dict[str, Any]]:
