@@ -29,11 +29,14 @@ from microturn.server.logs import log_event
 from microturn.server.metrics import Metrics
 from microturn.turn import Frame
 
-MAX_UNSENT_EVENTS = 64
-"""From here on nothing is received before something was sent."""
+MAX_UNSENT_CHARACTERS = 256 * 1024
+"""While more waits to be sent, nothing is received."""
 MAX_DECODING_PICTURES = 2
 FAREWELL_SECONDS = 1.0
 """How long a slow reader may take to read why it is put out."""
+
+GONE = (WebSocketDisconnect, RuntimeError)
+"""What sending raises once the client has left, or uvicorn has closed the connection for a message that is too large."""
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +126,7 @@ class Connection:
             data = message.get("text") or message.get("bytes") or b""
             self._metrics.received_bytes.inc(len(data))
             self._tell(partial(self._live.receive, data))
-            while len(self._unsent) >= MAX_UNSENT_EVENTS:
+            while sum(map(len, self._unsent)) > MAX_UNSENT_CHARACTERS:
                 self._room.clear()
                 await self._room.wait()
 
@@ -170,11 +173,11 @@ class Connection:
     async def _bid_farewell(self, results: list[None | BaseException]) -> None:
         """Log how it ended; a client that can still be told is told."""
         slow = self._slot is not None and self._slot.outbox.end is End.SLOW_READER
-        failures = [one for one in results if isinstance(one, Exception) and not isinstance(one, WebSocketDisconnect)]
+        failures = [one for one in results if isinstance(one, Exception) and not isinstance(one, GONE)]
         for failure in failures:
             log.error("a connection failed", exc_info=failure)
         if slow or failures:
-            with suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
+            with suppress(TimeoutError, *GONE):
                 async with asyncio.timeout(FAREWELL_SECONDS):
                     for event in self._live.ended(End.SLOW_READER if slow else End.FAILED):
                         await self._socket.send_text(wire.encode(event))

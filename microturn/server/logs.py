@@ -37,3 +37,5 @@ def log_to_stderr() -> None:
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("microturn").setLevel(logging.INFO)
+    # Uvicorn says so after every WebSocket that was refused, as it should be.
+    logging.getLogger("uvicorn.error").addFilter(lambda record: "without completing handshake" not in record.msg)

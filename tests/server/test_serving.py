@@ -22,6 +22,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from microturn.server.access import HEADERS, Access
+from microturn.session.session import Session
+from microturn.turn import TURN_SAMPLES, TurnInput
+from tests.parity.small import small_model
 from tests.server.conftest import running
 
 KEY = "a-key-of-sixteen-letters"
@@ -185,6 +188,55 @@ def test_a_message_that_is_too_large_closes_the_connection(port: int) -> None:
 
     asyncio.run(talk())
     until(lambda: metric(port, "microturn_active_sessions") == 0)
+
+
+def bad_messages(rng: np.random.Generator, count: int) -> list[str | bytes]:
+    """Garbage, halves of events, events out of order, and huge ones."""
+    start = json.dumps({"type": "session.start", "session": {"model": "small"}})
+    kinds: list[Callable[[], str | bytes]] = [
+        lambda: rng.bytes(int(rng.integers(0, 200))),
+        lambda: start[: int(rng.integers(0, len(start)))],
+        lambda: json.dumps({"type": f"session.{rng.integers(1000)}"}),
+        lambda: json.dumps({"type": "session.input_audio.append", "audio": "A" * int(rng.integers(0, 50_000))}),
+        lambda: json.dumps({"type": "session.input_video.append", "image": "iVBORw0KGgo="}),
+        lambda: '{"type":' * 2000,
+        lambda: start,
+    ]
+    return [kinds[int(rng.integers(len(kinds)))]() for _ in range(count)]
+
+
+def test_ten_thousand_bad_events_cost_nobody_else_anything() -> None:
+    rng = np.random.default_rng(0)
+    samples = rng.integers(-3000, 3000, 12 * TURN_SAMPLES).astype("<i2")
+
+    async def attack(port: int, few: asyncio.Semaphore) -> None:
+        async with few:
+            with suppress(ConnectionClosed):
+                client = await connect(url(port), max_size=None)
+                for message in bad_messages(rng, 100):
+                    await client.send(message)
+                await client.send("x" * (2**20 + 1))
+                async for _ in client:
+                    pass
+
+    async def talk(port: int) -> list[dict[str, Any]]:
+        async with session(port) as client:
+            data = base64.b64encode(samples.tobytes()).decode()
+            few = asyncio.Semaphore(10)
+            await client.send(json.dumps({"type": "session.input_audio.append", "audio": data}))
+            attacks = asyncio.gather(*(attack(port, few) for _ in range(100)))
+            done = await turns(client, 12)
+            await attacks
+            return done
+
+    with running() as port:
+        done = asyncio.run(talk(port))
+        assert get(port, "/healthz")[0] == 200
+        until(lambda: metric(port, "microturn_active_sessions") == 0)
+    alone = Session.open(small_model())
+    for turn, pcm in zip(done, np.split(samples.astype(np.float32) / 32768, 12), strict=True):
+        output = alone.step(TurnInput(audio=pcm))
+        assert [turn["hear"], turn["say"], turn["speaking"]] == [output.hear, output.say, output.speaking]
 
 
 def test_there_is_no_socket_elsewhere(port: int) -> None:
