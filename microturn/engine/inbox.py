@@ -51,6 +51,8 @@ class Inbox:
 
     def push_text(self, text: TextIn) -> bool:
         """Text of any length; ``False`` if it was refused, because more would wait than is allowed."""
+        if self._text_bytes + len(text.text) > MAX_WAITING_TEXT_BYTES:
+            return False
         pieces = [TextIn(text.source, piece) for piece in _pieces(text.text)]
         size = sum(_most_tokens(piece) for piece in pieces)
         with self._lock:

@@ -36,7 +36,7 @@ FAREWELL_SECONDS = 1.0
 """How long a slow reader may take to read why it is put out."""
 
 GONE = (WebSocketDisconnect, RuntimeError)
-"""What sending raises once the client has left, or uvicorn has closed the connection for a message that is too large."""
+"""What sending raises once the client has left, or uvicorn has put it out for a message that is too large."""
 
 log = logging.getLogger(__name__)
 

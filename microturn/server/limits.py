@@ -6,16 +6,16 @@ from collections.abc import Callable
 
 MAX_MESSAGE_BYTES = 2**20
 EVENTS_PER_SECOND = 200.0
+BYTES_PER_SECOND = 6 * 2**20
 PICTURES_PER_SECOND, PICTURES_AT_ONCE = 5.0, 10
 MAX_ERRORS = 100
 """So many errors, and the connection is closed."""
 START_SECONDS = 10.0
 """A connection that has not started its session by then is closed."""
-MAX_INSTRUCTIONS_TOKENS = 16_384
-MAX_HISTORY_TOKENS = 8_192
-MAX_CONTEXT_TOKENS = 500
-MAX_TYPED_TOKENS = 16_384
-MAX_START_TEXT_CHARACTERS = 128 * 1024
+MAX_START_TEXT_BYTES = 128 * 1024
+MAX_CONTEXT_CHARACTERS = 4_000
+MAX_TYPED_CHARACTERS = 64 * 1024
+"""Of text in one event. Counting tokens would cost everybody's time."""
 
 
 class Allowance:
@@ -26,12 +26,12 @@ class Allowance:
         self._left = at_once
         self._since_s = now_s()
 
-    def take(self) -> bool:
-        """Use one up; ``False`` if there is none."""
+    def take(self, amount: int = 1) -> bool:
+        """Use some up; ``False`` if there are not so many."""
         now_s = self._now_s()
         self._left = min(self._at_once, self._left + (now_s - self._since_s) * self._rate)
         self._since_s = now_s
-        if self._left < 1:
+        if self._left < amount:
             return False
-        self._left -= 1
+        self._left -= amount
         return True

@@ -9,7 +9,6 @@ It knows no socket and no time but what it is given. Its states, and what moves 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal, Protocol, TypeVar
@@ -42,7 +41,6 @@ class Service:
 
     model: str
     max_session_ms: int
-    count_tokens: Callable[[str], int]
 
 
 @dataclass(frozen=True)
@@ -92,6 +90,7 @@ class Live:
         self._service = service
         self._host = host
         self._events = Allowance(limits.EVENTS_PER_SECOND, limits.EVENTS_PER_SECOND, host.now_s)
+        self._bytes = Allowance(limits.BYTES_PER_SECOND, limits.BYTES_PER_SECOND, host.now_s)
         self._pictures = Allowance(limits.PICTURES_PER_SECOND, limits.PICTURES_AT_ONCE, host.now_s)
         self._num_events = 0
         self._delegations: set[str] = set()
@@ -106,8 +105,8 @@ class Live:
             return []
         event_id: str | None = None
         try:
-            if not self._events.take():
-                raise EventError("rate_limit_exceeded", f"at most {limits.EVENTS_PER_SECOND:.0f} events a second")
+            if not self._events.take() or not self._bytes.take(len(message)):
+                raise EventError("rate_limit_exceeded", "too many events, or too much in them")
             event = wire.decode(message)
             event_id = event.event_id
             return self._accept(event)
@@ -125,7 +124,7 @@ class Live:
             case wire.AppendVideo():
                 return self._see(event)
             case wire.AppendText():
-                self._read(TextSource.TYPED, event.text, limits.MAX_TYPED_TOKENS, "text")
+                self._read(TextSource.TYPED, event.text, limits.MAX_TYPED_CHARACTERS, "text")
                 return []
             case wire.AppendInstructions():
                 return [self._append(event, TextSource.INSTRUCTIONS, wire.InstructionsAppended)]
@@ -179,12 +178,10 @@ class Live:
         """Instructions and earlier messages. Raises ``EventError``."""
         history = [(one.role, one.content[0].text) for one in config.input or []]
         instructions = config.instructions or ""
-        if len(instructions) + sum(len(text) for _, text in history) > limits.MAX_START_TEXT_CHARACTERS:
+        if len(instructions) + sum(len(text) for _, text in history) > limits.MAX_START_CHARACTERS:
             raise EventError(
-                "text_too_long", f"at most {limits.MAX_START_TEXT_CHARACTERS} characters of text at the start"
+                "text_too_long", f"at most {limits.MAX_START_CHARACTERS} characters of text", param="session"
             )
-        self._check_length(instructions, limits.MAX_INSTRUCTIONS_TOKENS, "session.instructions")
-        self._check_length(" ".join(text for _, text in history), limits.MAX_HISTORY_TOKENS, "session.input")
         texts = [TextIn(SOURCES[role], text if role != "assistant" else f"you said {text}") for role, text in history]
         return [TextIn(TextSource.INSTRUCTIONS, instructions), *texts]
 
@@ -206,19 +203,15 @@ class Live:
     def _append(self, event: wire.AppendContext, source: TextSource, answer: type[wire.Spanning]) -> wire.ToClient:
         if event.delegation_id is not None and event.delegation_id not in self._delegations:
             raise EventError("delegation_not_found", "no delegation has this id", param="delegation_id")
-        self._read(source, event.content, limits.MAX_CONTEXT_TOKENS, "content")
+        self._read(source, event.content, limits.MAX_CONTEXT_CHARACTERS, "content")
         now_ms = self.num_turns * TURN_MS
         return self._event(answer, start_ms=now_ms, end_ms=now_ms, client_event_id=event.event_id)
 
-    def _read(self, source: TextSource, text: str, max_tokens: int, param: str) -> None:
-        self._check_length(text, max_tokens, param)
+    def _read(self, source: TextSource, text: str, most: int, param: str) -> None:
+        if len(text) > most:
+            raise EventError("text_too_long", f"at most {most} characters", param=param)
         if not self._inbox.push_text(TextIn(source, text)):
             raise EventError("text_too_long", "too much text waits already", param=param)
-
-    def _check_length(self, text: str, max_tokens: int, param: str) -> None:
-        # No token is longer than 16 characters: what cannot fit is not even counted.
-        if len(text) > 16 * max_tokens or self._service.count_tokens(text) > max_tokens:
-            raise EventError("text_too_long", f"at most {max_tokens} tokens", param=param)
 
     def _acknowledge(self, event: wire.AckPlayback) -> list[wire.ToClient]:
         try:

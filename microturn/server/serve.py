@@ -94,11 +94,7 @@ class ServerProcess:
     ) -> None:
         """``admission`` is measured if it is not given."""
         metrics = Metrics()
-        service = Service(
-            model=config.model_name,
-            max_session_ms=config.max_session_ms,
-            count_tokens=lambda text: len(model.tokenizer.encode(text)),
-        )
+        service = Service(config.model_name, config.max_session_ms)
         self._engine = Engine(model, config.max_sessions, admission=admission, observe=metrics.ticked)
         self._listening = listening
         server = Server(self._engine, service, metrics)

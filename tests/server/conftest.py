@@ -13,7 +13,6 @@ import pytest
 from microturn.engine.admission import Admission
 from microturn.engine.inbox import Inbox
 from microturn.errors import BusyError
-from microturn.language.tokenizer import default_tokenizer
 from microturn.server.access import Access
 from microturn.server.live import Live, Opened, Service
 from microturn.server.serve import ServeConfig, ServerProcess, bind
@@ -24,7 +23,7 @@ ALWAYS = Admission({1: 1.0}, budget_ms=math.inf)
 
 
 def service(max_session_ms: int = 60_000) -> Service:
-    return Service("small", max_session_ms, lambda text: len(default_tokenizer().encode(text)))
+    return Service("small", max_session_ms)
 
 
 @dataclass

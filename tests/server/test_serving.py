@@ -234,7 +234,7 @@ def test_ten_thousand_bad_events_cost_nobody_else_anything() -> None:
         assert get(port, "/healthz")[0] == 200
         until(lambda: metric(port, "microturn_active_sessions") == 0)
     alone = Session.open(small_model())
-    for turn, pcm in zip(done, np.split(samples.astype(np.float32) / 32768, 12), strict=True):
+    for turn, pcm in zip(done, np.split((samples / 32768).astype(np.float32), 12), strict=True):
         output = alone.step(TurnInput(audio=pcm))
         assert [turn["hear"], turn["say"], turn["speaking"]] == [output.hear, output.say, output.speaking]
 
