@@ -18,6 +18,7 @@ from threading import Event, Lock, Thread
 import numpy as np
 
 from microturn.engine.admission import RETRY_MS, Admission
+from microturn.engine.inbox import Inbox
 from microturn.engine.slots import End, Outbox, Slot, Slots, Tick, Turn
 from microturn.errors import BusyError, InputError
 from microturn.model.microturn import Microturn
@@ -89,12 +90,12 @@ class Engine:
             return RETRY_MS
         return self._admission.retry_after_ms(self.num_sessions + 1)
 
-    def open(self, wake: Callable[[], None], *, seed: int = 0) -> Slot:
+    def open(self, inbox: Inbox, wake: Callable[[], None], *, seed: int = 0) -> Slot:
         """A slot for a new session, whose first turn is the next tick. ``wake`` is called, in the engine's thread, when
         its outbox can be read. Raises ``BusyError``."""
         with self._lock:
             retry_after_ms = self.retry_after_ms()
-            slot = None if retry_after_ms else self._slots.take(seed, Outbox(wake))
+            slot = None if retry_after_ms else self._slots.take(seed, inbox, Outbox(wake))
         if slot is None:
             raise BusyError(
                 f"{self.num_sessions} sessions are as many as keep the deadline of {TURN_MS} ms here: "

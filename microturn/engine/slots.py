@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from threading import Lock
 
@@ -95,8 +95,8 @@ class Slot:
 
     row: int
     seed: int
+    inbox: Inbox
     outbox: Outbox
-    inbox: Inbox = field(default_factory=Inbox)
     fresh: bool = True
     """Whether its row still holds the memory of whoever had it before."""
     skipped_turns: int = 0
@@ -118,11 +118,11 @@ class Slots:
         """Slots in the order in which they were taken."""
         return list(self._taken.values())
 
-    def take(self, seed: int, outbox: Outbox) -> Slot | None:
+    def take(self, seed: int, inbox: Inbox, outbox: Outbox) -> Slot | None:
         """A slot for a new session; ``None`` if every row is taken."""
         if not self._free:
             return None
-        slot = Slot(row=self._free.pop(), seed=seed, outbox=outbox)
+        slot = Slot(self._free.pop(), seed, inbox, outbox)
         self._taken[slot.row] = slot
         return slot
 

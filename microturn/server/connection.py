@@ -20,6 +20,7 @@ from functools import partial
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from microturn.engine.engine import Engine
+from microturn.engine.inbox import Inbox
 from microturn.engine.slots import End, Slot
 from microturn.errors import InputError
 from microturn.media.wire import decode_picture
@@ -87,13 +88,13 @@ class Connection:
     def now_s(self) -> float:
         return time.monotonic()
 
-    def open(self, seed: int) -> Opened:
+    def open(self, seed: int, inbox: Inbox) -> Opened:
         """Raises ``BusyError``."""
-        self._slot = self._engine.open(self._wake_from_engine, seed=seed)
+        self._slot = self._engine.open(inbox, self._wake_from_engine, seed=seed)
         self._session_id = f"live_{secrets.token_hex(12)}"
         log_event("session_started", session=self._session_id)
         expires_at = int(time.time()) + self._service.max_session_ms // 1000
-        return Opened(self._session_id, expires_at, self._slot.inbox)
+        return Opened(self._session_id, expires_at)
 
     def show(self, picture: bytes, at_ms: int, client_event_id: str | None) -> bool:
         if self._decoding == MAX_DECODING_PICTURES:

@@ -12,7 +12,6 @@ MAX_ERRORS = 100
 """So many errors, and the connection is closed."""
 START_SECONDS = 10.0
 """A connection that has not started its session by then is closed."""
-MAX_START_TEXT_BYTES = 128 * 1024
 MAX_CONTEXT_CHARACTERS = 4_000
 MAX_TYPED_CHARACTERS = 64 * 1024
 """Of text in one event. Counting tokens would cost everybody's time."""

@@ -49,7 +49,6 @@ class Opened:
 
     session_id: str
     expires_at: int
-    inbox: Inbox
 
 
 class Host(Protocol):
@@ -59,8 +58,8 @@ class Host(Protocol):
         """Seconds since some moment."""
         ...
 
-    def open(self, seed: int) -> Opened:
-        """Admit a session. Raises ``BusyError``."""
+    def open(self, seed: int, inbox: Inbox) -> Opened:
+        """Admit a session, which takes its turns from ``inbox``. Raises ``BusyError``."""
         ...
 
     def show(self, picture: bytes, at_ms: int, client_event_id: str | None) -> bool:
@@ -157,33 +156,29 @@ class Live:
         _check_delegation(config.delegation, config.triggers)
         if config.store:
             raise EventError("unsupported", "sessions are not stored", param="session.store")
-        texts = self._first_texts(config)
         audio_format = (config.audio.format or wire.AudioFormat("audio/pcm")).resolved()
+        self._inbox = Inbox()
+        self._read_first(config)
         try:
-            opened = self._host.open(config.microturn.seed)
+            self._opened = self._host.open(config.microturn.seed, self._inbox)
         except BusyError as error:
             raise EventError("busy", str(error), retry_after_ms=error.retry_after_ms) from error
         self.phase = Phase.LIVE
         self._config = config
-        self._opened = opened
-        self._inbox = opened.inbox
         self._format = audio_format
         self._decoder = SoundDecoder(audio_format.sound_format)
         self._encoder = SoundEncoder(audio_format.sound_format)
-        for text in texts:
-            self._inbox.push_text(text)
         return [self._event(wire.Started, session=self._resource(), client_event_id=event.event_id)]
 
-    def _first_texts(self, config: wire.SessionConfig) -> list[TextIn]:
-        """Instructions and earlier messages. Raises ``EventError``."""
-        history = [(one.role, one.content[0].text) for one in config.input or []]
-        instructions = config.instructions or ""
-        if len(instructions) + sum(len(text) for _, text in history) > limits.MAX_START_CHARACTERS:
-            raise EventError(
-                "text_too_long", f"at most {limits.MAX_START_CHARACTERS} characters of text", param="session"
-            )
-        texts = [TextIn(SOURCES[role], text if role != "assistant" else f"you said {text}") for role, text in history]
-        return [TextIn(TextSource.INSTRUCTIONS, instructions), *texts]
+    def _read_first(self, config: wire.SessionConfig) -> None:
+        """Put instructions and earlier messages into the inbox. Raises ``EventError``."""
+        texts = [(TextSource.INSTRUCTIONS, config.instructions or "")]
+        for one in config.input or []:
+            text = one.content[0].text
+            texts.append((SOURCES[one.role], f"you said {text}" if one.role == "assistant" else text))
+        for source, text in texts:
+            if not self._inbox.push_text(TextIn(source, text)):
+                raise EventError("text_too_long", "too much text", param="session")
 
     def _hear(self, event: wire.AppendAudio) -> list[wire.ToClient]:
         try:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from microturn.engine.admission import Admission
 from microturn.engine.engine import MAX_OWED_TURNS, TURN_S, Engine, next_due
+from microturn.engine.inbox import Inbox
 from microturn.engine.slots import MAX_UNREAD_TURNS, End, Slot, Tick, Turn
 from microturn.errors import BusyError, InputError
 from microturn.model.microturn import Microturn
@@ -68,7 +69,7 @@ class House:
         self.due_s, self.skipped = self.clock.time_s + TURN_S, 0
 
     def open(self, seed: int = 0, wake: Callable[[], None] = lambda: None) -> Slot:
-        return self.engine.open(wake, seed=seed)
+        return self.engine.open(Inbox(), wake, seed=seed)
 
     def tick(self) -> Tick:
         self.clock.sleep(max(0.0, self.due_s - self.clock.now_s()))
@@ -204,10 +205,10 @@ def test_no_more_sessions_than_rows() -> None:
 
 def test_no_more_sessions_than_keep_the_deadline() -> None:
     engine = Engine(small_model(), 8, admission=Admission({1: 70.0, 8: 560.0}))
-    engine.open(lambda: None)
-    engine.open(lambda: None)
+    engine.open(Inbox(), lambda: None)
+    engine.open(Inbox(), lambda: None)
     with pytest.raises(BusyError):
-        engine.open(lambda: None)
+        engine.open(Inbox(), lambda: None)
 
 
 def test_a_slow_turn_is_counted_and_made_good() -> None:
@@ -256,7 +257,7 @@ def test_the_thread_ticks_and_stops() -> None:
     ticked: list[Tick] = []
     engine = Engine(small_model(), 2, admission=CHEAP, observe=ticked.append)
     engine.start()
-    slot = engine.open(lambda: None)
+    slot = engine.open(Inbox(), lambda: None)
     clock_turns: list[Turn] = []
     while len(clock_turns) < 2:
         clock_turns += turns_of(slot)

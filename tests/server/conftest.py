@@ -39,11 +39,12 @@ class FakeHost:
     def now_s(self) -> float:
         return self.time_s
 
-    def open(self, seed: int) -> Opened:
+    def open(self, seed: int, inbox: Inbox) -> Opened:
         if self.busy:
             raise BusyError("all seats are taken: try again in 5 s", 5000)
         self.seeds.append(seed)
-        return Opened("live_1", 1_800_000_000, self.inbox)
+        self.inbox = inbox
+        return Opened("live_1", 1_800_000_000)
 
     def show(self, picture: bytes, at_ms: int, client_event_id: str | None) -> bool:
         self.pictures.append((picture, at_ms, client_event_id))
