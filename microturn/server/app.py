@@ -49,7 +49,7 @@ class Server:
                 WebSocketRoute("/v1/live/sessions", self.live),
                 WebSocketRoute("/{path:path}", self.no_socket),
                 Mount("/samples", StaticFiles(directory=SAMPLES)),
-                Mount("/", StaticFiles(directory=PAGE, html=True, check_dir=False)),
+                Mount("/", StaticFiles(directory=PAGE, html=True)),
             ],
             middleware=[Middleware(Guard, access=access, metrics=self._metrics)],
         )
