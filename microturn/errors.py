@@ -6,6 +6,8 @@
     ├─ WeightsError             weights are missing, damaged or of another size
     ├─ VoiceError               a speech engine or a voice is not installed
     ├─ CorpusError              a corpus is missing, damaged or made by another generator
+    ├─ RecordingError           a recorded session is missing, damaged or of other weights
+    ├─ ServerError              a server cannot be reached, or ends a session
     └─ BusyError                no further session can be served now
 
 The command line prints the message of any of these and exits with 2; everything else is a bug and shows
@@ -35,6 +37,14 @@ class VoiceError(MicroturnError):
 
 class CorpusError(MicroturnError):
     """A corpus is missing, damaged, or was made with other settings."""
+
+
+class RecordingError(MicroturnError):
+    """A recorded session is missing, damaged, was made with other weights, or cannot be written."""
+
+
+class ServerError(MicroturnError):
+    """A server cannot be reached, does not let a client in, or ended its session."""
 
 
 class BusyError(MicroturnError):

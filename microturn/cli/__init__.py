@@ -19,6 +19,8 @@ from microturn.errors import MicroturnError
 COMMANDS = {
     "talk": "microturn.cli.talk:talk",
     "serve": "microturn.cli.serve:serve",
+    "connect": "microturn.cli.connect:connect",
+    "replay": "microturn.cli.replay:replay",
     "info": "microturn.cli.info:info",
     "check": "microturn.cli.check:check",
     "scenario": "microturn.cli.scenario:scenario",

@@ -16,13 +16,16 @@ def serve(
     ),
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: any that is free.")] = 8000,
     weights: Annotated[str, typer.Option(help="Packaged name, folder, or Hugging Face repository.")] = "nano",
-    max_sessions: Annotated[int, typer.Option(min=1, max=256, help="Sessions at most, if they keep the deadline.")] = 16,
+    max_sessions: Annotated[
+        int, typer.Option(min=1, max=256, help="Sessions at most, if they keep the deadline.")
+    ] = 16,
     max_session_minutes: Annotated[float, typer.Option(min=0.1, max=1440, help="A session is closed after it.")] = 60,
     api_key_file: Annotated[Path | None, typer.Option(help="File of keys, one a line; a client needs one.")] = None,
     allowed_host: Annotated[list[str] | None, typer.Option(help="Name of the server; may be repeated.")] = None,
     allowed_origin: Annotated[
         list[str] | None, typer.Option(help="Origin of other pages that may use it (https://...); may be repeated.")
     ] = None,
+    record: Annotated[Path | None, typer.Option(help="Folder in which every session is recorded.")] = None,
     ssl_certfile: Annotated[Path | None, typer.Option(help="Certificate, for https and wss.")] = None,
     ssl_keyfile: Annotated[Path | None, typer.Option(help="Its key, if that is in a file of its own.")] = None,
 ) -> None:
@@ -42,6 +45,7 @@ def serve(
     from microturn.model.weights import load
     from microturn.server.logs import log_to_stderr
     from microturn.server.serve import ServeConfig, ServerProcess, bind, check_certificate
+    from microturn.session.recording import check_folder
 
     config = ServeConfig(
         model_name=Path(weights).name,
@@ -50,8 +54,12 @@ def serve(
         access=access,
         certificate=ssl_certfile,
         certificate_key=ssl_keyfile,
+        weights=str(Path(weights).resolve()) if Path(weights).is_dir() else weights,
+        record=record,
     )
     check_certificate(config)
+    if record is not None:
+        check_folder(record)
     with bind(host, port) as listening:
         use_one_thread()
         log_to_stderr()

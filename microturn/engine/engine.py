@@ -19,7 +19,7 @@ import numpy as np
 
 from microturn.engine.admission import RETRY_MS, Admission
 from microturn.engine.inbox import Inbox
-from microturn.engine.slots import End, Outbox, Slot, Slots, Tick, Turn
+from microturn.engine.slots import End, Outbox, Recording, Slot, Slots, Tick, Turn
 from microturn.errors import BusyError, InputError
 from microturn.model.microturn import Microturn
 from microturn.model.state import MAX_WAITING_TOKENS, State
@@ -90,12 +90,14 @@ class Engine:
             return RETRY_MS
         return self._admission.retry_after_ms(self.num_sessions + 1)
 
-    def open(self, inbox: Inbox, wake: Callable[[], None], *, seed: int = 0) -> Slot:
+    def open(
+        self, inbox: Inbox, wake: Callable[[], None], *, seed: int = 0, recording: Recording | None = None
+    ) -> Slot:
         """A slot for a new session, whose first turn is the next tick. ``wake`` is called, in the engine's thread, when
         its outbox can be read. Raises ``BusyError``."""
         with self._lock:
             retry_after_ms = self.retry_after_ms()
-            slot = None if retry_after_ms else self._slots.take(seed, inbox, Outbox(wake))
+            slot = None if retry_after_ms else self._slots.take(seed, inbox, Outbox(wake), recording)
         if slot is None:
             raise BusyError(
                 f"{self.num_sessions} sessions are as many as keep the deadline of {TURN_MS} ms here: "
@@ -110,6 +112,8 @@ class Engine:
             released = self._slots.release(slot)
         if released:
             slot.outbox.finish(end)
+            if slot.recording is not None:
+                slot.recording.end(end)
 
     def tick(self, due_s: float, skipped_turns: int = 0) -> Tick:
         """The turn that is due at ``due_s`` for every session."""
@@ -174,6 +178,8 @@ class Engine:
             self.close(slot, End.FAILED)
             return
         turn = Turn(given, made, tick, slot.inbox.waiting_ms, slot.inbox.trimmed_ms, slot.skipped_turns)
+        if slot.recording is not None:
+            slot.recording.add(turn, lambda: self._state.row(slot.row))
         if not slot.outbox.put(turn):
             self.close(slot, End.SLOW_READER)
 

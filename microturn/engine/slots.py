@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from threading import Lock
+from typing import Protocol
 
 from microturn.engine.inbox import Inbox
+from microturn.model.state import State
 from microturn.turn import TurnInput, TurnOutput
 
 MAX_UNREAD_TURNS = 50
@@ -89,6 +91,18 @@ class Outbox:
             return turns, self.end
 
 
+class Recording(Protocol):
+    """Whoever keeps the turns of a session; called in the engine's thread, which it must not hold up."""
+
+    def add(self, turn: Turn, state: Callable[[], State]) -> None:
+        """A turn was taken; ``state`` copies what the session remembers after it, while ``add`` runs."""
+        ...
+
+    def end(self, end: End) -> None:
+        """No more turns come."""
+        ...
+
+
 @dataclass(eq=False)
 class Slot:
     """The place of a session in the engine."""
@@ -97,6 +111,7 @@ class Slot:
     seed: int
     inbox: Inbox
     outbox: Outbox
+    recording: Recording | None = None
     fresh: bool = True
     """Whether its row still holds the memory of whoever had it before."""
     skipped_turns: int = 0
@@ -118,11 +133,11 @@ class Slots:
         """Slots in the order in which they were taken."""
         return list(self._taken.values())
 
-    def take(self, seed: int, inbox: Inbox, outbox: Outbox) -> Slot | None:
+    def take(self, seed: int, inbox: Inbox, outbox: Outbox, recording: Recording | None = None) -> Slot | None:
         """A slot for a new session; ``None`` if every row is taken."""
         if not self._free:
             return None
-        slot = Slot(self._free.pop(), seed, inbox, outbox)
+        slot = Slot(self._free.pop(), seed, inbox, outbox, recording)
         self._taken[slot.row] = slot
         return slot
 

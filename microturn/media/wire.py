@@ -128,6 +128,15 @@ class SoundEncoder:
         return encode_samples(self._resampler.flush(), self._format)
 
 
+def encode_picture(frame: Frame) -> bytes:
+    """(height, width, 3) uint8 to a JPEG file, its sides at most ``KEPT_SIDE_PIXELS``."""
+    image = Image.fromarray(frame)
+    image.thumbnail((KEPT_SIDE_PIXELS, KEPT_SIDE_PIXELS), Image.Resampling.BILINEAR)
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=92, subsampling=0)
+    return file.getvalue()
+
+
 def decode_picture(data: bytes) -> Frame:
     """A JPEG, WebP or PNG file to (height, width, 3) uint8, its sides at most ``KEPT_SIDE_PIXELS``.
 

@@ -61,6 +61,10 @@ class Rows:
         """The rows ``index_N``, copied."""
         return self.mapped(lambda _, tensor: tensor.index_select(0, index_N))
 
+    def row(self, row: int) -> Self:
+        """One row, copied: nobody changes it any more."""
+        return self.mapped(lambda _, tensor: tensor[row : row + 1].clone())
+
     def put(self, index_N: Tensor, rows: Self) -> Self:
         """The same with ``rows`` (N of them) in the places ``index_N``."""
         other = dict(rows.named())

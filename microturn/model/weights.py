@@ -6,6 +6,7 @@ stored in half precision and computed in single.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -67,6 +68,17 @@ def save(
     (folder / "tokenizer.json").write_text(tokenizer.to_json(), encoding="utf-8")
     described = {"model": config.to_dict(), "vocoder": asdict(vocoder.config)}
     (folder / "config.json").write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+
+
+def fingerprint(model: Microturn) -> str:
+    """A short name for exactly these weights: models of the same fingerprint go on with each other's sessions."""
+    digest = hashlib.blake2b(json.dumps(model.config.to_dict(), sort_keys=True).encode(), digest_size=8)
+    digest.update(model.tokenizer.to_json().encode())
+    for part in (model.network, model.weights.vocoder):
+        for name, tensor in part.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def _find(name: str | Path) -> Path:

@@ -19,6 +19,7 @@ from microturn.server.access import SUBPROTOCOLS, Access, Guard
 from microturn.server.connection import Connection
 from microturn.server.live import Service
 from microturn.server.metrics import Metrics
+from microturn.session.recording import Recorder
 
 PACKAGE = Path(__file__).parent.parent
 PAGE, SAMPLES = PACKAGE / "server" / "page", PACKAGE / "samples"
@@ -29,10 +30,11 @@ DRAIN_SECONDS = 3.0
 class Server:
     """The handlers of all routes, and the connections that are open."""
 
-    def __init__(self, engine: Engine, service: Service, metrics: Metrics) -> None:
+    def __init__(self, engine: Engine, service: Service, metrics: Metrics, recorder: Recorder | None = None) -> None:
         self._engine = engine
         self._service = service
         self._metrics = metrics
+        self._recorder = recorder
         self._decoders = ThreadPoolExecutor(1, "pictures")
         self._connections: set[Connection] = set()
         self._stopping = False
@@ -82,7 +84,7 @@ class Server:
         if self._stopping or len(self._connections) >= 4 * self._engine.max_sessions + 16:
             await socket.send_denial_response(JSONResponse({"status": "stopping" if self._stopping else "busy"}, 503))
             return
-        connection = Connection(socket, self._engine, self._service, self._metrics, self._decoders)
+        connection = Connection(socket, self._engine, self._service, self._metrics, self._decoders, self._recorder)
         self._connections.add(connection)
         try:
             await connection.run(next((one for one in socket.scope["subprotocols"] if one in SUBPROTOCOLS), None))

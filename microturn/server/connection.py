@@ -28,6 +28,7 @@ from microturn.server import limits, wire
 from microturn.server.live import FAULT, Live, Opened, Phase, Service
 from microturn.server.logs import log_event
 from microturn.server.metrics import Metrics
+from microturn.session.recording import Recorder
 from microturn.turn import Frame
 
 MAX_UNSENT_CHARACTERS = 256 * 1024
@@ -46,13 +47,20 @@ class Connection:
     """One client. ``run`` returns when its session and its socket are done with."""
 
     def __init__(
-        self, socket: WebSocket, engine: Engine, service: Service, metrics: Metrics, decoders: Executor
+        self,
+        socket: WebSocket,
+        engine: Engine,
+        service: Service,
+        metrics: Metrics,
+        decoders: Executor,
+        recorder: Recorder | None = None,
     ) -> None:
         self._socket = socket
         self._engine = engine
         self._service = service
         self._metrics = metrics
         self._decoders = decoders
+        self._recorder = recorder
         self._loop = asyncio.get_running_loop()
         self._unsent: deque[str] = deque()
         self._wake, self._room = asyncio.Event(), asyncio.Event()
@@ -90,8 +98,9 @@ class Connection:
 
     def open(self, seed: int, inbox: Inbox) -> Opened:
         """Raises ``BusyError``."""
-        self._slot = self._engine.open(inbox, self._wake_from_engine, seed=seed)
         self._session_id = f"live_{secrets.token_hex(12)}"
+        recording = None if self._recorder is None else self._recorder.begin(self._session_id, seed)
+        self._slot = self._engine.open(inbox, self._wake_from_engine, seed=seed, recording=recording)
         log_event("session_started", session=self._session_id)
         expires_at = int(time.time()) + self._service.max_session_ms // 1000
         return Opened(self._session_id, expires_at)

@@ -18,12 +18,14 @@ from microturn.engine.admission import Admission
 from microturn.engine.engine import Engine
 from microturn.errors import InputError
 from microturn.model.microturn import Microturn
+from microturn.model.weights import fingerprint
 from microturn.server.access import Access
 from microturn.server.app import Server
 from microturn.server.limits import MAX_MESSAGE_BYTES
 from microturn.server.live import Service
 from microturn.server.logs import log_event
 from microturn.server.metrics import Metrics
+from microturn.session.recording import Recorder
 
 UNSENT_MS = 30_000
 """A connection whose peer takes nothing for so long is given up by the system."""
@@ -39,6 +41,10 @@ class ServeConfig:
     access: Access
     certificate: Path | None = None
     certificate_key: Path | None = None
+    weights: str = ""
+    """What the model was loaded by: recordings name it."""
+    record: Path | None = None
+    """Where sessions are recorded, if they are."""
 
 
 class _Uvicorn(uvicorn.Server):
@@ -97,7 +103,10 @@ class ServerProcess:
         service = Service(config.model_name, config.max_session_ms)
         self._engine = Engine(model, config.max_sessions, admission=admission, observe=metrics.ticked)
         self._listening = listening
-        server = Server(self._engine, service, metrics)
+        self._recorder = None
+        if config.record is not None:
+            self._recorder = Recorder(config.record, config.weights, fingerprint(model))
+        server = Server(self._engine, service, metrics, self._recorder)
         self._uvicorn = _Uvicorn(
             uvicorn.Config(
                 server.app(config.access),
@@ -123,6 +132,8 @@ class ServerProcess:
             self._uvicorn.run(sockets=[self._listening])
         finally:
             self._engine.stop()
+            if self._recorder is not None:
+                self._recorder.close()
             log_event("stopped")
 
     def stop(self) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from microturn.errors import InputError
+from microturn.errors import InputError, ServerError
 from microturn.media.wire import SoundFormat
 from microturn.session.playback import Heard
 
@@ -368,12 +368,33 @@ class Error(ToClient, tag="error"):
     error: ErrorDetail
 
 
+ServerEvent = (
+    Started
+    | Updated
+    | Muted
+    | Unmuted
+    | InstructionsAppended
+    | ThinkingAppended
+    | CommentaryAppended
+    | InputTranscript
+    | OutputTranscript
+    | OutputAudio
+    | DelegationCreated
+    | TurnDone
+    | UsageUpdated
+    | Closed
+    | Info
+    | Error
+)
+
+
 class _Envelope(Struct):
     type: str
     event_id: Any = None
 
 
 _DECODER: msgspec.json.Decoder[ClientEvent] = msgspec.json.Decoder(ClientEvent)
+_SERVER_DECODER: msgspec.json.Decoder[ServerEvent] = msgspec.json.Decoder(ServerEvent)
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 _ENCODER = msgspec.json.Encoder()
 KNOWN = frozenset(str(kind.__struct_config__.tag) for kind in ClientEvent.__args__)
@@ -382,6 +403,19 @@ KNOWN = frozenset(str(kind.__struct_config__.tag) for kind in ClientEvent.__args
 def encode(event: ToClient) -> str:
     """One event as it is sent."""
     return _ENCODER.encode(event).decode()
+
+
+def encode_client(event: ClientEvent) -> str:
+    """One event of a client as it is sent."""
+    return _ENCODER.encode(event).decode()
+
+
+def decode_server(message: str | bytes) -> ServerEvent:
+    """One event of a server as it came. Raises ``ServerError``."""
+    try:
+        return _SERVER_DECODER.decode(message)
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeError) as error:
+        raise ServerError(f"sent what is no event of this protocol ({error})") from error
 
 
 def decode(message: str | bytes) -> ClientEvent:

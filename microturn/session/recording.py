@@ -1,0 +1,302 @@
+"""Live sessions as folders, from which they can be taken again turn by turn::
+
+    DIR/live_12ab.../
+      session.json          whose weights (a fingerprint), which seed, how it ended
+      turns.jsonl           a line a turn: what came in and what went out, with digests of the sounds and the picture
+      user.wav  model.wav   16 bits, as both came; the model's sound lies where it is heard, a turn later
+      frames/000200.png     the picture of the turn that begins at 200 ms
+      states/000050.safetensors     what the session remembered before turn 50; the newest two are kept
+
+``user.wav`` and ``frames/`` are what ``microturn talk`` reads: a recording can be played to other weights as it is.
+A line of ``turns.jsonl`` is written after all that it speaks of, so a killed server leaves whole turns.
+
+All is written by one thread of its own. A tick hands it references and now and then one copy of a state; when it falls
+far behind, as when a disk stands still, recordings are given up and never waited for.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
+from queue import Full, Queue
+from threading import Thread
+from typing import BinaryIO
+
+import msgspec
+import numpy as np
+from PIL import Image
+
+from microturn.engine.slots import End, Tick, Turn
+from microturn.errors import RecordingError
+from microturn.model.state import State
+from microturn.turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, Frame, Pcm
+
+FORMAT = 1
+SESSION_NAME, TURNS_NAME = "session.json", "turns.jsonl"
+USER_NAME, MODEL_NAME = "user.wav", "model.wav"
+FRAMES_NAME, STATES_NAME = "frames", "states"
+STATE_EVERY_TURNS = 10_000 // TURN_MS
+KEPT_STATES = 2
+MAX_WAITING_JOBS = 512
+"""Turns of all sessions that may wait to be written."""
+WAV_HEADER_BYTES = 44
+FULL_SCALE = 32768.0
+
+log = logging.getLogger(__name__)
+
+
+class RecordedSession(msgspec.Struct, frozen=True):
+    """``session.json``."""
+
+    format: int
+    session: str
+    weights: str
+    fingerprint: str
+    seed: int
+    end: str | None = None
+
+
+class RecordedTurn(msgspec.Struct, frozen=True):
+    """A line of ``turns.jsonl``. ``sound``, ``picture`` and ``voice`` are digests of what came in and went out."""
+
+    turn: int
+    t_ms: int
+    sound: str | None
+    picture: str | None
+    texts: list[tuple[str, str]]
+    hear: str
+    say: str
+    act: str | None
+    speaking: bool
+    voice: str
+    compute_ms: float
+    margin_ms: float
+    sessions: int
+    waiting_ms: int
+    skipped_turns: int
+
+
+def digest(values: Pcm | Frame) -> str:
+    """A short name for exactly these samples or pixels."""
+    return blake2b(repr(values.shape).encode() + values.tobytes(), digest_size=8).hexdigest()
+
+
+def picture_name(turn: int) -> str:
+    """The file of a turn's picture in ``frames/``."""
+    return f"{turn * TURN_MS:06d}.png"
+
+
+def state_name(turn: int) -> str:
+    """The file of what is remembered before a turn, in ``states/``."""
+    return f"{turn:06d}.safetensors"
+
+
+def check_folder(folder: Path) -> None:
+    """Make ``folder`` if it is not there. Raises ``RecordingError`` if nothing can be written in it."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / ".writable").touch()
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise RecordingError(f"{folder}: cannot be recorded to ({error.strerror})") from error
+
+
+class Recorder:
+    """Writes the sessions of one server under ``folder``."""
+
+    def __init__(self, folder: Path, weights: str, fingerprint: str) -> None:
+        """``weights`` is what they were loaded by. Raises ``RecordingError`` if nothing can be written there."""
+        check_folder(folder)
+        self._folder, self._weights, self._fingerprint = folder, weights, fingerprint
+        self._jobs: Queue[Callable[[], None] | None] = Queue(MAX_WAITING_JOBS)
+        self._copied: Tick | None = None
+        self._thread = Thread(target=self._run, name="recorder", daemon=True)
+        self._thread.start()
+
+    def begin(self, session_id: str, seed: int) -> SessionRecording:
+        """The recording of a new session; its folder appears with the first turn."""
+        about = RecordedSession(FORMAT, session_id, self._weights, self._fingerprint, seed)
+        return SessionRecording(self, self._folder / session_id, about)
+
+    def close(self) -> None:
+        """Write what still waits, and end."""
+        self._jobs.put(None)
+        self._thread.join()
+
+    def submit(self, job: Callable[[], None]) -> bool:
+        """Have ``job`` done by the writing thread; ``False`` if too much waits already."""
+        try:
+            self._jobs.put_nowait(job)
+        except Full:
+            return False
+        return True
+
+    def may_copy(self, tick: Tick) -> bool:
+        """Whether no state of this tick was copied yet: one a tick, so that copies never add up."""
+        if self._copied is tick:
+            return False
+        self._copied = tick
+        return True
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+
+class SessionRecording:
+    """One session; what the engine calls only puts jobs into the writer's queue."""
+
+    def __init__(self, recorder: Recorder, folder: Path, about: RecordedSession) -> None:
+        self._recorder, self._folder, self._about = recorder, folder, about
+        self._files: _Files | None = None
+        self._lost = False
+        """Given up: no turn can be left out."""
+        self._turns_to_state = STATE_EVERY_TURNS
+
+    def add(self, turn: Turn, state: Callable[[], State]) -> None:
+        """Keep a turn and, if it is time, the state after it."""
+        self._turns_to_state -= 1
+        due = self._turns_to_state <= 0 and not self._lost and self._recorder.may_copy(turn.tick)
+        copied = state() if due else None
+        if due:
+            self._turns_to_state = STATE_EVERY_TURNS
+        self._submit(lambda: self._write(turn, copied))
+
+    def end(self, end: End) -> None:
+        """Complete the files."""
+        self._submit(lambda: self._finish(end.value))
+
+    def _submit(self, job: Callable[[], None]) -> None:
+        if not self._lost and not self._recorder.submit(lambda: self._guarded(job)):
+            self._give_up("the disk is too slow")
+
+    def _guarded(self, job: Callable[[], None]) -> None:
+        if self._lost:
+            return
+        try:
+            job()
+        except Exception as error:
+            self._give_up(str(error))
+
+    def _give_up(self, cause: str) -> None:
+        self._lost = True
+        log.error("a recording is given up: %s", cause)
+
+    def _write(self, turn: Turn, state: State | None) -> None:
+        if self._files is None:
+            self._files = _Files(self._folder, self._about)
+        self._files.write(turn, state)
+
+    def _finish(self, end: str) -> None:
+        if self._files is not None:
+            self._files.close(msgspec.structs.replace(self._about, end=end))
+        self._lost = True  # a turn that was being taken meanwhile is nobody's any more
+
+
+class _Files:
+    """What lies in the folder of one session."""
+
+    def __init__(self, folder: Path, about: RecordedSession) -> None:
+        self._folder = folder
+        folder.mkdir(mode=0o700)
+        write_whole(folder / SESSION_NAME, msgspec.json.encode(about))
+        self._user, self._model = _Wav(folder / USER_NAME), _Wav(folder / MODEL_NAME)
+        # What the model says in a turn is heard in the next one.
+        self._model.write(np.zeros(TURN_SAMPLES, np.int16))
+        self._turns = (folder / TURNS_NAME).open("xb", buffering=0)
+
+    def write(self, turn: Turn, state: State | None) -> None:
+        """Append a turn."""
+        given, made = turn.given, turn.made
+        sound = given.audio
+        samples = np.zeros(TURN_SAMPLES, np.int16) if sound is None else exact_int16(sound)
+        self._user.write(samples)
+        self._model.write(np.round(made.audio * 32767.0).astype(np.int16))
+        if given.frame is not None:
+            (self._folder / FRAMES_NAME).mkdir(exist_ok=True)
+            # Fast rather than small: a picture must cost less than a turn lasts.
+            Image.fromarray(given.frame).save(self._folder / FRAMES_NAME / picture_name(made.turn), compress_level=1)
+        line = RecordedTurn(
+            turn=made.turn,
+            t_ms=made.t_ms,
+            sound=None if sound is None else digest(sound),
+            picture=None if given.frame is None else digest(given.frame),
+            texts=[(text.source.value, text.text) for text in given.texts],
+            hear=made.hear,
+            say=made.say,
+            act=None if made.act is None else made.act.value,
+            speaking=made.speaking,
+            voice=digest(made.audio),
+            compute_ms=round(turn.tick.compute_ms, 3),
+            margin_ms=round(turn.tick.margin_ms, 3),
+            sessions=turn.tick.num_sessions,
+            waiting_ms=turn.waiting_ms,
+            skipped_turns=turn.skipped_turns,
+        )
+        self._turns.write(msgspec.json.encode(line) + b"\n")
+        if state is not None:
+            self._write_state(made.turn + 1, state)
+
+    def _write_state(self, turn: int, state: State) -> None:
+        folder = self._folder / STATES_NAME
+        folder.mkdir(exist_ok=True)
+        write_whole(folder / state_name(turn), state.export(0))
+        for old in sorted(folder.glob("*.safetensors"))[:-KEPT_STATES]:
+            old.unlink()
+        # A killed server leaves sound files that are at most so much longer than they say.
+        self._user.mark()
+        self._model.mark()
+
+    def close(self, about: RecordedSession) -> None:
+        """Complete all files."""
+        self._user.close()
+        self._model.close()
+        self._turns.close()
+        write_whole(self._folder / SESSION_NAME, msgspec.json.encode(about))
+
+
+class _Wav:
+    """A 16-bit mono WAV at 16 kHz that is complete on the disk after every turn, but for the lengths in its head."""
+
+    def __init__(self, path: Path) -> None:
+        self._file: BinaryIO = path.open("xb", buffering=0)
+        self._num_bytes = 0
+        self._file.write(self._head())
+
+    def write(self, samples: np.ndarray[tuple[int, ...], np.dtype[np.int16]]) -> None:
+        self._num_bytes += self._file.write(samples.astype("<i2").tobytes())
+
+    def mark(self) -> None:
+        """Bring the lengths up to date."""
+        self._file.seek(0)
+        self._file.write(self._head())
+        self._file.seek(0, 2)
+
+    def close(self) -> None:
+        self.mark()
+        self._file.close()
+
+    def _head(self) -> bytes:
+        size = min(self._num_bytes, 2**32 - 1 - WAV_HEADER_BYTES)
+        shape = struct.pack("<HHIIHH", 1, 1, SAMPLE_RATE_HZ, 2 * SAMPLE_RATE_HZ, 2, 16)
+        return struct.pack("<4sI8sI", b"RIFF", 36 + size, b"WAVEfmt ", 16) + shape + struct.pack("<4sI", b"data", size)
+
+
+def exact_int16(pcm: Pcm) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
+    """The samples as 16 bits, from which exactly they can be had again. Raises ``RecordingError`` if they cannot:
+    whatever comes over a wire has 16 bits."""
+    scaled = pcm * np.float32(FULL_SCALE)
+    samples = scaled.clip(-FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+    if not np.array_equal(samples, scaled):
+        raise RecordingError("sound of more than 16 bits")
+    return samples
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that appears whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(data)
+    part.replace(path)
