@@ -16,8 +16,7 @@ from websockets.asyncio.client import connect
 
 import microturn
 from microturn.cli import main
-from microturn.model.weights import save
-from tests.parity.small import small_model
+from tests.server.conftest import small_weights
 
 
 @pytest.mark.parametrize(
@@ -42,12 +41,6 @@ def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
         port = taken.getsockname()[1]
         assert main(["serve", "--port", str(port)]) == 2
     assert f"127.0.0.1:{port}: cannot be listened on" in capsys.readouterr().err
-
-
-def small_weights(folder: Path) -> Path:
-    model = small_model()
-    save(folder, model.config, model.network.state_dict(), model.weights.vocoder, model.tokenizer)
-    return folder
 
 
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])

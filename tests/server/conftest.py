@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from microturn.engine.admission import Admission
 from microturn.engine.inbox import Inbox
 from microturn.errors import BusyError
+from microturn.model.weights import load, save
 from microturn.server.access import Access
 from microturn.server.live import Live, Opened, Service
 from microturn.server.serve import ServeConfig, ServerProcess, bind
@@ -62,11 +64,18 @@ def live(host: FakeHost) -> Live:
 
 
 @contextmanager
-def running(max_sessions: int = 3, access: Access | None = None, max_session_ms: int = 600_000) -> Iterator[int]:
-    """A server in a thread of its own; yields its port."""
+def running(
+    max_sessions: int = 3,
+    access: Access | None = None,
+    max_session_ms: int = 600_000,
+    *,
+    weights: Path | None = None,
+    record: Path | None = None,
+) -> Iterator[int]:
+    """A server in a thread of its own, of a small model or of ``weights``; yields its port."""
     listening = bind("127.0.0.1", 0)
-    config = ServeConfig("small", max_sessions, max_session_ms, access or Access())
-    process = ServerProcess(small_model(), config, listening, ALWAYS)
+    config = ServeConfig("small", max_sessions, max_session_ms, access or Access(), weights=str(weights), record=record)
+    process = ServerProcess(small_model() if weights is None else load(weights), config, listening, ALWAYS)
     port: int = listening.getsockname()[1]
     thread = Thread(target=process.run)
     thread.start()
@@ -76,6 +85,13 @@ def running(max_sessions: int = 3, access: Access | None = None, max_session_ms:
         process.stop()
         thread.join(20)
         assert not thread.is_alive()
+
+
+def small_weights(folder: Path) -> Path:
+    """The small model as a folder."""
+    model = small_model()
+    save(folder, model.config, model.network.state_dict(), model.weights.vocoder, model.tokenizer)
+    return folder
 
 
 @pytest.fixture(scope="module")
