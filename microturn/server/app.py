@@ -17,6 +17,7 @@ from starlette.websockets import WebSocket
 from microturn.engine.engine import Engine
 from microturn.server.access import SUBPROTOCOLS, Access, Guard
 from microturn.server.connection import Connection
+from microturn.server.held import Sessions
 from microturn.server.live import Service
 from microturn.server.metrics import Metrics
 from microturn.session.recording import Recorder
@@ -35,6 +36,7 @@ class Server:
         self._service = service
         self._metrics = metrics
         self._recorder = recorder
+        self._sessions = Sessions(engine, metrics)
         self._decoders = ThreadPoolExecutor(1, "pictures")
         self._connections: set[Connection] = set()
         self._stopping = False
@@ -84,7 +86,7 @@ class Server:
         if self._stopping or len(self._connections) >= 4 * self._engine.max_sessions + 16:
             await socket.send_denial_response(JSONResponse({"status": "stopping" if self._stopping else "busy"}, 503))
             return
-        connection = Connection(socket, self._engine, self._service, self._metrics, self._decoders, self._recorder)
+        connection = Connection(socket, self._sessions, self._service, self._metrics, self._decoders, self._recorder)
         self._connections.add(connection)
         try:
             await connection.run(next((one for one in socket.scope["subprotocols"] if one in SUBPROTOCOLS), None))
@@ -98,6 +100,7 @@ class Server:
     async def drain(self) -> None:
         """Admit nobody any more, tell every client that the server stops, and wait until they know."""
         self._stopping = True
+        self._sessions.stop()
         for connection in list(self._connections):
             connection.stop()
         for _ in range(int(DRAIN_SECONDS * 20)):

@@ -16,18 +16,20 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from microturn.engine.engine import Engine
 from microturn.engine.inbox import Inbox
-from microturn.engine.slots import End, Slot
+from microturn.engine.slots import End
 from microturn.errors import InputError
 from microturn.media.wire import decode_picture
 from microturn.server import limits, wire
-from microturn.server.live import FAULT, Live, Opened, Phase, Service
+from microturn.server.held import HeldSession, Sessions
+from microturn.server.live import FAULT, NORMAL, Live, Opened, Phase, Service
 from microturn.server.logs import log_event
 from microturn.server.metrics import Metrics
+from microturn.server.wire import EventError
 from microturn.session.recording import Recorder
 from microturn.turn import Frame
 
@@ -40,6 +42,10 @@ FAREWELL_SECONDS = 1.0
 GONE = (WebSocketDisconnect, RuntimeError)
 """What sending raises once the client has left, or uvicorn has put it out for a message that is too large."""
 
+ABNORMAL = 1006
+LEFT_CODES = (1000, 1001)
+"""With these a client says that it does not come back."""
+
 log = logging.getLogger(__name__)
 
 
@@ -49,14 +55,14 @@ class Connection:
     def __init__(
         self,
         socket: WebSocket,
-        engine: Engine,
+        sessions: Sessions,
         service: Service,
         metrics: Metrics,
         decoders: Executor,
         recorder: Recorder | None = None,
     ) -> None:
         self._socket = socket
-        self._engine = engine
+        self._sessions = sessions
         self._service = service
         self._metrics = metrics
         self._decoders = decoders
@@ -64,8 +70,8 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._unsent: deque[str] = deque()
         self._wake, self._room = asyncio.Event(), asyncio.Event()
-        self._slot: Slot | None = None
-        self._session_id = ""
+        self._held: HeldSession | None = None
+        self._was_replaced = False
         self._decoding = 0
         self._live = Live(service, self)
         self._sending: asyncio.Task[None] | None = None
@@ -75,7 +81,8 @@ class Connection:
         await self._socket.accept(subprotocol)
         timer = self._loop.call_later(limits.START_SECONDS, self._tell, self._live.start_timed_out)
         self._sending = asyncio.create_task(self._send())
-        tasks = {self._sending, asyncio.create_task(self._receive())}
+        receiving = asyncio.create_task(self._receive())
+        tasks: set[asyncio.Task[Any]] = {self._sending, receiving}
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -83,9 +90,8 @@ class Connection:
             for task in tasks:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
-            if self._slot is not None:
-                self._engine.close(self._slot)
-            await self._bid_farewell(results)
+            left_properly = not receiving.cancelled() and not receiving.exception() and receiving.result() in LEFT_CODES
+            await self._bid_farewell(results, left_properly=left_properly)
 
     def stop(self) -> None:
         """The server goes down."""
@@ -96,14 +102,24 @@ class Connection:
     def now_s(self) -> float:
         return time.monotonic()
 
-    def open(self, seed: int, inbox: Inbox) -> Opened:
+    def open(self, seed: int, inbox: Inbox, resumable: bool) -> Opened:
         """Raises ``BusyError``."""
-        self._session_id = f"live_{secrets.token_hex(12)}"
-        recording = None if self._recorder is None else self._recorder.begin(self._session_id, seed)
-        self._slot = self._engine.open(inbox, self._wake_from_engine, seed=seed, recording=recording)
-        log_event("session_started", session=self._session_id)
+        session_id = f"live_{secrets.token_hex(12)}"
+        recording = None if self._recorder is None else self._recorder.begin(session_id, seed)
+        self._held = self._sessions.open(
+            lambda: HeldSession(session_id, seed, inbox, self._live, self, resumable, self._sessions, recording)
+        )
+        log_event("session_started", session=session_id)
         expires_at = int(time.time()) + self._service.max_session_ms // 1000
-        return Opened(self._session_id, expires_at)
+        return Opened(session_id, expires_at, self._held.token)
+
+    def resume(self, session_id: str, token: str, received_ms: int, client_event_id: str | None) -> list[wire.ToClient]:
+        held = self._sessions.find(session_id, token)
+        if held is None:
+            raise EventError("session_not_found", "no session of this name and token can be taken up")
+        missed = held.resumed_by(self, received_ms)
+        self._held, self._live = held, held.live
+        return [*held.live.resumed(self, client_event_id), *missed]
 
     def show(self, picture: bytes, at_ms: int, client_event_id: str | None) -> bool:
         if self._decoding == MAX_DECODING_PICTURES:
@@ -115,11 +131,11 @@ class Connection:
 
     def _decoded(self, at_ms: int, client_event_id: str | None, decoded: asyncio.Future[Frame]) -> None:
         self._decoding -= 1
-        if decoded.cancelled() or self._slot is None:
+        if decoded.cancelled() or self._held is None:
             return
         error = decoded.exception()
         if error is None:
-            self._slot.inbox.push_picture(decoded.result(), at_ms)
+            self._held.slot.inbox.push_picture(decoded.result(), at_ms)
             return
         if not isinstance(error, InputError):
             log.error("a picture could not be decoded", exc_info=error)
@@ -128,11 +144,12 @@ class Connection:
 
     # The two directions.
 
-    async def _receive(self) -> None:
+    async def _receive(self) -> int:
+        """Returns the code with which the client left."""
         while True:
             message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
-                return
+                return int(message.get("code") or ABNORMAL)
             data = message.get("text") or message.get("bytes") or b""
             self._metrics.received_bytes.inc(len(data))
             self._tell(partial(self._live.receive, data))
@@ -153,55 +170,57 @@ class Connection:
         await self._socket.close(self._live.close_code)
 
     def _take_turns(self) -> None:
-        if self._slot is None:
-            return
-        turns, end = self._slot.outbox.read()
-        for turn in turns:
-            self._tell(partial(self._live.take, turn))
-        if end is not None:
-            self._tell(partial(self._live.ended, end))
-        if self._live.phase is Phase.OVER:
-            self._engine.close(self._slot)
+        if self._held is not None:
+            self._queue(self._held.take_turns())
 
     def _tell(self, ask: Callable[[], list[wire.ToClient]]) -> None:
         """Send what the protocol answers."""
-        for event in ask():
+        held = self._held
+        events = ask()
+        if held is not None:
+            held.keep(events)
+        self._queue(events)
+        self._wake.set()
+
+    def _queue(self, events: list[wire.ToClient]) -> None:
+        for event in events:
             if isinstance(event, wire.Error):
                 self._metrics.errors.labels(event.error.code).inc()
             self._unsent.append(wire.encode(event))
-        self._wake.set()
 
-    def _wake_from_engine(self) -> None:
-        with suppress(RuntimeError):  # the loop is closed: nobody is there any more
-            self._loop.call_soon_threadsafe(self._woken)
+    # What the session asks of its client.
 
-    def _woken(self) -> None:
+    def woken(self, end: End | None) -> None:
         self._wake.set()
-        if self._slot is not None and self._slot.outbox.end is End.SLOW_READER and self._sending is not None:
+        if end is End.SLOW_READER and self._sending is not None:
             self._sending.cancel()
 
-    async def _bid_farewell(self, results: list[None | BaseException]) -> None:
-        """Log how it ended; a client that can still be told is told."""
-        slow = self._slot is not None and self._slot.outbox.end is End.SLOW_READER
+    def replaced(self) -> None:
+        self._was_replaced = True
+        self._held = None
+        # What still comes in on this connection is for nobody.
+        self._live = Live(self._service, self)
+        self._live.phase = Phase.OVER
+        if self._sending is not None:
+            self._sending.cancel()
+
+    async def _bid_farewell(self, results: list[int | None | BaseException], *, left_properly: bool) -> None:
+        """See to the session; a client that can still be told is told how it ended."""
+        held = self._held
+        slow = held is not None and held.slot.outbox.end is End.SLOW_READER
         failures = [one for one in results if isinstance(one, Exception) and not isinstance(one, GONE)]
         for failure in failures:
             log.error("a connection failed", exc_info=failure)
-        if slow or failures:
+        closed = self._live.close_code is not None
+        if held is not None and (slow or failures or closed or left_properly or not held.park()):
+            end = "slow_reader" if slow else "failed" if failures else "closed" if closed else "connection_lost"
+            held.finish(end)
+        if self._was_replaced:
+            with suppress(*GONE):
+                await self._socket.close(NORMAL)
+        elif slow or failures:
             with suppress(TimeoutError, *GONE):
                 async with asyncio.timeout(FAREWELL_SECONDS):
                     for event in self._live.ended(End.SLOW_READER if slow else End.FAILED):
                         await self._socket.send_text(wire.encode(event))
                     await self._socket.close(self._live.close_code or FAULT)
-        if self._slot is not None:
-            closed = self._live.close_code is not None
-            end = "slow_reader" if slow else "failed" if failures else "closed" if closed else "connection_lost"
-            self._metrics.sessions.labels(end).inc()
-            log_event(
-                "session_ended",
-                session=self._session_id,
-                end=end,
-                turns=self._live.num_turns,
-                errors=self._live.num_errors,
-                heard_ms=self._live.playback.heard.heard_ms,
-                dropped_ms=self._live.playback.heard.dropped_ms,
-            )

@@ -49,6 +49,7 @@ class Opened:
 
     session_id: str
     expires_at: int
+    resume_token: str | None = None
 
 
 class Host(Protocol):
@@ -58,8 +59,12 @@ class Host(Protocol):
         """Seconds since some moment."""
         ...
 
-    def open(self, seed: int, inbox: Inbox) -> Opened:
+    def open(self, seed: int, inbox: Inbox, resumable: bool) -> Opened:
         """Admit a session, which takes its turns from ``inbox``. Raises ``BusyError``."""
+        ...
+
+    def resume(self, session_id: str, token: str, received_ms: int, client_event_id: str | None) -> list[wire.ToClient]:
+        """Take up a session that lost its connection: returns what is to be sent. Raises ``EventError``."""
         ...
 
     def show(self, picture: bytes, at_ms: int, client_event_id: str | None) -> bool:
@@ -115,6 +120,10 @@ class Live:
     def _accept(self, event: wire.ClientEvent) -> list[wire.ToClient]:
         if isinstance(event, wire.Start):
             return self._start(event)
+        if isinstance(event, wire.Resume):
+            if self.phase is Phase.LIVE:
+                raise EventError("session_already_started", "a connection has one session")
+            return self._give_away(event)
         if self.phase is Phase.NEW:
             raise EventError("session_not_started", "the first event of a session is session.start")
         match event:
@@ -160,7 +169,7 @@ class Live:
         self._inbox = Inbox()
         self._read_first(config)
         try:
-            self._opened = self._host.open(config.microturn.seed, self._inbox)
+            self._opened = self._host.open(config.microturn.seed, self._inbox, config.microturn.resumable)
         except BusyError as error:
             raise EventError("busy", str(error), retry_after_ms=error.retry_after_ms) from error
         self.phase = Phase.LIVE
@@ -169,6 +178,19 @@ class Live:
         self._decoder = SoundDecoder(audio_format.sound_format)
         self._encoder = SoundEncoder(audio_format.sound_format)
         return [self._event(wire.Started, session=self._resource(), client_event_id=event.event_id)]
+
+    def _give_away(self, event: wire.Resume) -> list[wire.ToClient]:
+        """The connection has another protocol from now on: that of the session that it takes up."""
+        events = self._host.resume(event.session_id, event.resume_token, event.received_ms, event.event_id)
+        self.phase = Phase.OVER
+        return events
+
+    def resumed(self, host: Host, client_event_id: str | None) -> list[wire.ToClient]:
+        """Another connection has the session; returns what it is told first."""
+        self._host = host
+        # What of a chunk was on its way is lost with the connection.
+        self._decoder = SoundDecoder(self._format.sound_format)
+        return [self._event(wire.Started, session=self._resource(), client_event_id=client_event_id)]
 
     def _read_first(self, config: wire.SessionConfig) -> None:
         """Put instructions and earlier messages into the inbox. Raises ``EventError``."""
@@ -375,6 +397,7 @@ class Live:
                 turns=extras.turns,
                 seed=extras.seed,
                 turn_ms=TURN_MS,
+                resume_token=self._opened.resume_token,
                 playback=self.playback.heard if self.phase is Phase.OVER else None,
             ),
         )

@@ -24,7 +24,6 @@ UNSUPPORTED = frozenset(
         "response.create",
         "response.item.create",
         "session.output_audio.fixture.play",
-        "session.resume",
         "transport.dtmf.send",
     }
 )
@@ -42,6 +41,7 @@ Code = Literal[
     "model_not_found",
     "session_not_started",
     "session_already_started",
+    "session_not_found",
     "delegation_not_found",
     "text_too_long",
     "invalid_picture",
@@ -140,6 +140,7 @@ class Extras(Strict, frozen=True):
 
     turns: bool = False
     seed: Annotated[int, Meta(ge=0, le=MAX_SEED)] = 0
+    resumable: bool = False
 
 
 class SessionConfig(Strict, frozen=True):
@@ -222,8 +223,15 @@ class AckPlayback(FromClient, frozen=True, tag="session.playback.ack"):
     dropped: bool = False
 
 
+class Resume(FromClient, frozen=True, tag="session.resume"):
+    session_id: str
+    resume_token: str
+    received_ms: Milliseconds = 0
+
+
 ClientEvent = (
     Start
+    | Resume
     | Update
     | AppendAudio
     | Mute
@@ -250,6 +258,7 @@ class ExtrasResource(Struct, frozen=True, kw_only=True, omit_defaults=True):
     turns: bool
     seed: int
     turn_ms: int
+    resume_token: str | None = None
     playback: Heard | None = None
 
 

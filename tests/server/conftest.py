@@ -15,9 +15,11 @@ from microturn.engine.admission import Admission
 from microturn.engine.inbox import Inbox
 from microturn.errors import BusyError
 from microturn.model.weights import load, save
+from microturn.server import wire
 from microturn.server.access import Access
 from microturn.server.live import Live, Opened, Service
 from microturn.server.serve import ServeConfig, ServerProcess, bind
+from microturn.server.wire import EventError
 from tests.parity.small import small_model
 
 ALWAYS = Admission({1: 1.0}, budget_ms=math.inf)
@@ -41,12 +43,15 @@ class FakeHost:
     def now_s(self) -> float:
         return self.time_s
 
-    def open(self, seed: int, inbox: Inbox) -> Opened:
+    def open(self, seed: int, inbox: Inbox, resumable: bool) -> Opened:
         if self.busy:
             raise BusyError("all seats are taken: try again in 5 s", 5000)
         self.seeds.append(seed)
         self.inbox = inbox
         return Opened("live_1", 1_800_000_000)
+
+    def resume(self, session_id: str, token: str, received_ms: int, client_event_id: str | None) -> list[wire.ToClient]:
+        raise EventError("session_not_found", "no session of this name and token can be taken up")
 
     def show(self, picture: bytes, at_ms: int, client_event_id: str | None) -> bool:
         self.pictures.append((picture, at_ms, client_event_id))

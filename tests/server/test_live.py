@@ -37,6 +37,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "session.input_video.append": {"image": base64.b64encode(b"picture").decode(), "at_ms": 7},
     "session.input_text.append": {"text": "hello"},
     "session.playback.ack": {"heard_until_ms": 0},
+    "session.resume": {"session_id": "live_1", "resume_token": "secret", "received_ms": 0},
 }
 """One legal event of every kind."""
 
@@ -111,8 +112,9 @@ def test_every_event_in_every_state(live: Live, phase: Phase, kind: str) -> None
     if phase is Phase.NEW and kind == "session.start":
         assert [one["type"] for one in answers] == ["session.started"] and live.phase is Phase.LIVE
     elif phase is Phase.NEW:
-        assert error_of(answers)["code"] == "session_not_started" and live.phase is Phase.NEW
-    elif kind == "session.start":
+        code = "session_not_found" if kind == "session.resume" else "session_not_started"
+        assert error_of(answers)["code"] == code and live.phase is Phase.NEW
+    elif kind in ("session.start", "session.resume"):
         assert error_of(answers)["code"] == "session_already_started" and live.phase is Phase.LIVE
     else:
         assert [one["type"] for one in answers] == ANSWERS.get(kind, [])

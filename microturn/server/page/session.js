@@ -89,7 +89,7 @@ export class LiveSession {
 
   #begin() {
     const audio = { format: { type: "audio/pcm", rate: RATE_HZ } };
-    this.transport.send({ type: "session.start", session: { model: "default", audio, microturn: { turns: true } } });
+    this.transport.send({ type: "session.start", session: { model: "default", audio, microturn: { turns: true, resumable: true } } });
   }
 
   #received(event) {

@@ -1,0 +1,190 @@
+"""A session apart from its connection: it has its slot, its protocol, and what a client may have missed of it.
+
+A session that was started with ``resumable`` goes on without its client for a while; whoever knows its token takes it
+up again and is sent what it missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol
+
+from microturn.engine.engine import Engine
+from microturn.engine.inbox import Inbox
+from microturn.engine.slots import End, Recording
+from microturn.errors import BusyError
+from microturn.server import wire
+from microturn.server.live import Live, Phase
+from microturn.server.logs import log_event
+from microturn.server.metrics import Metrics
+from microturn.turn import TURN_MS
+
+HOLD_SECONDS = 60.0
+KEPT_EVENTS_MS = 75_000
+"""What was sent so long ago has arrived, or nobody will ask for it."""
+
+
+class Client(Protocol):
+    """The connection that a session has at present."""
+
+    def woken(self, end: End | None) -> None:
+        """There are turns to take, or no more come (``end``)."""
+        ...
+
+    def replaced(self) -> None:
+        """Another connection has the session now."""
+        ...
+
+
+class HeldSession:
+    """One session, from the time it is admitted until it is over."""
+
+    def __init__(
+        self,
+        session_id: str,
+        seed: int,
+        inbox: Inbox,
+        live: Live,
+        client: Client,
+        resumable: bool,
+        sessions: Sessions,
+        recording: Recording | None,
+    ) -> None:
+        """Raises ``BusyError``."""
+        self.session_id, self.live = session_id, live
+        self.token = secrets.token_urlsafe(24) if resumable else None
+        self._sessions = sessions
+        self._client: Client | None = client
+        self._loop = asyncio.get_running_loop()
+        self._kept: deque[tuple[int, wire.ToClient]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._over = False
+        self.slot = sessions.engine.open(inbox, self._wake_from_engine, seed=seed, recording=recording)
+
+    @property
+    def is_parked(self) -> bool:
+        """Whether it waits for a client."""
+        return self._timer is not None
+
+    def keep(self, events: list[wire.ToClient]) -> None:
+        """Remember what is being sent, for a client that does not get it."""
+        if self.token is None:
+            return
+        # An answer belongs to the turn that is being taken: whoever has got that turn has got the answer.
+        now_ms = self.live.num_turns * TURN_MS
+        self._kept.extend((now_ms + 1, event) for event in events)
+        while self._kept and self._kept[0][0] < now_ms - KEPT_EVENTS_MS:
+            self._kept.popleft()
+
+    def take_turns(self) -> list[wire.ToClient]:
+        """What the turns that have come are to the client."""
+        turns, end = self.slot.outbox.read()
+        events: list[wire.ToClient] = []
+        for turn in turns:
+            of_turn = self.live.take(turn)
+            if self.token is not None:
+                self._kept.extend((turn.made.t_ms + TURN_MS, event) for event in of_turn)
+            events += of_turn
+        if end is not None:
+            events += self.live.ended(end)
+        if self.live.phase is Phase.OVER:
+            self._sessions.engine.close(self.slot)
+        return events
+
+    def park(self) -> bool:
+        """The client is gone: wait for it; ``False`` if it cannot come back."""
+        self._client = None
+        if self.token is None or self._over or self._sessions.stopping or self.live.phase is not Phase.LIVE:
+            return False
+        self._timer = self._loop.call_later(HOLD_SECONDS, self.finish, "connection_lost")
+        log_event("session_held", session=self.session_id)
+        return True
+
+    def resumed_by(self, client: Client, received_ms: int) -> list[wire.ToClient]:
+        """Another connection takes the session up; returns what it missed."""
+        if self._client is not None:
+            self._client.replaced()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._client = client
+        log_event("session_resumed", session=self.session_id)
+        return [event for end_ms, event in self._kept if end_ms > received_ms]
+
+    def finish(self, end: str) -> None:
+        """The session is over, for the reason ``end``."""
+        if self._over:
+            return
+        self._over = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._sessions.engine.close(self.slot)
+        self._sessions.forget(self)
+        self._sessions.metrics.sessions.labels(end).inc()
+        heard = self.live.playback.heard
+        log_event(
+            "session_ended",
+            session=self.session_id,
+            end=end,
+            turns=self.live.num_turns,
+            errors=self.live.num_errors,
+            heard_ms=heard.heard_ms,
+            dropped_ms=heard.dropped_ms,
+        )
+
+    def _wake_from_engine(self) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody is there any more
+            self._loop.call_soon_threadsafe(self._woken)
+
+    def _woken(self) -> None:
+        if self._client is not None:
+            self._client.woken(self.slot.outbox.end)
+        elif not self._over:
+            self.take_turns()
+            if self.live.phase is Phase.OVER:
+                self.finish("closed" if self.live.close_code == 1000 else "failed")
+
+
+class Sessions:
+    """The sessions of a server that a client can come back to, and what they all need."""
+
+    def __init__(self, engine: Engine, metrics: Metrics) -> None:
+        self.engine, self.metrics = engine, metrics
+        self.stopping = False
+        self._resumable: dict[str, HeldSession] = {}
+
+    def open(self, make: Callable[[], HeldSession]) -> HeldSession:
+        """A new session; one that waits for its client ends if there is no room otherwise. Raises ``BusyError``."""
+        while True:
+            try:
+                session = make()
+            except BusyError:
+                parked = next((one for one in self._resumable.values() if one.is_parked), None)
+                if parked is None:
+                    raise
+                parked.finish("connection_lost")
+            else:
+                if session.token is not None:
+                    self._resumable[session.session_id] = session
+                return session
+
+    def find(self, session_id: str, token: str) -> HeldSession | None:
+        """The session of that name, if the token is right."""
+        session = self._resumable.get(session_id)
+        if session is None or session.token is None:
+            return None
+        return session if secrets.compare_digest(session.token.encode(), token.encode()) else None
+
+    def forget(self, session: HeldSession) -> None:
+        """It is over."""
+        self._resumable.pop(session.session_id, None)
+
+    def stop(self) -> None:
+        """The server goes down: end those that have no client."""
+        self.stopping = True
+        for session in [one for one in self._resumable.values() if one.is_parked]:
+            session.finish("connection_lost")

@@ -1,0 +1,157 @@
+"""Sessions outlive connections: a client whose line was cut takes its session up again and misses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from microturn.cli import main
+from microturn.server import held
+from microturn.turn import TURN_SAMPLES
+from tests.server.conftest import running, small_weights
+from tests.server.test_serving import PCM_16K, metric, next_event, until, url
+
+RESUMABLE = {"model": "default", "audio": PCM_16K, "microturn": {"turns": True, "resumable": True}}
+NOISE = np.random.default_rng(0).integers(-3000, 3000, TURN_SAMPLES).astype("<i2").tobytes()
+
+
+async def start(client: ClientConnection) -> dict[str, Any]:
+    await client.send(json.dumps({"type": "session.start", "session": RESUMABLE}))
+    session: dict[str, Any] = (await next_event(client, "session.started"))["session"]
+    return session
+
+
+def resume(session: dict[str, Any], received_ms: int) -> str:
+    token = session["microturn"]["resume_token"]
+    event = {"type": "session.resume", "session_id": session["id"], "resume_token": token, "received_ms": received_ms}
+    return json.dumps({**event, "event_id": "again"})
+
+
+async def say(client: ClientConnection) -> None:
+    await client.send(json.dumps({"type": "session.input_audio.append", "audio": base64.b64encode(NOISE).decode()}))
+
+
+async def until_turn(client: ClientConnection, turn: int, *, speak: bool = True) -> list[dict[str, Any]]:
+    """Events up to that of ``turn``, with noise sent meanwhile."""
+    events: list[dict[str, Any]] = []
+    while not events or events[-1].get("turn", -1) < turn:
+        events.append(json.loads(await client.recv()))
+        if speak and events[-1]["type"] == "session.turn":
+            await say(client)
+    return events
+
+
+def of_kind(events: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [event for event in events if event["type"] == kind]
+
+
+def test_a_session_goes_on_without_its_client(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async def talk(port: int) -> tuple[list[dict[str, Any]], int]:
+        async with connect(url(port)) as client:
+            session = await start(client)
+            await client.send(json.dumps({"type": "session.input_text.append", "text": "say red and blue"}))
+            events = await until_turn(client, 5)
+            received_ms = of_kind(events, "session.turn")[-1]["end_ms"]
+            # Two more turns are sent to the client, which never gets to read them.
+            await asyncio.sleep(0.5)
+            client.transport.abort()
+        await asyncio.sleep(1.0)
+        async with connect(url(port)) as client:
+            await client.send(resume(session, received_ms))
+            started = json.loads(await client.recv())
+            assert started["type"] == "session.started" and started["client_event_id"] == "again"
+            assert started["session"] == session
+            events += await until_turn(client, 18)
+            await client.send(json.dumps({"type": "session.close"}))
+            events.append(await next_event(client, "session.closed"))
+        return events, received_ms
+
+    with running(weights=small_weights(tmp_path / "weights"), record=tmp_path / "live") as port:
+        events, received_ms = asyncio.run(talk(port))
+        until(lambda: metric(port, "microturn_active_sessions") == 0)
+    turns = of_kind(events, "session.turn")
+    assert [turn["turn"] for turn in turns] == list(range(len(turns)))
+    gone = received_ms // 200
+    assert not all(turn["gap"] for turn in turns[:gone]) and all(turn["gap"] for turn in turns[gone + 3 : gone + 6])
+    assert not turns[-1]["gap"]
+    ids = [event["event_id"] for event in events if event["type"] != "error"]
+    assert len(ids) == len(set(ids))
+    for kind, lane in (("session.input_transcript.delta", "hear"), ("session.output_transcript.delta", "say")):
+        assert [one["delta"] for one in of_kind(events, kind)] == [one[lane] for one in turns if one[lane]]
+    times = [one["start_ms"] for one in of_kind(events, "session.output_audio.delta")]
+    assert times == sorted(times) and {turn["end_ms"] for turn in turns if turn["speaking"]} <= set(times)
+    assert main(["replay", str(tmp_path / "live")]) == 0
+    assert "the same bits" in capsys.readouterr().out
+
+
+def test_what_cannot_be_taken_up() -> None:
+    async def talk(port: int) -> None:
+        async with connect(url(port)) as client:
+            session = await start(client)
+            client.transport.abort()
+        for wrong in ({"id": "live_1"}, {"microturn": {"resume_token": "é"}}):
+            async with connect(url(port)) as client:
+                await client.send(resume({**session, **wrong}, 0))
+                answer = json.loads(await client.recv())
+                assert answer["error"]["code"] == "session_not_found" and answer["client_event_id"] == "again"
+                # Another session is better than none.
+                assert (await start(client))["id"] != session["id"]
+                await client.send(resume(session, 0))
+                assert (await next_event(client, "error"))["error"]["code"] == "session_already_started"
+        # Those have left properly: they are gone. The first one waits.
+        await asyncio.to_thread(until, lambda: metric(port, "microturn_active_sessions") == 1)
+        async with connect(url(port)) as client:
+            await client.send(resume(session, 0))
+            assert (await next_event(client))["session"]["id"] == session["id"]
+
+    with running() as port:
+        asyncio.run(talk(port))
+        until(lambda: metric(port, "microturn_active_sessions") == 0)
+
+
+def test_a_second_connection_takes_over() -> None:
+    async def talk(port: int) -> None:
+        async with connect(url(port)) as first, connect(url(port)) as second:
+            session = await start(first)
+            await until_turn(first, 2)
+            await second.send(resume(session, 0))
+            turns = of_kind(await until_turn(second, 5), "session.turn")
+            assert [turn["turn"] for turn in turns] == [*range(len(turns))]
+            with pytest.raises(ConnectionClosed):
+                await until_turn(first, 1000, speak=False)
+            await until_turn(second, 8)
+
+    with running(max_sessions=1) as port:
+        asyncio.run(talk(port))
+
+
+def test_who_waits_makes_room_and_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def lose(port: int) -> dict[str, Any]:
+        async with connect(url(port)) as client:
+            session = await start(client)
+            client.transport.abort()
+            return session
+
+    async def talk(port: int) -> None:
+        first = await lose(port)
+        await asyncio.sleep(0.3)
+        async with connect(url(port)) as client:
+            assert (await start(client))["id"] != first["id"]
+        monkeypatch.setattr(held, "HOLD_SECONDS", 0.5)
+        await asyncio.to_thread(until, lambda: metric(port, "microturn_active_sessions") == 0)
+        await lose(port)
+        await asyncio.sleep(0.2)
+        assert metric(port, "microturn_active_sessions") == 1
+        await asyncio.to_thread(until, lambda: metric(port, "microturn_active_sessions") == 0, 3.0)
+        assert metric(port, "microturn_sessions_total") == 3
+
+    with running(max_sessions=1) as port:
+        asyncio.run(talk(port))
