@@ -91,13 +91,21 @@ class Engine:
         return self._admission.retry_after_ms(self.num_sessions + 1)
 
     def open(
-        self, inbox: Inbox, wake: Callable[[], None], *, seed: int = 0, recording: Recording | None = None
+        self,
+        inbox: Inbox,
+        wake: Callable[[], None],
+        *,
+        seed: int = 0,
+        recording: Recording | None = None,
+        state: State | None = None,
     ) -> Slot:
-        """A slot for a new session, whose first turn is the next tick. ``wake`` is called, in the engine's thread, when
-        its outbox can be read. Raises ``BusyError``."""
+        """A slot for a session, new or going on from ``state``, whose first turn is the next tick. ``wake`` is called,
+        in the engine's thread, when its outbox can be read. Raises ``BusyError``."""
         with self._lock:
             retry_after_ms = self.retry_after_ms()
             slot = None if retry_after_ms else self._slots.take(seed, inbox, Outbox(wake), recording)
+            if slot is not None:
+                slot.state = state
         if slot is None:
             raise BusyError(
                 f"{self.num_sessions} sessions are as many as keep the deadline of {TURN_MS} ms here: "
@@ -125,8 +133,9 @@ class Engine:
         inputs: list[TurnInput | None] = [None] * self.max_sessions
         for slot in slots:
             if slot.fresh:
-                self._state.overwrite(slot.row, self._model.initial_state(1, [slot.seed]))
-                slot.fresh = False
+                begins = self._model.initial_state(1, [slot.seed]) if slot.state is None else slot.state
+                self._state.overwrite(slot.row, begins)
+                slot.fresh, slot.state = False, None
             slot.skipped_turns += skipped_turns
             inputs[slot.row] = slot.inbox.take(MAX_WAITING_TOKENS - int(self._state.num_waiting_R[slot.row]))
         outputs = self._step(inputs)

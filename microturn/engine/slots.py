@@ -114,6 +114,8 @@ class Slot:
     recording: Recording | None = None
     fresh: bool = True
     """Whether its row still holds the memory of whoever had it before."""
+    state: State | None = None
+    """What it begins with, if not with nothing."""
     skipped_turns: int = 0
 
 

@@ -59,7 +59,7 @@ def initial_state(config: ModelConfig, vocoder: Vocoder, rows: int, seeds: list[
     def zeros(*shape: int, dtype: torch.dtype = torch.int64) -> Tensor:
         return torch.zeros(rows, *shape, dtype=dtype, device=device)
 
-    return State(
+    state = State(
         turn_R=zeros(),
         ended_R=zeros() + End.START,
         seed_R=torch.tensor(seeds, device=device),
@@ -76,3 +76,5 @@ def initial_state(config: ModelConfig, vocoder: Vocoder, rows: int, seeds: list[
         waiting_source_RW=zeros(MAX_WAITING_TOKENS),
         num_waiting_R=zeros(),
     )
+    # No two tensors share their memory: rows are written in place (``Rows.overwrite``).
+    return state.mapped(lambda _, tensor: tensor.clone())

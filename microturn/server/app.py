@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,9 +20,11 @@ from microturn.engine.engine import Engine
 from microturn.server.access import SUBPROTOCOLS, Access, Guard
 from microturn.server.connection import Connection
 from microturn.server.held import Sessions
-from microturn.server.live import Service
+from microturn.server.live import NOBODY, Service
 from microturn.server.metrics import Metrics
 from microturn.session.recording import Recorder
+from microturn.session.replay import Restored
+from microturn.turn import TURN_MS
 
 PACKAGE = Path(__file__).parent.parent
 PAGE, SAMPLES = PACKAGE / "server" / "page", PACKAGE / "samples"
@@ -35,8 +39,7 @@ class Server:
         self._engine = engine
         self._service = service
         self._metrics = metrics
-        self._recorder = recorder
-        self._sessions = Sessions(engine, metrics)
+        self._sessions = Sessions(engine, metrics, recorder)
         self._decoders = ThreadPoolExecutor(1, "pictures")
         self._connections: set[Connection] = set()
         self._stopping = False
@@ -86,7 +89,7 @@ class Server:
         if self._stopping or len(self._connections) >= 4 * self._engine.max_sessions + 16:
             await socket.send_denial_response(JSONResponse({"status": "stopping" if self._stopping else "busy"}, 503))
             return
-        connection = Connection(socket, self._sessions, self._service, self._metrics, self._decoders, self._recorder)
+        connection = Connection(socket, self._sessions, self._service, self._metrics, self._decoders)
         self._connections.add(connection)
         try:
             await connection.run(next((one for one in socket.scope["subprotocols"] if one in SUBPROTOCOLS), None))
@@ -96,6 +99,12 @@ class Server:
     async def no_socket(self, socket: WebSocket) -> None:
         """There is no WebSocket at this path."""
         await socket.send_denial_response(Response(status_code=404))
+
+    def go_on(self, restored: Sequence[tuple[Restored, float]]) -> None:
+        """Sessions that a killed server left, each with the time (as of ``time.time``) of its last turn."""
+        for one, last_s in restored:
+            idle_turns = max(0, int((time.time() - last_s) * 1000 / TURN_MS))
+            self._sessions.go_on(self._service, NOBODY, one, idle_turns)
 
     async def drain(self) -> None:
         """Admit nobody any more, tell every client that the server stops, and wait until they know."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
 from collections import deque
 from collections.abc import Callable
@@ -27,10 +26,8 @@ from microturn.media.wire import decode_picture
 from microturn.server import limits, wire
 from microturn.server.held import HeldSession, Sessions
 from microturn.server.live import FAULT, NORMAL, Live, Opened, Phase, Service
-from microturn.server.logs import log_event
 from microturn.server.metrics import Metrics
 from microturn.server.wire import EventError
-from microturn.session.recording import Recorder
 from microturn.turn import Frame
 
 MAX_UNSENT_CHARACTERS = 256 * 1024
@@ -59,14 +56,12 @@ class Connection:
         service: Service,
         metrics: Metrics,
         decoders: Executor,
-        recorder: Recorder | None = None,
     ) -> None:
         self._socket = socket
         self._sessions = sessions
         self._service = service
         self._metrics = metrics
         self._decoders = decoders
-        self._recorder = recorder
         self._loop = asyncio.get_running_loop()
         self._unsent: deque[str] = deque()
         self._wake, self._room = asyncio.Event(), asyncio.Event()
@@ -102,16 +97,11 @@ class Connection:
     def now_s(self) -> float:
         return time.monotonic()
 
-    def open(self, seed: int, inbox: Inbox, resumable: bool) -> Opened:
+    def open(self, config: wire.SessionConfig, inbox: Inbox) -> Opened:
         """Raises ``BusyError``."""
-        session_id = f"live_{secrets.token_hex(12)}"
-        recording = None if self._recorder is None else self._recorder.begin(session_id, seed)
-        self._held = self._sessions.open(
-            lambda: HeldSession(session_id, seed, inbox, self._live, self, resumable, self._sessions, recording)
-        )
-        log_event("session_started", session=session_id)
-        expires_at = int(time.time()) + self._service.max_session_ms // 1000
-        return Opened(session_id, expires_at, self._held.token)
+        self._held = self._sessions.open(self._service, self._live, config, inbox)
+        self._held.begin(self)
+        return self._held.opened
 
     def resume(self, session_id: str, token: str, received_ms: int, client_event_id: str | None) -> list[wire.ToClient]:
         held = self._sessions.find(session_id, token)

@@ -8,24 +8,36 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
+import msgspec
+
 from microturn.engine.engine import Engine
 from microturn.engine.inbox import Inbox
-from microturn.engine.slots import End, Recording
+from microturn.engine.slots import End, Turn
 from microturn.errors import BusyError
+from microturn.model.state import State
 from microturn.server import wire
-from microturn.server.live import Live, Phase
+from microturn.server.live import Host, Live, Opened, Phase, Service
 from microturn.server.logs import log_event
 from microturn.server.metrics import Metrics
+from microturn.session.recording import Recorder, SessionRecording
+from microturn.session.replay import Restored
 from microturn.turn import TURN_MS
 
 HOLD_SECONDS = 60.0
 KEPT_EVENTS_MS = 75_000
 """What was sent so long ago has arrived, or nobody will ask for it."""
+
+
+class Known(msgspec.Struct, frozen=True):
+    """What a recording keeps for a client that comes back."""
+
+    config: wire.SessionConfig
+    opened: Opened
 
 
 class Client(Protocol):
@@ -45,25 +57,28 @@ class HeldSession:
 
     def __init__(
         self,
-        session_id: str,
-        seed: int,
-        inbox: Inbox,
-        live: Live,
-        client: Client,
-        resumable: bool,
         sessions: Sessions,
-        recording: Recording | None,
+        live: Live,
+        opened: Opened,
+        inbox: Inbox,
+        seed: int,
+        recording: SessionRecording | None,
+        state: State | None = None,
     ) -> None:
-        """Raises ``BusyError``."""
-        self.session_id, self.live = session_id, live
-        self.token = secrets.token_urlsafe(24) if resumable else None
-        self._sessions = sessions
-        self._client: Client | None = client
+        """``opened`` is what the client is told of it. Raises ``BusyError``."""
+        self.session_id, self.token = opened.session_id, opened.resume_token
+        self.live, self.opened = live, opened
+        self._sessions, self._recording = sessions, recording
+        self._client: Client | None = None
         self._loop = asyncio.get_running_loop()
+        self._unwritten: deque[Turn] = deque()
+        """Turns that a killed server would lose: nobody is told of them yet."""
         self._kept: deque[tuple[int, wire.ToClient]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._over = False
-        self.slot = sessions.engine.open(inbox, self._wake_from_engine, seed=seed, recording=recording)
+        if recording is not None:
+            recording.on_written = self._wake
+        self.slot = sessions.engine.open(inbox, self._wake, seed=seed, recording=recording, state=state)
 
     @property
     def is_parked(self) -> bool:
@@ -83,16 +98,23 @@ class HeldSession:
     def take_turns(self) -> list[wire.ToClient]:
         """What the turns that have come are to the client."""
         turns, end = self.slot.outbox.read()
+        self._unwritten.extend(turns)
         events: list[wire.ToClient] = []
-        for turn in turns:
-            of_turn = self.live.take(turn)
-            if self.token is not None:
-                self._kept.extend((turn.made.t_ms + TURN_MS, event) for event in of_turn)
-            events += of_turn
-        if end is not None:
+        while self._unwritten and (
+            self._recording is None or self._unwritten[0].made.turn < self._recording.num_written
+        ):
+            events += self.take_turn(self._unwritten.popleft())
+        if end is not None and not self._unwritten:
             events += self.live.ended(end)
         if self.live.phase is Phase.OVER:
             self._sessions.engine.close(self.slot)
+        return events
+
+    def take_turn(self, turn: Turn) -> list[wire.ToClient]:
+        """What one turn is to the client."""
+        events = self.live.take(turn)
+        if self.token is not None:
+            self._kept.extend((turn.made.t_ms + TURN_MS, event) for event in events)
         return events
 
     def park(self) -> bool:
@@ -103,6 +125,10 @@ class HeldSession:
         self._timer = self._loop.call_later(HOLD_SECONDS, self.finish, "connection_lost")
         log_event("session_held", session=self.session_id)
         return True
+
+    def begin(self, client: Client) -> None:
+        """The client that started it has it."""
+        self._client = client
 
     def resumed_by(self, client: Client, received_ms: int) -> list[wire.ToClient]:
         """Another connection takes the session up; returns what it missed."""
@@ -136,7 +162,8 @@ class HeldSession:
             dropped_ms=heard.dropped_ms,
         )
 
-    def _wake_from_engine(self) -> None:
+    def _wake(self) -> None:
+        """Called in other threads."""
         with suppress(RuntimeError):  # the loop is closed: nobody is there any more
             self._loop.call_soon_threadsafe(self._woken)
 
@@ -152,25 +179,56 @@ class HeldSession:
 class Sessions:
     """The sessions of a server that a client can come back to, and what they all need."""
 
-    def __init__(self, engine: Engine, metrics: Metrics) -> None:
-        self.engine, self.metrics = engine, metrics
+    def __init__(self, engine: Engine, metrics: Metrics, recorder: Recorder | None = None) -> None:
+        self.engine, self.metrics, self.recorder = engine, metrics, recorder
         self.stopping = False
         self._resumable: dict[str, HeldSession] = {}
 
-    def open(self, make: Callable[[], HeldSession]) -> HeldSession:
+    def open(self, service: Service, live: Live, config: wire.SessionConfig, inbox: Inbox) -> HeldSession:
         """A new session; one that waits for its client ends if there is no room otherwise. Raises ``BusyError``."""
+        expires_at = int(time.time()) + service.max_session_ms // 1000
+        token = secrets.token_urlsafe(24) if config.microturn.resumable else None
+        opened = Opened(f"live_{secrets.token_hex(12)}", expires_at, token)
+        seed = config.microturn.seed
+        recording = None
+        if self.recorder is not None:
+            known = Known(config, opened) if token is not None else None
+            recording = self.recorder.begin(
+                opened.session_id, seed, None if known is None else msgspec.to_builtins(known)
+            )
         while True:
             try:
-                session = make()
+                session = HeldSession(self, live, opened, inbox, seed, recording)
             except BusyError:
                 parked = next((one for one in self._resumable.values() if one.is_parked), None)
                 if parked is None:
                     raise
                 parked.finish("connection_lost")
             else:
-                if session.token is not None:
+                if token is not None:
                     self._resumable[session.session_id] = session
+                log_event("session_started", session=session.session_id)
                 return session
+
+    def go_on(self, service: Service, host: Host, restored: Restored, idle_turns: int) -> None:
+        """A session that a killed server left goes on without its client, which has not heard of it for so long."""
+        known = msgspec.convert(restored.about.client, Known)
+        inbox = Inbox()
+        first_turn = restored.turns[0].made.turn if restored.turns else restored.num_turns
+        live = Live.restored(service, host, known.config, known.opened, inbox, first_turn)
+        assert self.recorder is not None
+        recording = self.recorder.go_on(restored.about, restored.num_turns)
+        try:
+            session = HeldSession(self, live, known.opened, inbox, restored.about.seed, recording, restored.state)
+        except BusyError:
+            log_event("session_lost", session=known.opened.session_id)
+            return
+        for turn in restored.turns:
+            session.take_turn(turn)
+        session.slot.skipped_turns = idle_turns + (restored.turns[-1].skipped_turns if restored.turns else 0)
+        self._resumable[session.session_id] = session
+        log_event("session_restored", session=session.session_id, turns=restored.num_turns)
+        session.park()
 
     def find(self, session_id: str, token: str) -> HeldSession | None:
         """The session of that name, if the token is right."""

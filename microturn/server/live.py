@@ -9,6 +9,7 @@ It knows no socket and no time but what it is given. Its states, and what moves 
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal, Protocol, TypeVar
@@ -27,6 +28,8 @@ from microturn.turn import SAMPLE_RATE_HZ, TURN_MS, Act, Pcm, TextIn, TextSource
 
 VOICE = "microturn"
 USAGE_EVERY_TURNS = 10_000 // TURN_MS
+EVENTS_OF_A_TURN = 1_000
+"""More than this are not sent in a turn."""
 TAIL_STEP_SAMPLES = SAMPLE_RATE_HZ // 100
 SOURCES = {"developer": TextSource.INSTRUCTIONS, "user": TextSource.TYPED, "assistant": TextSource.INSTRUCTIONS}
 NORMAL, POLICY, FAULT, RESTART, TRY_LATER = 1000, 1008, 1011, 1012, 1013
@@ -59,7 +62,7 @@ class Host(Protocol):
         """Seconds since some moment."""
         ...
 
-    def open(self, seed: int, inbox: Inbox, resumable: bool) -> Opened:
+    def open(self, config: wire.SessionConfig, inbox: Inbox) -> Opened:
         """Admit a session, which takes its turns from ``inbox``. Raises ``BusyError``."""
         ...
 
@@ -71,6 +74,25 @@ class Host(Protocol):
         """Decode a picture elsewhere and put it into the inbox, or report by ``picture_failed``; ``False`` if there is
         too much to do."""
         ...
+
+
+class _Nobody:
+    """The host of a session that has no connection."""
+
+    def now_s(self) -> float:
+        return time.monotonic()
+
+    def open(self, config: wire.SessionConfig, inbox: Inbox) -> Opened:
+        raise AssertionError("it has begun")
+
+    def resume(self, session_id: str, token: str, received_ms: int, client_event_id: str | None) -> list[wire.ToClient]:
+        raise AssertionError("it has begun")
+
+    def show(self, picture: bytes, at_ms: int, client_event_id: str | None) -> bool:
+        return False
+
+
+NOBODY = _Nobody()
 
 
 class Phase(Enum):
@@ -169,15 +191,31 @@ class Live:
         self._inbox = Inbox()
         self._read_first(config)
         try:
-            self._opened = self._host.open(config.microturn.seed, self._inbox, config.microturn.resumable)
+            self._opened = self._host.open(config, self._inbox)
         except BusyError as error:
             raise EventError("busy", str(error), retry_after_ms=error.retry_after_ms) from error
+        self._become_live(config, audio_format)
+        return [self._event(wire.Started, session=self._resource(), client_event_id=event.event_id)]
+
+    def _become_live(self, config: wire.SessionConfig, audio_format: wire.AudioFormat) -> None:
         self.phase = Phase.LIVE
         self._config = config
         self._format = audio_format
         self._decoder = SoundDecoder(audio_format.sound_format)
         self._encoder = SoundEncoder(audio_format.sound_format)
-        return [self._event(wire.Started, session=self._resource(), client_event_id=event.event_id)]
+
+    @classmethod
+    def restored(
+        cls, service: Service, host: Host, config: wire.SessionConfig, opened: Opened, inbox: Inbox, turn: int
+    ) -> Live:
+        """The protocol of a session that goes on at ``turn`` in another process."""
+        live = cls(service, host)
+        live._inbox, live._opened, live.num_turns = inbox, opened, turn
+        # Event ids are not to come twice in a session.
+        live._num_events = (turn + 1) * EVENTS_OF_A_TURN
+        live.playback.sent_until_ms = turn * TURN_MS
+        live._become_live(config, (config.audio.format or wire.AudioFormat("audio/pcm")).resolved())
+        return live
 
     def _give_away(self, event: wire.Resume) -> list[wire.ToClient]:
         """The connection has another protocol from now on: that of the session that it takes up."""

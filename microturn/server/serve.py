@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,16 +17,18 @@ import uvicorn
 
 from microturn.engine.admission import Admission
 from microturn.engine.engine import Engine
-from microturn.errors import InputError
+from microturn.errors import InputError, RecordingError
 from microturn.model.microturn import Microturn
 from microturn.model.weights import fingerprint
 from microturn.server.access import Access
 from microturn.server.app import Server
+from microturn.server.held import HOLD_SECONDS
 from microturn.server.limits import MAX_MESSAGE_BYTES
 from microturn.server.live import Service
 from microturn.server.logs import log_event
 from microturn.server.metrics import Metrics
-from microturn.session.recording import Recorder
+from microturn.session.recording import SESSION_NAME, TURNS_NAME, Recorder
+from microturn.session.replay import Recorded, Restored, restore
 
 UNSENT_MS = 30_000
 """A connection whose peer takes nothing for so long is given up by the system."""
@@ -53,6 +56,7 @@ class _Uvicorn(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, server: Server) -> None:
         super().__init__(config)
         self._server = server
+        self.left: list[tuple[Restored, float]] = []
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -65,6 +69,10 @@ class _Uvicorn(uvicorn.Server):
     def _end(self) -> None:
         self.force_exit = self.should_exit
         self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._server.go_on(self.left)
+        await super().startup(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._server.drain()
@@ -92,6 +100,25 @@ def check_certificate(config: ServeConfig) -> None:
             raise InputError(f"{config.certificate}: no certificate with its key ({error})") from error
 
 
+def left_sessions(model: Microturn, folder: Path, mark: str) -> list[tuple[Restored, float]]:
+    """Sessions in ``folder`` whose server was killed a moment ago and whose clients may come back, each with the time
+    of its last turn. What cannot go on is logged."""
+    left = []
+    for path in sorted(folder.glob(f"*/{SESSION_NAME}")):
+        try:
+            recorded = Recorded(path.parent)
+            if recorded.about.end is not None or recorded.about.client is None:
+                continue
+            last_s = (path.parent / TURNS_NAME).stat().st_mtime
+            if time.time() - last_s > HOLD_SECONDS:
+                continue
+            recorded.check_weights(mark)
+            left.append((restore(model, recorded), last_s))
+        except (RecordingError, OSError) as error:
+            log_event("session_lost", session=path.parent.name, cause=str(error))
+    return left
+
+
 class ServerProcess:
     """An engine and its server on a listening socket. ``run`` returns when it is stopped."""
 
@@ -104,8 +131,11 @@ class ServerProcess:
         self._engine = Engine(model, config.max_sessions, admission=admission, observe=metrics.ticked)
         self._listening = listening
         self._recorder = None
+        left: list[tuple[Restored, float]] = []
         if config.record is not None:
-            self._recorder = Recorder(config.record, config.weights, fingerprint(model))
+            mark = fingerprint(model)
+            left = left_sessions(model, config.record, mark)
+            self._recorder = Recorder(config.record, config.weights, mark)
         server = Server(self._engine, service, metrics, self._recorder)
         self._uvicorn = _Uvicorn(
             uvicorn.Config(
@@ -123,6 +153,8 @@ class ServerProcess:
             ),
             server,
         )
+
+        self._uvicorn.left = left
 
     def run(self) -> None:
         """Serve until SIGINT or SIGTERM, or ``stop``."""

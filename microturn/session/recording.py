@@ -10,20 +10,21 @@
 ``user.wav`` and ``frames/`` are what ``microturn talk`` reads: a recording can be played to other weights as it is.
 A line of ``turns.jsonl`` is written after all that it speaks of, so a killed server leaves whole turns.
 
-All is written by one thread of its own. A tick hands it references and now and then one copy of a state; when it falls
-far behind, as when a disk stands still, recordings are given up and never waited for.
+Two threads write it, one the turns, one the large states. A tick hands them references and now and then one copy of a
+state; when they fall far behind, as when a disk stands still, recordings are given up and never waited for.
 """
 
 from __future__ import annotations
 
 import logging
 import struct
+import sys
 from collections.abc import Callable
 from hashlib import blake2b
 from pathlib import Path
 from queue import Full, Queue
 from threading import Thread
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import msgspec
 import numpy as np
@@ -56,6 +57,8 @@ class RecordedSession(msgspec.Struct, frozen=True):
     weights: str
     fingerprint: str
     seed: int
+    client: dict[str, Any] | None = None
+    """What a server needs to know to let the client come back; ``None`` if it cannot."""
     end: str | None = None
 
 
@@ -111,28 +114,22 @@ class Recorder:
         """``weights`` is what they were loaded by. Raises ``RecordingError`` if nothing can be written there."""
         check_folder(folder)
         self._folder, self._weights, self._fingerprint = folder, weights, fingerprint
-        self._jobs: Queue[Callable[[], None] | None] = Queue(MAX_WAITING_JOBS)
+        self.turns, self.states = _Writer("recorder of turns"), _Writer("recorder of states")
         self._copied: Tick | None = None
-        self._thread = Thread(target=self._run, name="recorder", daemon=True)
-        self._thread.start()
 
-    def begin(self, session_id: str, seed: int) -> SessionRecording:
+    def begin(self, session_id: str, seed: int, client: dict[str, Any] | None = None) -> SessionRecording:
         """The recording of a new session; its folder appears with the first turn."""
-        about = RecordedSession(FORMAT, session_id, self._weights, self._fingerprint, seed)
+        about = RecordedSession(FORMAT, session_id, self._weights, self._fingerprint, seed, client)
         return SessionRecording(self, self._folder / session_id, about)
+
+    def go_on(self, about: RecordedSession, num_turns: int) -> SessionRecording:
+        """The recording of a session that a killed server left after ``num_turns`` turns."""
+        return SessionRecording(self, self._folder / about.session, about, num_turns)
 
     def close(self) -> None:
         """Write what still waits, and end."""
-        self._jobs.put(None)
-        self._thread.join()
-
-    def submit(self, job: Callable[[], None]) -> bool:
-        """Have ``job`` done by the writing thread; ``False`` if too much waits already."""
-        try:
-            self._jobs.put_nowait(job)
-        except Full:
-            return False
-        return True
+        self.turns.close()
+        self.states.close()
 
     def may_copy(self, tick: Tick) -> bool:
         """Whether no state of this tick was copied yet: one a tick, so that copies never add up."""
@@ -140,6 +137,28 @@ class Recorder:
             return False
         self._copied = tick
         return True
+
+
+class _Writer:
+    """A thread that does jobs in their order."""
+
+    def __init__(self, name: str) -> None:
+        self._jobs: Queue[Callable[[], None] | None] = Queue(MAX_WAITING_JOBS)
+        self._thread = Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Callable[[], None]) -> bool:
+        """Have ``job`` done; ``False`` if too much waits already."""
+        try:
+            self._jobs.put_nowait(job)
+        except Full:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Do what still waits, and end."""
+        self._jobs.put(None)
+        self._thread.join()
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -149,7 +168,11 @@ class Recorder:
 class SessionRecording:
     """One session; what the engine calls only puts jobs into the writer's queue."""
 
-    def __init__(self, recorder: Recorder, folder: Path, about: RecordedSession) -> None:
+    def __init__(self, recorder: Recorder, folder: Path, about: RecordedSession, num_turns: int = 0) -> None:
+        self.num_written = num_turns
+        """Turns that a killed server would not lose."""
+        self.on_written: Callable[[], None] = lambda: None
+        """Called by the writing thread when there is another one, or when there will be no more."""
         self._recorder, self._folder, self._about = recorder, folder, about
         self._files: _Files | None = None
         self._lost = False
@@ -170,7 +193,7 @@ class SessionRecording:
         self._submit(lambda: self._finish(end.value))
 
     def _submit(self, job: Callable[[], None]) -> None:
-        if not self._lost and not self._recorder.submit(lambda: self._guarded(job)):
+        if not self._lost and not self._recorder.turns.submit(lambda: self._guarded(job)):
             self._give_up("the disk is too slow")
 
     def _guarded(self, job: Callable[[], None]) -> None:
@@ -182,33 +205,48 @@ class SessionRecording:
             self._give_up(str(error))
 
     def _give_up(self, cause: str) -> None:
-        self._lost = True
+        self._lost, self.num_written = True, sys.maxsize
+        self.on_written()
         log.error("a recording is given up: %s", cause)
 
     def _write(self, turn: Turn, state: State | None) -> None:
         if self._files is None:
-            self._files = _Files(self._folder, self._about)
-        self._files.write(turn, state)
+            self._files = _Files(self._folder, self._about, self.num_written)
+        self._files.write(turn)
+        self.num_written = turn.made.turn + 1
+        self.on_written()
+        if state is not None:
+            # A killed server leaves sound files that are at most so much longer than they say.
+            self._files.mark()
+            path = self._folder / STATES_NAME / state_name(self.num_written)
+            self._recorder.states.submit(lambda: self._guarded(lambda: write_state(path, state)))
 
     def _finish(self, end: str) -> None:
         if self._files is not None:
             self._files.close(msgspec.structs.replace(self._about, end=end))
-        self._lost = True  # a turn that was being taken meanwhile is nobody's any more
+        # A turn that was being taken meanwhile is nobody's any more.
+        self._lost, self.num_written = True, sys.maxsize
+        self.on_written()
 
 
 class _Files:
-    """What lies in the folder of one session."""
+    """What lies in the folder of one session, of which ``num_turns`` turns are there already."""
 
-    def __init__(self, folder: Path, about: RecordedSession) -> None:
+    def __init__(self, folder: Path, about: RecordedSession, num_turns: int) -> None:
         self._folder = folder
-        folder.mkdir(mode=0o700)
-        write_whole(folder / SESSION_NAME, msgspec.json.encode(about))
-        self._user, self._model = _Wav(folder / USER_NAME), _Wav(folder / MODEL_NAME)
+        if num_turns == 0:
+            folder.mkdir(mode=0o700)
+            write_whole(folder / SESSION_NAME, msgspec.json.encode(about))
+            (folder / TURNS_NAME).touch(exist_ok=False)
         # What the model says in a turn is heard in the next one.
-        self._model.write(np.zeros(TURN_SAMPLES, np.int16))
-        self._turns = (folder / TURNS_NAME).open("xb", buffering=0)
+        self._user = _Wav(folder / USER_NAME, num_turns)
+        self._model = _Wav(folder / MODEL_NAME, num_turns + 1)
+        self._turns = (folder / TURNS_NAME).open("r+b", buffering=0)
+        lines = self._turns.read().split(b"\n")[:num_turns]
+        self._turns.truncate(sum(len(line) + 1 for line in lines))
+        self._turns.seek(0, 2)
 
-    def write(self, turn: Turn, state: State | None) -> None:
+    def write(self, turn: Turn) -> None:
         """Append a turn."""
         given, made = turn.given, turn.made
         sound = given.audio
@@ -237,16 +275,9 @@ class _Files:
             skipped_turns=turn.skipped_turns,
         )
         self._turns.write(msgspec.json.encode(line) + b"\n")
-        if state is not None:
-            self._write_state(made.turn + 1, state)
 
-    def _write_state(self, turn: int, state: State) -> None:
-        folder = self._folder / STATES_NAME
-        folder.mkdir(exist_ok=True)
-        write_whole(folder / state_name(turn), state.export(0))
-        for old in sorted(folder.glob("*.safetensors"))[:-KEPT_STATES]:
-            old.unlink()
-        # A killed server leaves sound files that are at most so much longer than they say.
+    def mark(self) -> None:
+        """Bring the lengths in the sound files up to date."""
         self._user.mark()
         self._model.mark()
 
@@ -261,10 +292,13 @@ class _Files:
 class _Wav:
     """A 16-bit mono WAV at 16 kHz that is complete on the disk after every turn, but for the lengths in its head."""
 
-    def __init__(self, path: Path) -> None:
-        self._file: BinaryIO = path.open("xb", buffering=0)
-        self._num_bytes = 0
-        self._file.write(self._head())
+    def __init__(self, path: Path, num_turns: int) -> None:
+        """Go on after so many turns; what is missing of them is silence."""
+        path.touch()
+        self._file: BinaryIO = path.open("r+b", buffering=0)
+        self._num_bytes = 2 * TURN_SAMPLES * num_turns
+        self._file.truncate(WAV_HEADER_BYTES + self._num_bytes)
+        self.mark()
 
     def write(self, samples: np.ndarray[tuple[int, ...], np.dtype[np.int16]]) -> None:
         self._num_bytes += self._file.write(samples.astype("<i2").tobytes())
@@ -293,6 +327,14 @@ def exact_int16(pcm: Pcm) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
     if not np.array_equal(samples, scaled):
         raise RecordingError("sound of more than 16 bits")
     return samples
+
+
+def write_state(path: Path, state: State) -> None:
+    """Write what a session remembers, and remove what is too old of it."""
+    path.parent.mkdir(exist_ok=True)
+    write_whole(path, state.export(0))
+    for old in sorted(path.parent.glob("*.safetensors"))[:-KEPT_STATES]:
+        old.unlink()
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -10,8 +10,10 @@ import msgspec
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from microturn.engine.slots import Tick, Turn
 from microturn.errors import InputError, RecordingError
 from microturn.model.microturn import Microturn
+from microturn.model.state import State
 from microturn.session.recording import (
     FORMAT,
     FRAMES_NAME,
@@ -31,6 +33,21 @@ from microturn.session.session import Session
 from microturn.turn import TURN_MS, TURN_SAMPLES, Frame, Pcm, TextIn, TextSource, TurnInput, TurnOutput
 
 COMPARED = ("turn", "hear", "say", "act", "speaking", "voice")
+
+
+ENOUGH_TURNS = 5_000 // TURN_MS
+"""Turns that a client may have missed when its server was killed."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A session that can go on where its recording ends."""
+
+    about: RecordedSession
+    num_turns: int
+    state: State
+    turns: list[Turn]
+    """The last ones, taken again."""
 
 
 @dataclass(frozen=True)
@@ -67,16 +84,17 @@ class Recorded:
                 f" {self.about.fingerprint}; these have {fingerprint})"
             )
 
-    def turns(self) -> Iterator[tuple[TurnInput, RecordedTurn]]:
-        """Every turn as it came in, and what is recorded of it."""
+    def turns(self, first: int = 0) -> Iterator[tuple[TurnInput, RecordedTurn]]:
+        """Every turn from ``first`` on as it came in, and what is recorded of it."""
         path = self.folder / TURNS_NAME
         try:
             with path.open("rb") as lines, (self.folder / USER_NAME).open("rb") as sounds:
-                sounds.seek(WAV_HEADER_BYTES)
+                sounds.seek(WAV_HEADER_BYTES + 2 * TURN_SAMPLES * first)
                 for index, line in enumerate(lines):
                     if not line.endswith(b"\n") and self.about.end is None:
                         return  # the server was killed while it wrote this
-                    yield self._turn(index, line, sounds.read(2 * TURN_SAMPLES))
+                    if index >= first:
+                        yield self._turn(index, line, sounds.read(2 * TURN_SAMPLES))
         except OSError as error:
             raise RecordingError(f"{error.filename or path}: cannot be read ({error.strerror})") from error
 
@@ -110,6 +128,16 @@ class Recorded:
         if digest(frame) != turn.picture:
             raise RecordingError(f"{path}: is not the picture that was recorded")
         return frame
+
+    def last_state(self) -> int:
+        """The turn of the newest state from which on there are ``ENOUGH_TURNS`` turns, else of the oldest; else 0."""
+        try:
+            num_turns = (self.folder / TURNS_NAME).read_bytes().count(b"\n")
+        except OSError as error:
+            raise RecordingError(f"{self.folder / TURNS_NAME}: cannot be read ({error.strerror})") from error
+        kept = sorted(int(path.stem) for path in (self.folder / STATES_NAME).glob("[0-9]*.safetensors"))
+        kept = [turn for turn in kept if turn <= num_turns]
+        return max((turn for turn in kept if turn + ENOUGH_TURNS <= num_turns), default=kept[0] if kept else 0)
 
     def state(self, turn: int) -> bytes | None:
         """What the session remembered before ``turn``, if that was kept."""
@@ -150,6 +178,27 @@ def replay(model: Microturn, recorded: Recorded) -> Replayed:
                 return Replayed(num_turns, num_states, f"what is remembered after turn {turn.turn}")
             num_states += 1
     return Replayed(num_turns, num_states, None)
+
+
+def restore(model: Microturn, recorded: Recorded) -> Restored:
+    """Take the last turns again, from a state that was kept. Raises ``RecordingError`` if that is damaged or does not
+    lead to what was recorded."""
+    first = recorded.last_state()
+    session = Session.open(model, seed=recorded.about.seed)
+    turns: list[Turn] = []
+    try:
+        kept = recorded.state(first)
+        if kept is not None:
+            session = Session.imported(model, kept)
+        for turn_input, line in recorded.turns(first):
+            made = session.step(turn_input)
+            if any(value != getattr(line, name) for name, value in _comparable(made).items()):
+                raise RecordingError(f"{recorded.folder}: turn {line.turn} does not come out as it was recorded")
+            tick = Tick(line.sessions, 0, line.compute_ms, line.margin_ms, 0)
+            turns.append(Turn(turn_input, made, tick, line.waiting_ms, 0, line.skipped_turns))
+    except InputError as error:
+        raise RecordingError(f"{recorded.folder}: {error}") from error
+    return Restored(recorded.about, session.turn, session.state, turns)
 
 
 def _comparable(output: TurnOutput) -> dict[str, object]:

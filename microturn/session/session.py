@@ -30,6 +30,11 @@ class Session:
         return int(self._state.turn_R[0])
 
     @property
+    def state(self) -> State:
+        """What the session remembers."""
+        return self._state
+
+    @property
     def num_bytes(self) -> int:
         """Memory that the session takes, however long it is."""
         return self._state.num_bytes()

@@ -93,6 +93,14 @@ def test_export_and_import(source: int, target: int) -> None:
         assert equal(row(changed, index), row(rows, source) if index == target else row(others, index))
 
 
+def test_tensors_of_a_fresh_state_share_no_memory() -> None:
+    """Else a session that is put in place of one in which nothing has happened is not what it was."""
+    state, other = fresh_state(SHORT_MEMORY, rows=2), fresh_state(SHORT_MEMORY)
+    marked = other.mapped(lambda name, tensor: torch.full_like(tensor, sum(name.encode()) % 2))
+    state.overwrite(1, marked)
+    assert state.export(1) == marked.export(0)
+
+
 def exported() -> bytes:
     return fresh_state(SHORT_MEMORY).export(0)
 

@@ -43,10 +43,10 @@ class FakeHost:
     def now_s(self) -> float:
         return self.time_s
 
-    def open(self, seed: int, inbox: Inbox, resumable: bool) -> Opened:
+    def open(self, config: wire.SessionConfig, inbox: Inbox) -> Opened:
         if self.busy:
             raise BusyError("all seats are taken: try again in 5 s", 5000)
-        self.seeds.append(seed)
+        self.seeds.append(config.microturn.seed)
         self.inbox = inbox
         return Opened("live_1", 1_800_000_000)
 

@@ -5,6 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +19,12 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+import microturn
 from microturn.cli import main
 from microturn.server import held
 from microturn.turn import TURN_SAMPLES
 from tests.server.conftest import running, small_weights
-from tests.server.test_serving import PCM_16K, metric, next_event, until, url
+from tests.server.test_serving import PCM_16K, get, metric, next_event, until, url
 
 RESUMABLE = {"model": "default", "audio": PCM_16K, "microturn": {"turns": True, "resumable": True}}
 NOISE = np.random.default_rng(0).integers(-3000, 3000, TURN_SAMPLES).astype("<i2").tobytes()
@@ -90,6 +97,89 @@ def test_a_session_goes_on_without_its_client(tmp_path: Path, capsys: pytest.Cap
     assert times == sorted(times) and {turn["end_ms"] for turn in turns if turn["speaking"]} <= set(times)
     assert main(["replay", str(tmp_path / "live")]) == 0
     assert "the same bits" in capsys.readouterr().out
+
+
+@contextmanager
+def process(port: int, weights: Path, record: Path) -> Iterator[subprocess.Popen[str]]:
+    """``microturn serve`` in a process of its own; killed when the block ends."""
+    command = [sys.executable, "-m", "microturn", "serve", "--port", str(port), "--weights", str(weights)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(microturn.__file__).parent.parent)}
+    with subprocess.Popen(
+        [*command, "--record", str(record)], env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as server:
+        assert server.stdout is not None and server.stdout.readline().startswith("http")
+        until(lambda: is_ready(port), 30)
+        try:
+            yield server
+        finally:
+            server.kill()
+
+
+def is_ready(port: int) -> bool:
+    with suppress(OSError):
+        return get(port, "/readyz")[0] == 200
+    return False
+
+
+def test_a_killed_server_goes_on_with_its_sessions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights, record = small_weights(tmp_path / "weights"), tmp_path / "live"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    async def begin(
+        server: subprocess.Popen[str], ready: asyncio.Barrier
+    ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        async with connect(url(port)) as client:
+            session = await start(client)
+            events = await until_turn(client, 58)
+            async with ready:
+                server.kill()
+            with pytest.raises(ConnectionClosed):
+                await until_turn(client, 1000, speak=False)
+        return session, events
+
+    async def both(server: subprocess.Popen[str]) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
+        ready = asyncio.Barrier(2)
+        return list(await asyncio.gather(begin(server, ready), begin(server, ready)))
+
+    async def go_on(session: dict[str, Any], events: list[dict[str, Any]], close: bool) -> None:
+        # A client may have got less than it was sent before the server was killed.
+        events[:] = [event for event in events if event.get("end_ms", 0) <= 55 * 200 or event["type"] != "session.turn"]
+        async with connect(url(port)) as client:
+            await client.send(resume(session, 55 * 200))
+            started = json.loads(await client.recv())
+            assert started["type"] == "session.started" and started["session"] == session
+            events += await until_turn(client, 64)
+            if close:
+                await client.send(json.dumps({"type": "session.close"}))
+                await next_event(client, "session.closed")
+            else:
+                client.transport.abort()
+
+    with process(port, weights, record) as server:
+        begun = asyncio.run(both(server))
+    before = {path.parent.name: path.read_text().splitlines() for path in record.glob("*/turns.jsonl")}
+    for session, events in begun:
+        # Whatever a client was told of is recorded.
+        assert len(before[session["id"]]) >= len(of_kind(events, "session.turn"))
+    with process(port, weights, record) as server:
+        for index, (session, events) in enumerate(begun):
+            told = of_kind(events, "session.turn")
+            asyncio.run(go_on(session, events, close=index == 0))
+            turns = of_kind(events, "session.turn")
+            assert [turn["turn"] for turn in turns] == list(range(len(turns)))
+            again = turns[55 : len(told)]
+            assert again and [[one[lane] for lane in ("hear", "say", "speaking", "gap")] for one in again] == [
+                [one[lane] for lane in ("hear", "say", "speaking", "gap")] for one in told[55:]
+            ]
+            sounds = of_kind(events, "session.output_audio.delta")
+            assert len({(one["start_ms"], one["delta"]) for one in sounds}) == len({one["start_ms"] for one in sounds})
+            assert any(event.get("code") == "turns_skipped" for event in events)
+    after = {path.parent.name: path.read_text().splitlines() for path in record.glob("*/turns.jsonl")}
+    for name, lines in before.items():
+        assert len(after[name]) > len(lines) and after[name][: len(lines)] == lines
+    assert main(["replay", str(record)]) == 0
+    assert capsys.readouterr().out.count("the same bits") == 2
 
 
 def test_what_cannot_be_taken_up() -> None:
