@@ -14,7 +14,8 @@ from microturn.engine.admission import Admission
 from microturn.engine.inbox import Inbox
 from microturn.errors import BusyError
 from microturn.server.access import Access
-from microturn.server.live import Live, Opened, Service
+from microturn.server.dialect import Opened, Service
+from microturn.server.live import Live
 from microturn.server.serve import ServeConfig, ServerProcess, bind
 from tests.parity.small import small_model
 
