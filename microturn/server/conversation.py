@@ -8,11 +8,14 @@ from typing import Any, Literal
 import msgspec
 
 from microturn.server import realtime_wire as rt
-from microturn.server.wire import EventError
+from microturn.server.wire import Code, EventError
 
 MAX_ITEMS = 256
 MAX_CHARACTERS = 256 * 1024
 """Of all items together; the oldest are forgotten."""
+
+SLACK_MS = 10
+"""A client that counts samples comes out a resampler's milliseconds beside us."""
 
 
 @dataclass(eq=False)
@@ -90,22 +93,22 @@ class Conversation:
         item_id = f"item_{self._num_ids}"
         return self.new_id() if item_id in self._ids else item_id
 
-    def find(self, item_id: str) -> Entry:
-        """Raises ``EventError``."""
-        return self._entries[self._place(item_id)]
+    def find(self, item_id: str, code: Code) -> Entry:
+        """Raises ``EventError`` of this code."""
+        return self._entries[self._place(item_id, code)]
 
     def check(self, item_id: str | None, previous_item_id: str | None) -> None:
         """Raise ``EventError`` unless an item with this id can be added behind the other one."""
         if item_id is not None and item_id in self._ids:
             raise EventError("invalid_value", f"there is an item {item_id} already", param="item.id")
         if previous_item_id is not None and previous_item_id != "root":
-            self._place(previous_item_id, "previous_item_id")
+            self._place(previous_item_id, "item_not_found", "previous_item_id")
 
     def add(self, message: rt.Message, previous_item_id: str | None = None, spoken: Spoken | None = None) -> str | None:
         """Add an item at the end or behind another one; returns the id of the item before it."""
         place = len(self._entries)
         if previous_item_id is not None:
-            place = 0 if previous_item_id == "root" else self._place(previous_item_id) + 1
+            place = 0 if previous_item_id == "root" else self._place(previous_item_id, "item_not_found") + 1
         self._entries.insert(place, Entry(message, spoken))
         previous = self._entries[place - 1].message.id if place else None
         while len(self._entries) > 1 and (len(self._entries) > MAX_ITEMS or self._size > MAX_CHARACTERS):
@@ -114,12 +117,12 @@ class Conversation:
 
     def delete(self, item_id: str) -> None:
         """Raises ``EventError``."""
-        del self._entries[self._place(item_id)]
+        del self._entries[self._place(item_id, "item_delete_invalid_item_id")]
 
     def transcribe(self, item_id: str, words: str) -> None:
         """What was heard in a user's item, if it is still there."""
         if item_id in self._ids:
-            entry = self.find(item_id)
+            entry = self.find(item_id, "item_not_found")
             content = [
                 msgspec.structs.replace(part, transcript=words) if part.type == "input_audio" else part
                 for part in entry.message.content
@@ -130,19 +133,19 @@ class Conversation:
         """The model has said it; returns the id of the item before it, if it is still there."""
         if spoken.item_id not in self._ids:
             return None
-        place = self._place(spoken.item_id)
+        place = self._ids.index(spoken.item_id)
         self._entries[place].message = spoken.message
         return self._entries[place - 1].message.id if place else None
 
     def truncate(self, item_id: str, content_index: int, heard_ms: int) -> Spoken:
         """Only ``heard_ms`` of what the model said were heard. Raises ``EventError``."""
-        entry = self.find(item_id)
+        entry = self.find(item_id, "item_truncate_invalid_item_id")
         spoken = entry.spoken
         if spoken is None or spoken.modality != "audio":
             raise EventError("invalid_value", "only the model's voice can be truncated", param="item_id")
         if content_index != 0:
             raise EventError("invalid_value", "there is one part, 0", param="content_index")
-        if heard_ms > spoken.sound_ms:
+        if heard_ms > spoken.sound_ms + SLACK_MS:
             raise EventError("invalid_value", f"only {spoken.sound_ms} ms of sound were sent", param="audio_end_ms")
         spoken.heard_ms = heard_ms
         entry.message = spoken.message
@@ -157,8 +160,8 @@ class Conversation:
         parts = (part for entry in self._entries for part in entry.message.content)
         return sum(len(part.text or "") + len(part.transcript or "") for part in parts)
 
-    def _place(self, item_id: str, param: str = "item_id") -> int:
+    def _place(self, item_id: str, code: Code, param: str = "item_id") -> int:
         try:
             return self._ids.index(item_id)
         except ValueError:
-            raise EventError("item_not_found", f"there is no item {item_id[:64]}", param=param) from None
+            raise EventError(code, f"there is no item {item_id[:64]}", param=param) from None

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec import UNSET
 
 from microturn.engine.slots import Turn
 from microturn.errors import InputError
@@ -48,6 +49,7 @@ class Utterance:
     """Once it is not open: when no late word comes any more."""
     words: str = ""
     last_turn: int = 0
+    start_ms: int = 0
     end_ms: int = 0
 
 
@@ -68,6 +70,8 @@ class Realtime(Dialect[rt.ClientEvent]):
         self._model = model
         self._instructions = ""
         self._modality: rt.Modality = "audio"
+        self._is_manual = False
+        """Whether the client says where what the user says begins and ends."""
         self._conversation = Conversation()
         self._num_responses = 0
         self._user: Utterance | None = None
@@ -104,13 +108,11 @@ class Realtime(Dialect[rt.ClientEvent]):
             case rt.Commit():
                 return self._commit()
             case rt.Clear():
-                self._inbox.drop_sound()
-                self._has_sound = False
-                return [self._event(rt.Cleared)]
+                return self._clear()
             case rt.CreateItem():
                 return self._create(event)
             case rt.RetrieveItem():
-                return [self._event(rt.ItemRetrieved, item=self._conversation.find(event.item_id).message)]
+                return [self._event(rt.ItemRetrieved, item=self._find(event.item_id))]
             case rt.TruncateItem():
                 return self._truncate(event)
             case rt.DeleteItem():
@@ -136,6 +138,8 @@ class Realtime(Dialect[rt.ClientEvent]):
             )
             self._instructions = config.instructions
         self._set_formats(input_format, output_format)
+        if audio.input is not None and audio.input.turn_detection is not UNSET:
+            self._is_manual = not audio.input.turn_detection
         self._modality = _modality(config.output_modalities) or self._modality
         return [self._event(rt.SessionUpdated, session=self._resource())]
 
@@ -162,6 +166,16 @@ class Realtime(Dialect[rt.ClientEvent]):
         events = self._settled()
         self._user = Utterance(self._conversation.new_id(), is_open=False)
         return events + self._committed(self._user, self._until(LATE_TURNS))
+
+    def _clear(self) -> list[wire.ToClient]:
+        self._inbox.drop_sound()
+        self._has_sound = False
+        if self._is_manual and self._user is not None and self._user.is_open:
+            self._user = None
+        return [self._event(rt.Cleared)]
+
+    def _find(self, item_id: str) -> rt.Message:
+        return self._conversation.find(item_id, "item_retrieve_invalid_item_id").message
 
     def _settled(self) -> list[wire.ToClient]:
         """What the user said before something else is complete."""
@@ -297,15 +311,16 @@ class Realtime(Dialect[rt.ClientEvent]):
         events: list[wire.ToClient] = []
         if made.hear:
             if self._user is None:
-                self._user = Utterance(self._conversation.new_id())
                 start_ms = max(0, made.t_ms - LATE_TURNS * TURN_MS - WORD_MS)
-                events.append(self._event(rt.SpeechStarted, item_id=self._user.item_id, audio_start_ms=start_ms))
+                self._user = Utterance(self._conversation.new_id(), start_ms=start_ms)
+                if not self._is_manual:
+                    events.append(self._event(rt.SpeechStarted, item_id=self._user.item_id, audio_start_ms=start_ms))
             delta = made.hear if self._user.words else made.hear.lstrip()
             self._user.words += delta
             self._user.last_turn, self._user.end_ms = made.turn, made.t_ms
             events.append(self._event(rt.TranscriptionDelta, item_id=self._user.item_id, content_index=0, delta=delta))
         user = self._user
-        if user is not None and user.is_open:
+        if user is not None and user.is_open and not self._is_manual:
             if made.speaking and self._spoken is None:
                 events += self._stopped(user, self.num_turns + LATE_TURNS)
             elif made.turn - user.last_turn >= QUIET_TURNS:
@@ -317,7 +332,7 @@ class Realtime(Dialect[rt.ClientEvent]):
     def _stopped(self, user: Utterance, until_turn: int) -> list[wire.ToClient]:
         user.is_open = False
         stopped = self._event(rt.SpeechStopped, item_id=user.item_id, audio_end_ms=user.end_ms)
-        return [stopped, *self._committed(user, until_turn)]
+        return [*([] if self._is_manual else [stopped]), *self._committed(user, until_turn)]
 
     def _committed(self, user: Utterance, until_turn: int) -> list[wire.ToClient]:
         """What the user said is an item now."""
@@ -340,7 +355,7 @@ class Realtime(Dialect[rt.ClientEvent]):
             item_id=user.item_id,
             content_index=0,
             transcript=user.words,
-            usage={"type": "duration", "seconds": user.end_ms / 1000},
+            usage={"type": "duration", "seconds": max(0, user.end_ms - user.start_ms) / 1000},
         )
 
     def _said(self, made: TurnOutput) -> list[wire.ToClient]:
@@ -446,7 +461,7 @@ class Realtime(Dialect[rt.ClientEvent]):
             "format": self._input_format,
             "transcription": {"model": self._service.model},
             "noise_reduction": None,
-            "turn_detection": None,
+            "turn_detection": None if self._is_manual else {"type": "semantic_vad"},
         }
         return rt.SessionResource(
             id=self._opened.session_id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct
 
 from microturn.server.wire import AudioFormat, FromClient, Milliseconds, Strict, ToClient, Vocabulary
 
@@ -22,7 +22,7 @@ class AudioInput(Strict, frozen=True):
     format: AudioFormat | None = None
     noise_reduction: Any = None
     transcription: Any = None
-    turn_detection: Any = None
+    turn_detection: Any = UNSET
 
 
 class AudioOutput(Strict, frozen=True):

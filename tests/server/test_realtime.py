@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -170,21 +169,25 @@ YIELD = [
     "item.done",
     "done",
 ]
-NO_ITEM, NO_SOUND, NO_RESPONSE = "item_not_found", "input_audio_buffer_commit_empty", "response_cancel_not_active"
+NO_ITEM, NO_SOUND, NO_RESPONSE = (
+    "item_retrieve_invalid_item_id",
+    "input_audio_buffer_commit_empty",
+    "response_cancel_not_active",
+)
 IN_STATE: dict[str, dict[str, list[str] | str]] = {
     "input_audio_buffer.commit": {"user_speaks": ["speech_stopped", "committed", *ITEM], "": NO_SOUND},
     "conversation.item.retrieve": {
         **dict.fromkeys(["user_was_heard", "model_speaks", "model_yielded", "answers", "hushed"], ["item.retrieved"]),
-        "": NO_ITEM,
+        "": "item_retrieve_invalid_item_id",
     },
     "conversation.item.truncate": {
         "user_was_heard": "invalid_value",
         **dict.fromkeys(["model_speaks", "model_yielded", "answers", "hushed"], ["item.truncated"]),
-        "": NO_ITEM,
+        "": "item_truncate_invalid_item_id",
     },
     "conversation.item.delete": {
         **dict.fromkeys(["user_was_heard", "model_speaks", "model_yielded", "answers", "hushed"], ["item.deleted"]),
-        "": NO_ITEM,
+        "": "item_delete_invalid_item_id",
     },
     "response.create": {**dict.fromkeys(["asked", "answers"], "conversation_already_has_active_response"), "": []},
     "response.cancel": {
@@ -252,7 +255,7 @@ def test_settings(realtime: Realtime, host: FakeHost) -> None:
     (updated,) = send(realtime, "session.update", session=config)
     session = updated["session"]
     assert session["audio"]["input"]["format"] == {"type": "audio/pcmu", "rate": 8000}
-    assert session["audio"]["input"]["turn_detection"] is None
+    assert session["audio"]["input"]["turn_detection"] == {"type": "semantic_vad"}
     assert session["audio"]["output"] == {
         "format": {"type": "audio/pcma", "rate": 8000},
         "voice": "microturn",
@@ -345,6 +348,21 @@ def test_a_commit_waits_for_the_words_of_what_was_appended(realtime: Realtime, h
     send(realtime, "input_audio_buffer.clear")
     assert host.inbox.waiting_ms == 0
     assert error_of(send(realtime, "input_audio_buffer.commit"))["code"] == NO_SOUND
+
+
+def test_a_client_that_says_itself_where_the_user_begins_and_ends(realtime: Realtime) -> None:
+    config = {"type": "realtime", "audio": {"input": {"turn_detection": None}}}
+    (updated,) = send(realtime, "session.update", session=config)
+    assert updated["session"]["audio"]["input"]["turn_detection"] is None
+    take(realtime, 0, hear=" noise")
+    assert short(send(realtime, "input_audio_buffer.clear")) == ["cleared"]
+    delta = "item.input_audio_transcription.delta"
+    send(realtime, "input_audio_buffer.append", audio=SOUND)
+    assert short(take(realtime, 1, hear=" red")) == [delta]
+    assert all(take(realtime, turn) == [] for turn in range(2, 3 + QUIET_TURNS))
+    assert short(take(realtime, 9, hear=" car", speaking=True)) == [delta, *PIECES, "output_audio.delta"]
+    _, added, _ = send(realtime, "input_audio_buffer.commit")
+    assert added["item"]["content"][0]["transcript"] == "red car"
 
 
 def test_a_clip_is_heard_turn_by_turn(realtime: Realtime, host: FakeHost) -> None:
@@ -505,7 +523,7 @@ def test_what_was_not_heard_was_not_said(realtime: Realtime) -> None:
     (item,) = send(realtime, "conversation.item.retrieve", item_id="item_1")
     assert item["item"]["content"] == [{"type": "output_audio", "transcript": "one two"}]
     assert (realtime.playback.heard.heard_ms, realtime.playback.heard.dropped_ms) == (300, 300)
-    for index, end_ms, param in [(1, 0, "content_index"), (0, 601, "audio_end_ms")]:
+    for index, end_ms, param in [(1, 0, "content_index"), (0, 611, "audio_end_ms")]:
         error = error_of(
             send(realtime, "conversation.item.truncate", item_id="item_1", content_index=index, audio_end_ms=end_ms)
         )
