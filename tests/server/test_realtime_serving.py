@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import wave
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,9 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 
 from microturn import load
+from microturn.media.wire import SoundEncoder, SoundFormat
+from microturn.server.app import SAMPLES
+from microturn.turn import SAMPLE_RATE_HZ
 from tests.server.conftest import running
 
 SYNCHRONOUS = pytest.mark.filterwarnings("ignore:connect.. must be used as a context manager:DeprecationWarning")
@@ -61,6 +65,43 @@ def test_a_typed_request_is_answered_aloud(port: int) -> None:
     assert 0.3 < len(samples) / 24_000 < 3.0 and np.abs(samples).max() > 0.05
     assert events[-1].response.status == "completed"
     assert events[-1].response.output[0].content[0].transcript == transcript
+
+
+def test_a_voice_is_heard_and_written(port: int) -> None:
+    """The sample's first sentence in real time, as a telephone sends it."""
+
+    async def talk() -> list[Any]:
+        client = AsyncOpenAI(api_key="none", base_url=base_url(port))
+        with wave.open(str(SAMPLES / "timer.wav")) as file:
+            assert file.getframerate() == SAMPLE_RATE_HZ
+            samples = np.frombuffer(file.readframes(6 * SAMPLE_RATE_HZ), "<i2")
+        sound = samples.astype(np.float32) / 32768
+        encoder = SoundEncoder(SoundFormat("pcmu", 8000))
+        mu_law: dict[str, Any] = {"format": {"type": "audio/pcmu"}}
+        events: list[Any] = []
+        async with asyncio.timeout(60), client.realtime.connect() as connection:
+            await connection.session.update(session={"type": "realtime", "audio": {"input": mu_law, "output": mu_law}})  # type: ignore[typeddict-item]
+
+            async def speak() -> None:
+                for start in range(0, len(sound), SAMPLE_RATE_HZ // 25):
+                    data = encoder.push(sound[start : start + SAMPLE_RATE_HZ // 25])
+                    await connection.input_audio_buffer.append(audio=base64.b64encode(data).decode())
+                    await asyncio.sleep(0.04)
+
+            speaking = asyncio.create_task(speak())
+            async for event in connection:
+                events.append(event)
+                if speaking.done() and event.type == "conversation.item.input_audio_transcription.completed":
+                    break
+        return events
+
+    events = asyncio.run(talk())
+    kinds = [event.type for event in events]
+    assert "error" not in kinds
+    assert kinds.count("input_audio_buffer.speech_started") == kinds.count("input_audio_buffer.speech_stopped") > 0
+    words = [one.transcript for one in events if one.type == "conversation.item.input_audio_transcription.completed"]
+    # Which words depends on the weights, and on how the clock cuts the sound.
+    assert len(words) == kinds.count("input_audio_buffer.speech_started") and all(words)
 
 
 @SYNCHRONOUS
