@@ -47,9 +47,14 @@ class Spoken:
         return "".join(words for _, words in self._said)
 
     @property
+    def place(self) -> dict[str, Any]:
+        """Which item of which response."""
+        return {"response_id": self.response_id, "output_index": 0}
+
+    @property
     def content(self) -> dict[str, Any]:
         """Which piece of which item of which response."""
-        return {"response_id": self.response_id, "item_id": self.item_id, "output_index": 0, "content_index": 0}
+        return {**self.place, "item_id": self.item_id, "content_index": 0}
 
     @property
     def part(self) -> rt.ContentPart:

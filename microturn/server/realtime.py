@@ -84,7 +84,9 @@ class Realtime(Dialect[rt.ClientEvent]):
         self._asked: Asked | None = None
         self._hushed = False
         """The response was cancelled and the model still speaks."""
-        self._set_formats(DEFAULT_FORMAT, DEFAULT_FORMAT)
+        self._input_format = self._output_format = DEFAULT_FORMAT
+        self._listen_in(DEFAULT_FORMAT)
+        self._speak_in(DEFAULT_FORMAT)
 
     def greet(self) -> list[wire.ToClient]:
         try:
@@ -137,19 +139,15 @@ class Realtime(Dialect[rt.ClientEvent]):
                 TextSource.INSTRUCTIONS, config.instructions, limits.MAX_TYPED_CHARACTERS, "session.instructions"
             )
             self._instructions = config.instructions
-        self._set_formats(input_format, output_format)
+        if input_format != self._input_format:
+            self._listen_in(input_format)
+        if output_format != self._output_format:
+            self._speak_in(output_format)
+        self._input_format, self._output_format = input_format, output_format
         if audio.input is not None and audio.input.turn_detection is not UNSET:
             self._is_manual = not audio.input.turn_detection
         self._modality = _modality(config.output_modalities) or self._modality
         return [self._event(rt.SessionUpdated, session=self._resource())]
-
-    def _set_formats(self, input_format: AudioFormat, output_format: AudioFormat) -> None:
-        if getattr(self, "_input_format", None) != input_format:
-            self._input_format = input_format
-            self._listen_in(input_format)
-        if getattr(self, "_output_format", None) != output_format:
-            self._output_format = output_format
-            self._speak_in(output_format)
 
     def _append(self, audio: bytes) -> list[wire.ToClient]:
         pcm = self._decoded(audio)
@@ -394,10 +392,9 @@ class Realtime(Dialect[rt.ClientEvent]):
         spoken.metadata = None if asked is None else asked.metadata
         previous = self._conversation.add(spoken.message, spoken=spoken)
         response, item = self._response(spoken, "in_progress", []), spoken.message
-        place = {"response_id": spoken.response_id, "output_index": 0}
         return [
             self._event(rt.ResponseCreated, response=response),
-            self._event(rt.OutputItemAdded, **place, item=item),
+            self._event(rt.OutputItemAdded, **spoken.place, item=item),
             self._event(rt.ItemAdded, item=item, previous_item_id=previous),
             self._event(rt.ContentPartAdded, **spoken.content, part=spoken.part),
         ]
@@ -416,7 +413,7 @@ class Realtime(Dialect[rt.ClientEvent]):
         return [
             *events,
             self._event(rt.ContentPartDone, **spoken.content, part=spoken.part),
-            self._event(rt.OutputItemDone, response_id=spoken.response_id, output_index=0, item=item),
+            self._event(rt.OutputItemDone, **spoken.place, item=item),
             self._event(rt.ItemDone, item=item, previous_item_id=previous),
             self._event(rt.ResponseDone, response=self._response(spoken, status, [item])),
         ]

@@ -15,56 +15,38 @@ Modality = Literal["text", "audio"]
 Modalities = Annotated[list[Modality], Meta(min_length=1, max_length=2)]
 Status = Literal["in_progress", "completed", "cancelled", "incomplete"]
 
-# What a session is made of. Fields of type ``Any`` are taken and have no effect.
+# What a session is made of. Fields that are not here are taken and have no effect: clients send what others have.
 
 
-class AudioInput(Strict, frozen=True):
+class AudioInput(Struct, frozen=True):
     format: AudioFormat | None = None
-    noise_reduction: Any = None
-    transcription: Any = None
     turn_detection: Any = UNSET
 
 
-class AudioOutput(Strict, frozen=True):
+class AudioOutput(Struct, frozen=True):
     format: AudioFormat | None = None
-    speed: Any = None
-    voice: Any = None
 
 
-class Audio(Strict, frozen=True):
+class Audio(Struct, frozen=True):
     input: AudioInput | None = None
     output: AudioOutput | None = None
 
 
-class SessionConfig(Strict, frozen=True):
+class SessionConfig(Struct, frozen=True):
     type: Literal["realtime"] = "realtime"
     audio: Audio | None = None
-    include: Any = None
     instructions: str | None = None
-    max_output_tokens: Any = None
     model: str | None = None
     output_modalities: Modalities | None = None
-    parallel_tool_calls: Any = None
-    prompt: Any = None
-    reasoning: Any = None
-    tool_choice: Any = None
     tools: list[Any] | None = None
-    tracing: Any = None
-    truncation: Any = None
 
 
-class ResponseConfig(Strict, frozen=True):
-    audio: Any = None
+class ResponseConfig(Struct, frozen=True):
     conversation: str | None = None
     input: list[Any] | None = None
     instructions: str | None = None
-    max_output_tokens: Any = None
     metadata: dict[str, str] | None = None
     output_modalities: Modalities | None = None
-    parallel_tool_calls: Any = None
-    prompt: Any = None
-    reasoning: Any = None
-    tool_choice: Any = None
     tools: list[Any] | None = None
 
 

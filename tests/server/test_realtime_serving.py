@@ -6,7 +6,7 @@ import asyncio
 import base64
 import wave
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -39,10 +39,9 @@ def test_a_typed_request_is_answered_aloud(port: int) -> None:
         events: list[Any] = []
         async with asyncio.timeout(60), client.realtime.connect(model="small") as connection:
             await connection.session.update(session={"type": "realtime", "output_modalities": ["audio"]})
-            text = {"type": "input_text", "text": "please say banana"}
-            await connection.conversation.item.create(
-                item={"type": "message", "role": "user", "content": [text]},  # type: ignore[misc, list-item]
-            )
+            item: dict[str, Any] = {"type": "message", "role": "user"}
+            item["content"] = [{"type": "input_text", "text": "please say banana"}]
+            await connection.conversation.item.create(item=cast(Any, item))
             await connection.response.create()
             async for event in connection:
                 events.append(event)
@@ -75,12 +74,13 @@ def test_a_voice_is_heard_and_written(port: int) -> None:
         with wave.open(str(SAMPLES / "timer.wav")) as file:
             assert file.getframerate() == SAMPLE_RATE_HZ
             samples = np.frombuffer(file.readframes(6 * SAMPLE_RATE_HZ), "<i2")
-        sound = samples.astype(np.float32) / 32768
+        sound = samples.astype(np.float32) / np.float32(32768)
         encoder = SoundEncoder(SoundFormat("pcmu", 8000))
         mu_law: dict[str, Any] = {"format": {"type": "audio/pcmu"}}
         events: list[Any] = []
         async with asyncio.timeout(60), client.realtime.connect() as connection:
-            await connection.session.update(session={"type": "realtime", "audio": {"input": mu_law, "output": mu_law}})  # type: ignore[typeddict-item]
+            config = {"type": "realtime", "audio": {"input": mu_law, "output": mu_law}}
+            await connection.session.update(session=cast(Any, config))
 
             async def speak() -> None:
                 for start in range(0, len(sound), SAMPLE_RATE_HZ // 25):
