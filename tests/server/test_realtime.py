@@ -1,238 +1,51 @@
-"""The realtime protocol without a socket: every event in every state, what turns become, and a whole conversation."""
+"""The realtime protocol without a socket: settings, items, responses, and a whole conversation."""
 
 from __future__ import annotations
 
 import base64
-import io
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from openai.types.realtime.realtime_client_event import RealtimeClientEvent
-from openai.types.realtime.realtime_server_event import RealtimeServerEvent
-from PIL import Image
-from pydantic import TypeAdapter
 
 from microturn.engine.slots import End
-from microturn.server import wire
-from microturn.server.dialect import FAULT, NORMAL, POLICY, RESTART, TRY_LATER, Phase
+from microturn.server.dialect import FAULT, NORMAL, POLICY, RESTART, TRY_LATER
 from microturn.server.realtime import ANSWER_TURNS, QUIET_TURNS, Realtime
 from microturn.server.realtime_wire import UNSUPPORTED, VOCABULARY
 from microturn.turn import TURN_SAMPLES, TextSource
 from tests.server.conftest import FakeHost, service
-from tests.server.test_live import turn_of
-from tests.server.test_wire import JSON, type_of
+from tests.server.realtime_client import (
+    EXAMPLES,
+    ITEM,
+    NO_ITEM,
+    NO_RESPONSE,
+    NO_SOUND,
+    PIECES,
+    SOUND,
+    TYPED,
+    YIELD,
+    begun,
+    data_url,
+    error_of,
+    message,
+    picture,
+    plain,
+    send,
+    short,
+    take,
+)
+from tests.server.test_wire import JSON
 
 GOLDEN = Path(__file__).parent / "realtime.golden.jsonl"
-OPENAI: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
-SOUND = base64.b64encode(bytes(9600)).decode()
-PIECES = ["created", "output_item.added", "item.added", "content_part.added"]
-
-
-def data_url() -> str:
-    file = io.BytesIO()
-    Image.new("RGB", (8, 8), "red").save(file, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def message(*content: dict[str, Any], role: str = "user", **fields: Any) -> dict[str, Any]:
-    return {"type": "message", "role": role, "content": list(content), **fields}
-
-
-def picture(url: str) -> dict[str, Any]:
-    return {"type": "input_image", "image_url": url}
-
-
-TYPED = {"type": "input_text", "text": "say red"}
-EXAMPLES: dict[str, dict[str, Any]] = {
-    "session.update": {"session": {"type": "realtime", "instructions": "be brief"}},
-    "input_audio_buffer.append": {"audio": SOUND},
-    "input_audio_buffer.commit": {},
-    "input_audio_buffer.clear": {},
-    "conversation.item.create": {"item": message(TYPED)},
-    "conversation.item.retrieve": {"item_id": "item_1"},
-    "conversation.item.truncate": {"item_id": "item_1", "content_index": 0, "audio_end_ms": 100},
-    "conversation.item.delete": {"item_id": "item_1"},
-    "response.create": {},
-    "response.cancel": {},
-}
-"""One legal event of every kind."""
-
-
-def plain(event: wire.ToClient) -> dict[str, Any]:
-    """An event as a client reads it, which is one of the openai package's."""
-    text = wire.encode(event)
-    assert OPENAI.validate_json(text).type == json.loads(text)["type"]
-    found: dict[str, Any] = json.loads(text)
-    return found
-
-
-def send(realtime: Realtime, kind: str, **fields: Any) -> list[dict[str, Any]]:
-    return [plain(event) for event in realtime.receive(json.dumps({"type": kind, **fields}))]
-
-
-def take(realtime: Realtime, turn: int, **made: Any) -> list[dict[str, Any]]:
-    return [plain(event) for event in realtime.take(turn_of(turn, **made))]
-
-
-def begun(host: FakeHost, max_session_ms: int = 60_000) -> Realtime:
-    realtime = Realtime(service(max_session_ms), host)
-    (created,) = [plain(event) for event in realtime.greet()]
-    assert created["type"] == "session.created"
-    return realtime
 
 
 @pytest.fixture
 def realtime(host: FakeHost) -> Realtime:
     return begun(host)
-
-
-def short(events: list[dict[str, Any]]) -> list[str]:
-    """Types without what most of them begin with."""
-    prefixes = ("input_audio_buffer.", "conversation.", "response.")
-    return [
-        next((one["type"].removeprefix(p) for p in prefixes if one["type"].startswith(p)), one["type"])
-        for one in events
-    ]
-
-
-def error_of(events: list[dict[str, Any]]) -> dict[str, Any]:
-    (event,) = events
-    assert event["type"] == "error"
-    error: dict[str, Any] = event["error"]
-    return error
-
-
-# Every event in every state.
-
-
-def quiet(realtime: Realtime) -> None:
-    take(realtime, 0)
-
-
-def user_speaks(realtime: Realtime) -> None:
-    send(realtime, "input_audio_buffer.append", audio=SOUND)
-    take(realtime, 0, hear=" hello")
-
-
-def user_was_heard(realtime: Realtime) -> None:
-    user_speaks(realtime)
-    for turn in range(1, QUIET_TURNS + 1):
-        take(realtime, turn)
-
-
-def model_speaks(realtime: Realtime) -> None:
-    take(realtime, 0, speaking=True, say=" red")
-
-
-def model_yielded(realtime: Realtime) -> None:
-    model_speaks(realtime)
-    take(realtime, 1)
-
-
-def asked(realtime: Realtime) -> None:
-    send(realtime, "response.create")
-
-
-def answers(realtime: Realtime) -> None:
-    asked(realtime)
-    model_speaks(realtime)
-
-
-def hushed(realtime: Realtime) -> None:
-    model_speaks(realtime)
-    send(realtime, "response.cancel")
-
-
-def over(realtime: Realtime) -> None:
-    realtime.stop()
-
-
-STATES = [quiet, user_speaks, user_was_heard, model_speaks, model_yielded, asked, answers, hushed, over]
-ITEM = ["item.added", "item.done"]
-ALWAYS = {
-    "session.update": ["session.updated"],
-    "input_audio_buffer.append": [],
-    "input_audio_buffer.clear": ["cleared"],
-    "conversation.item.create": ITEM,
-}
-YIELD = [
-    "output_audio.done",
-    "output_audio_transcript.done",
-    "content_part.done",
-    "output_item.done",
-    "item.done",
-    "done",
-]
-NO_ITEM, NO_SOUND, NO_RESPONSE = (
-    "item_retrieve_invalid_item_id",
-    "input_audio_buffer_commit_empty",
-    "response_cancel_not_active",
-)
-IN_STATE: dict[str, dict[str, list[str] | str]] = {
-    "input_audio_buffer.commit": {"user_speaks": ["speech_stopped", "committed", *ITEM], "": NO_SOUND},
-    "conversation.item.retrieve": {
-        **dict.fromkeys(["user_was_heard", "model_speaks", "model_yielded", "answers", "hushed"], ["item.retrieved"]),
-        "": "item_retrieve_invalid_item_id",
-    },
-    "conversation.item.truncate": {
-        "user_was_heard": "invalid_value",
-        **dict.fromkeys(["model_speaks", "model_yielded", "answers", "hushed"], ["item.truncated"]),
-        "": "item_truncate_invalid_item_id",
-    },
-    "conversation.item.delete": {
-        **dict.fromkeys(["user_was_heard", "model_speaks", "model_yielded", "answers", "hushed"], ["item.deleted"]),
-        "": "item_delete_invalid_item_id",
-    },
-    "response.create": {**dict.fromkeys(["asked", "answers"], "conversation_already_has_active_response"), "": []},
-    "response.cancel": {
-        **dict.fromkeys(["model_speaks", "answers"], YIELD),
-        "asked": ["created", "done"],
-        "": NO_RESPONSE,
-    },
-}
-"""What is answered in a state, or otherwise: types, or the code of an error."""
-
-
-def test_every_event_of_the_openai_package_is_known_or_unsupported() -> None:
-    types = {type_of(model) for model in get_args(get_args(RealtimeClientEvent)[0])}
-    assert len(types) == 11 and types == VOCABULARY.known | UNSUPPORTED
-    assert EXAMPLES.keys() == VOCABULARY.known == ALWAYS.keys() | IN_STATE.keys()
-
-
-@pytest.mark.parametrize("kind", sorted(EXAMPLES))
-@pytest.mark.parametrize("reach", STATES)
-def test_every_event_in_every_state(realtime: Realtime, reach: Callable[[Realtime], None], kind: str) -> None:
-    reach(realtime)
-    found = send(realtime, kind, event_id="mine", **EXAMPLES[kind])
-    if reach is over:
-        assert found == [] and realtime.phase is Phase.OVER
-        return
-    expected = ALWAYS.get(kind) if kind in ALWAYS else IN_STATE[kind].get(reach.__name__, IN_STATE[kind][""])
-    if isinstance(expected, str):
-        error = error_of(found)
-        assert (error["code"], error["event_id"]) == (expected, "mine")
-    else:
-        assert short(found) == expected
-    assert realtime.phase is Phase.LIVE
-
-
-def test_what_is_not_supported_says_so(realtime: Realtime) -> None:
-    events: list[tuple[str, dict[str, Any]]] = [
-        ("output_audio_buffer.clear", {}),
-        ("session.update", {"session": {"type": "realtime", "tools": [{"type": "function", "name": "a"}]}}),
-        ("conversation.item.create", {"item": {"type": "function_call_output", "call_id": "a", "output": "b"}}),
-        ("response.create", {"response": {"conversation": "none"}}),
-        ("response.create", {"response": {"input": [message(TYPED)]}}),
-        ("response.create", {"response": {"tools": [{"type": "function", "name": "a"}]}}),
-    ]
-    for kind, fields in events:
-        assert error_of(send(realtime, kind, **fields))["code"] == "unsupported"
 
 
 # A session.
