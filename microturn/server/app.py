@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -17,8 +20,10 @@ from starlette.websockets import WebSocket
 from microturn.engine.engine import Engine
 from microturn.server.access import SUBPROTOCOLS, Access, Guard
 from microturn.server.connection import Connection
-from microturn.server.live import Service
+from microturn.server.dialect import Dialect, Host, Service
+from microturn.server.live import Live
 from microturn.server.metrics import Metrics
+from microturn.server.realtime import Realtime
 
 PACKAGE = Path(__file__).parent.parent
 PAGE, SAMPLES = PACKAGE / "server" / "page", PACKAGE / "samples"
@@ -47,6 +52,7 @@ class Server:
                 Route("/metrics", self.metrics),
                 Route("/v1/models", self.models),
                 WebSocketRoute("/v1/live/sessions", self.live),
+                WebSocketRoute("/v1/realtime", self.realtime),
                 WebSocketRoute("/{path:path}", self.no_socket),
                 Mount("/samples", StaticFiles(directory=SAMPLES)),
                 Mount("/", StaticFiles(directory=PAGE, html=True)),
@@ -78,11 +84,18 @@ class Server:
         return JSONResponse({"object": "list", "data": [model]})
 
     async def live(self, socket: WebSocket) -> None:
-        """A session."""
+        """A session in the live protocol."""
+        await self._serve(socket, Live)
+
+    async def realtime(self, socket: WebSocket) -> None:
+        """A session in the realtime protocol."""
+        await self._serve(socket, partial(Realtime, model=socket.query_params.get("model", "default")))
+
+    async def _serve(self, socket: WebSocket, speak: Callable[[Service, Host], Dialect[Any]]) -> None:
         if self._stopping or len(self._connections) >= 4 * self._engine.max_sessions + 16:
             await socket.send_denial_response(JSONResponse({"status": "stopping" if self._stopping else "busy"}, 503))
             return
-        connection = Connection(socket, self._engine, self._service, self._metrics, self._decoders)
+        connection = Connection(socket, self._engine, self._service, self._metrics, self._decoders, speak)
         self._connections.add(connection)
         try:
             await connection.run(next((one for one in socket.scope["subprotocols"] if one in SUBPROTOCOLS), None))

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -25,7 +26,7 @@ from microturn.engine.slots import End, Slot
 from microturn.errors import InputError
 from microturn.media.wire import decode_picture
 from microturn.server import limits, wire
-from microturn.server.live import FAULT, Live, Opened, Phase, Service
+from microturn.server.dialect import FAULT, Dialect, Host, Opened, Phase, Service
 from microturn.server.logs import log_event
 from microturn.server.metrics import Metrics
 from microturn.turn import Frame
@@ -46,8 +47,15 @@ class Connection:
     """One client. ``run`` returns when its session and its socket are done with."""
 
     def __init__(
-        self, socket: WebSocket, engine: Engine, service: Service, metrics: Metrics, decoders: Executor
+        self,
+        socket: WebSocket,
+        engine: Engine,
+        service: Service,
+        metrics: Metrics,
+        decoders: Executor,
+        speak: Callable[[Service, Host], Dialect[Any]],
     ) -> None:
+        """``speak`` makes the protocol that this client speaks."""
         self._socket = socket
         self._engine = engine
         self._service = service
@@ -59,13 +67,14 @@ class Connection:
         self._slot: Slot | None = None
         self._session_id = ""
         self._decoding = 0
-        self._live = Live(service, self)
+        self._dialect = speak(service, self)
         self._sending: asyncio.Task[None] | None = None
 
     async def run(self, subprotocol: str | None) -> None:
         """Serve the client until one of both ends it."""
         await self._socket.accept(subprotocol)
-        timer = self._loop.call_later(limits.START_SECONDS, self._tell, self._live.start_timed_out)
+        self._tell(self._dialect.greet)
+        timer = self._loop.call_later(limits.START_SECONDS, self._tell, self._dialect.start_timed_out)
         self._sending = asyncio.create_task(self._send())
         tasks = {self._sending, asyncio.create_task(self._receive())}
         try:
@@ -81,7 +90,7 @@ class Connection:
 
     def stop(self) -> None:
         """The server goes down."""
-        self._tell(self._live.stop)
+        self._tell(self._dialect.stop)
 
     # What the protocol asks for.
 
@@ -115,7 +124,7 @@ class Connection:
         if not isinstance(error, InputError):
             log.error("a picture could not be decoded", exc_info=error)
             error = InputError("picture cannot be decoded")
-        self._tell(partial(self._live.picture_failed, error, client_event_id))
+        self._tell(partial(self._dialect.picture_failed, error, client_event_id))
 
     # The two directions.
 
@@ -126,13 +135,13 @@ class Connection:
                 return
             data = message.get("text") or message.get("bytes") or b""
             self._metrics.received_bytes.inc(len(data))
-            self._tell(partial(self._live.receive, data))
+            self._tell(partial(self._dialect.receive, data))
             while sum(map(len, self._unsent)) > MAX_UNSENT_CHARACTERS:
                 self._room.clear()
                 await self._room.wait()
 
     async def _send(self) -> None:
-        while self._live.close_code is None or self._unsent:
+        while self._dialect.close_code is None or self._unsent:
             await self._wake.wait()
             self._wake.clear()
             self._take_turns()
@@ -141,17 +150,17 @@ class Connection:
                 await self._socket.send_text(text)
                 self._metrics.sent_bytes.inc(len(text))
                 self._room.set()
-        await self._socket.close(self._live.close_code)
+        await self._socket.close(self._dialect.close_code)
 
     def _take_turns(self) -> None:
         if self._slot is None:
             return
         turns, end = self._slot.outbox.read()
         for turn in turns:
-            self._tell(partial(self._live.take, turn))
+            self._tell(partial(self._dialect.take, turn))
         if end is not None:
-            self._tell(partial(self._live.ended, end))
-        if self._live.phase is Phase.OVER:
+            self._tell(partial(self._dialect.ended, end))
+        if self._dialect.phase is Phase.OVER:
             self._engine.close(self._slot)
 
     def _tell(self, ask: Callable[[], list[wire.ToClient]]) -> None:
@@ -180,19 +189,19 @@ class Connection:
         if slow or failures:
             with suppress(TimeoutError, *GONE):
                 async with asyncio.timeout(FAREWELL_SECONDS):
-                    for event in self._live.ended(End.SLOW_READER if slow else End.FAILED):
+                    for event in self._dialect.ended(End.SLOW_READER if slow else End.FAILED):
                         await self._socket.send_text(wire.encode(event))
-                    await self._socket.close(self._live.close_code or FAULT)
+                    await self._socket.close(self._dialect.close_code or FAULT)
         if self._slot is not None:
-            closed = self._live.close_code is not None
+            closed = self._dialect.close_code is not None
             end = "slow_reader" if slow else "failed" if failures else "closed" if closed else "connection_lost"
             self._metrics.sessions.labels(end).inc()
             log_event(
                 "session_ended",
                 session=self._session_id,
                 end=end,
-                turns=self._live.num_turns,
-                errors=self._live.num_errors,
-                heard_ms=self._live.playback.heard.heard_ms,
-                dropped_ms=self._live.playback.heard.dropped_ms,
+                turns=self._dialect.num_turns,
+                errors=self._dialect.num_errors,
+                heard_ms=self._dialect.playback.heard.heard_ms,
+                dropped_ms=self._dialect.playback.heard.dropped_ms,
             )

@@ -20,8 +20,8 @@ from microturn.errors import InputError
 from microturn.model.microturn import Microturn
 from microturn.server.access import Access
 from microturn.server.app import Server
+from microturn.server.dialect import Service
 from microturn.server.limits import MAX_MESSAGE_BYTES
-from microturn.server.live import Service
 from microturn.server.logs import log_event
 from microturn.server.metrics import Metrics
 

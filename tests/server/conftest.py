@@ -13,8 +13,10 @@ import pytest
 from microturn.engine.admission import Admission
 from microturn.engine.inbox import Inbox
 from microturn.errors import BusyError
+from microturn.model.microturn import Microturn
 from microturn.server.access import Access
-from microturn.server.live import Live, Opened, Service
+from microturn.server.dialect import Opened, Service
+from microturn.server.live import Live
 from microturn.server.serve import ServeConfig, ServerProcess, bind
 from tests.parity.small import small_model
 
@@ -62,11 +64,16 @@ def live(host: FakeHost) -> Live:
 
 
 @contextmanager
-def running(max_sessions: int = 3, access: Access | None = None, max_session_ms: int = 600_000) -> Iterator[int]:
-    """A server in a thread of its own; yields its port."""
+def running(
+    max_sessions: int = 3,
+    access: Access | None = None,
+    max_session_ms: int = 600_000,
+    model: Microturn | None = None,
+) -> Iterator[int]:
+    """A server in a thread of its own, of a small model unless one is given; yields its port."""
     listening = bind("127.0.0.1", 0)
     config = ServeConfig("small", max_sessions, max_session_ms, access or Access())
-    process = ServerProcess(small_model(), config, listening, ALWAYS)
+    process = ServerProcess(model or small_model(), config, listening, ALWAYS)
     port: int = listening.getsockname()[1]
     thread = Thread(target=process.run)
     thread.start()
