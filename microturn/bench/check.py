@@ -175,13 +175,7 @@ def _as_row(passes: Sequence[Turns], inputs: Sequence[TurnInput]) -> Row:
     levels = dmel_levels(log_mel(sound)).reshape(len(inputs), TURN_FRAMES, MEL_BANDS)
     levels[[given.audio is None for given in inputs]] = 0
     first = [one for one in passes if bool((one.kind_BT == Kind.NOW)[one.valid_BT].any())]
-    quiet = np.zeros((TURN_FRAMES, MEL_BANDS), np.uint8)
-    row = Row(
-        sound=np.array([int(one.sound_BU) for one in first]),
-        levels=levels,
-        spoke=np.array([bool(one.spoke_BU) for one in first]),
-        own=np.stack([one.own_BUFM[0, 0].numpy() if one.own_BUFM.shape[1] else quiet for one in first]),
-    )
+    row = Row(sound=np.array([int(one.sound_BU) for one in first]), levels=levels)
     tokens: list[NDArray[np.int64]] = []
     for one in passes:
         row.patch_at += (one.patch_at_N + sum(map(len, tokens))).tolist()

@@ -16,9 +16,7 @@ def serve(
     ),
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: any that is free.")] = 8000,
     weights: Annotated[str, typer.Option(help="Packaged name, folder, or Hugging Face repository.")] = "nano",
-    max_sessions: Annotated[
-        int, typer.Option(min=1, max=256, help="Sessions at most, if they keep the deadline.")
-    ] = 16,
+    max_sessions: Annotated[int, typer.Option(min=1, max=256, help="Sessions at most, as the deadline allows.")] = 16,
     max_session_minutes: Annotated[float, typer.Option(min=0.1, max=1440, help="A session is closed after it.")] = 60,
     api_key_file: Annotated[Path | None, typer.Option(help="File of keys, one a line; a client needs one.")] = None,
     allowed_host: Annotated[list[str] | None, typer.Option(help="Name of the server; may be repeated.")] = None,

@@ -68,6 +68,11 @@ class Inbox:
             self._muted = muted
             self._sound.clear()
 
+    def drop_sound(self) -> None:
+        """Throw away the sound that waits."""
+        with self._lock:
+            self._sound.clear()
+
     def take(self, room_tokens: int) -> TurnInput:
         """The input of the next turn, with as much text as surely fits into ``room_tokens``."""
         with self._lock:

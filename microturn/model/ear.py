@@ -58,17 +58,3 @@ def _convolved(layer: nn.Conv2d, x: Tensor) -> Tensor:
     weight, margin = layer.weight.flatten(1), int(layer.padding[1])
     y = convolved(array(x), array(weight), array(layer.bias), (height, width), (down, across), margin)
     return torch.from_numpy(y)
-
-
-class OwnVoice(nn.Module):
-    """The model's own sound of a turn, uint8 levels (N, 20, 80), to one vector (N, D)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.out = Linear(TURN_FRAMES * MEL_BANDS // 20, width)
-
-    def forward(self, levels_NFM: Tensor) -> Tensor:
-        # Means over 5 frames and 4 bands: what it has said is known by the words; this tells that it sounds, and how.
-        coarse = to_values(levels_NFM).view(-1, TURN_FRAMES // 5, 5, MEL_BANDS // 4, 4).mean((2, 4)).flatten(1)
-        result: Tensor = self.out(coarse)
-        return result

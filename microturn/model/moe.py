@@ -16,6 +16,7 @@ from microturn.model.linear import Linear, SwiGLU
 
 # Shapes: N tokens, D width, X experts, K experts chosen for a token, A = N * K.
 
+
 class MixtureOfExperts(nn.Module):
     """(N, D) -> (N, D). ``load_X`` counts the tokens that each expert got since ``balance`` was last called."""
 

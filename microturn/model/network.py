@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from microturn.model.backbone import Backbone
 from microturn.model.config import ModelConfig
-from microturn.model.ear import AUDIO_TOKENS, OwnVoice
+from microturn.model.ear import AUDIO_TOKENS
 from microturn.model.eye import Eye
 from microturn.model.flow import FlowHead
 from microturn.model.hearing import Hearing
@@ -38,13 +38,11 @@ class Embedder(nn.Module):
         self.user = Linear(words * width, width, bias=False)
         self.model = Linear(words * width, width, bias=False)
         self.heard = Linear(width, width, bias=False)
-        self.own = OwnVoice(width)
         self.eye = Eye(config)
         nn.init.normal_(self.payload.weight, std=0.5)
         for table in (self.kind, self.source, self.age, self.sound):
             nn.init.normal_(table.weight, std=0.1)
-        for late in (self.heard.weight, self.own.out.weight, self.own.out.bias):
-            nn.init.zeros_(late)
+        nn.init.zeros_(self.heard.weight)
 
     def forward(self, turns: Turns, lanes: Lanes, heard_BUD: Tensor | None) -> Tensor:
         """(B, T, D). ``heard_BUD`` is the hearing stack's last state of every turn, if any was heard."""
@@ -65,13 +63,10 @@ class Embedder(nn.Module):
         return words.flatten(2)
 
     def _now(self, turns: Turns, heard_BUD: Tensor | None) -> Tensor:
-        """What NOW tokens carry besides: what is heard (or why nothing), and the model's own sound."""
+        """What NOW tokens carry besides: what is heard, or why nothing is."""
         turn_BUD: Tensor = self.sound(turns.sound_BU)
         if heard_BUD is not None:
             turn_BUD = turn_BUD + self.heard(heard_BUD) * (turns.sound_BU != Sound.GAP).unsqueeze(-1)
-        if turns.own_BUFM.shape[1]:
-            own_BUD = self.own(turns.own_BUFM.flatten(0, 1)).view_as(turn_BUD)
-            turn_BUD = turn_BUD + own_BUD * turns.spoke_BU.unsqueeze(-1)
         index = turns.unit_BT.unsqueeze(-1).expand(-1, -1, turn_BUD.shape[-1])
         is_now = ((turns.kind_BT == Kind.NOW) & turns.valid_BT).unsqueeze(-1)
         return turn_BUD.gather(1, index) * is_now

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from microturn.media.mel import MEL_BANDS, TURN_FRAMES, denormalise_mel, dmel_levels
+from microturn.media.mel import MEL_BANDS, TURN_FRAMES
 from microturn.model.flow import SILENT_MEL, WORDS
 from microturn.model.hearing import NO_WORD, HearingState
 from microturn.model.lanes import MAX_AGE, lanes
@@ -203,16 +203,9 @@ def _as_turns(rows: list[list[Token]], state: State, given: Given | None, sound_
     arrays = [np.array([(*token[:3], 0, token[3]) for token in row], np.int64).reshape(-1, 5) for row in rows]
     tokens, valid = padded(arrays, width)
     kind, source, payload, unit, slot = tokens.unbind(-1)
-    num_rows = len(rows)
     patches, patch_at = no_patches()
-    own = no_levels(num_rows)
-    spoke = torch.zeros(num_rows, 1, dtype=torch.bool)
-    if given is not None:
-        spoke = (state.ended_R == End.SPEAK)[:, None]
-        if bool(spoke.any()):
-            own = torch.from_numpy(dmel_levels(denormalise_mel(state.mel_RFM.numpy()))).unsqueeze(1)
-        if bool(given.shown_R.any()):
-            patches, patch_at = _patches(rows, state, given, width)
+    if given is not None and bool(given.shown_R.any()):
+        patches, patch_at = _patches(rows, state, given, width)
     return Turns(
         start_B=state.turn_R,
         kind_BT=kind,
@@ -222,9 +215,7 @@ def _as_turns(rows: list[list[Token]], state: State, given: Given | None, sound_
         slot_BT=slot,
         valid_BT=valid,
         sound_BU=sound_R[:, None],
-        levels_BUFM=no_levels(num_rows),
-        own_BUFM=own,
-        spoke_BU=spoke,
+        levels_BUFM=no_levels(len(rows)),
         patch_NPPC=patches,
         patch_at_N=patch_at,
     )

@@ -3,7 +3,7 @@
     in    TEXT_IN *  typed text, instructions, what jobs and tools bring
           PATCH *    the picture of this turn, if there is one
           HEAR *     what the user said, as the hearing stack wrote it in this turn
-          NOW        the turn is complete: how the last one ended, the model's own sound of it, what is heard now
+          NOW        the turn is complete: how the last one ended, what is heard now
     out   SAY *      0..4
           ACT        0..1
           then <listen> or <speak>, which the next turn's NOW carries
@@ -112,10 +112,6 @@ class Turns:
     levels_BUFM: Tensor
     """uint8 dMel levels of the user's sound (B, U, 20, 80); silence where nothing arrived. U is 0 when the words are
     given: then there is nothing to hear."""
-    own_BUFM: Tensor
-    """uint8 levels of the model's own sound of the turn before each; U is 0 if none of them is known."""
-    spoke_BU: Tensor
-    """Whether there was such a sound."""
     patch_NPPC: Tensor
     """uint8 (N, 40, 40, 6)."""
     patch_at_N: Tensor

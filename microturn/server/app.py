@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -19,9 +21,11 @@ from starlette.websockets import WebSocket
 from microturn.engine.engine import Engine
 from microturn.server.access import SUBPROTOCOLS, Access, Guard
 from microturn.server.connection import Connection
+from microturn.server.dialect import NOBODY, Dialect, Host, Service
 from microturn.server.held import Sessions
-from microturn.server.live import NOBODY, Service
+from microturn.server.live import Live
 from microturn.server.metrics import Metrics
+from microturn.server.realtime import Realtime
 from microturn.session.recording import Recorder
 from microturn.session.replay import Restored
 from microturn.turn import TURN_MS
@@ -54,6 +58,7 @@ class Server:
                 Route("/metrics", self.metrics),
                 Route("/v1/models", self.models),
                 WebSocketRoute("/v1/live/sessions", self.live),
+                WebSocketRoute("/v1/realtime", self.realtime),
                 WebSocketRoute("/{path:path}", self.no_socket),
                 Mount("/samples", StaticFiles(directory=SAMPLES)),
                 Mount("/", StaticFiles(directory=PAGE, html=True)),
@@ -85,11 +90,18 @@ class Server:
         return JSONResponse({"object": "list", "data": [model]})
 
     async def live(self, socket: WebSocket) -> None:
-        """A session."""
+        """A session in the live protocol."""
+        await self._serve(socket, Live)
+
+    async def realtime(self, socket: WebSocket) -> None:
+        """A session in the realtime protocol."""
+        await self._serve(socket, partial(Realtime, model=socket.query_params.get("model", "default")))
+
+    async def _serve(self, socket: WebSocket, speak: Callable[[Service, Host], Dialect[Any]]) -> None:
         if self._stopping or len(self._connections) >= 4 * self._engine.max_sessions + 16:
             await socket.send_denial_response(JSONResponse({"status": "stopping" if self._stopping else "busy"}, 503))
             return
-        connection = Connection(socket, self._sessions, self._service, self._metrics, self._decoders)
+        connection = Connection(socket, self._sessions, self._service, self._metrics, self._decoders, speak)
         self._connections.add(connection)
         try:
             await connection.run(next((one for one in socket.scope["subprotocols"] if one in SUBPROTOCOLS), None))

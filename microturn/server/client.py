@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from websockets.asyncio.client import ClientConnection, connect
@@ -35,6 +36,35 @@ LOUD = 0.1
 PEAK_SAMPLES = SAMPLE_RATE_HZ // 100
 SILENCE_SECONDS = 20.0
 """A server that says nothing for so long is given up."""
+
+
+ServerEvent = (
+    wire.Started
+    | wire.Updated
+    | wire.Muted
+    | wire.Unmuted
+    | wire.InstructionsAppended
+    | wire.ThinkingAppended
+    | wire.CommentaryAppended
+    | wire.InputTranscript
+    | wire.OutputTranscript
+    | wire.OutputAudio
+    | wire.DelegationCreated
+    | wire.TurnDone
+    | wire.UsageUpdated
+    | wire.Closed
+    | wire.Info
+    | wire.Error
+)
+_DECODER: msgspec.json.Decoder[ServerEvent] = msgspec.json.Decoder(ServerEvent)
+
+
+def decoded(message: str | bytes) -> ServerEvent:
+    """One event of a server as it came. Raises ``ServerError``."""
+    try:
+        return _DECODER.decode(message)
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeError) as error:
+        raise ServerError(f"sent what is no event of this protocol ({error})") from error
 
 
 @dataclass(frozen=True)
@@ -141,7 +171,7 @@ class Player:
             audio=wire.Audio(format=wire.AudioFormat("audio/pcm", 16000)),
             microturn=wire.Extras(turns=True, seed=seed),
         )
-        await client.send(wire.encode_client(wire.Start(session=config)))
+        await client.send(wire.encode(wire.Start(session=config)))
         answer = await _next(client)
         if isinstance(answer, wire.Error) and answer.error.code == "busy":
             self.measured.refused = answer.error.message
@@ -164,13 +194,13 @@ class Player:
         for turn, sent in enumerate(self._sent):
             await self._until(turn * TURN_MS)
             if sent.picture is not None:
-                await client.send(wire.encode_client(wire.AppendVideo(image=sent.picture, at_ms=turn * TURN_MS)))
+                await client.send(wire.encode(wire.AppendVideo(image=sent.picture, at_ms=turn * TURN_MS)))
             for text in sent.texts:
-                await client.send(wire.encode_client(wire.AppendText(text=text)))
+                await client.send(wire.encode(wire.AppendText(text=text)))
             for chunk in _chunks(sent.samples):
                 # A chunk can be sent once it is recorded.
                 await self._until(turn * TURN_MS + chunk.start + CHUNK_MS)
-                await client.send(wire.encode_client(wire.AppendAudio(audio=chunk.data)))
+                await client.send(wire.encode(wire.AppendAudio(audio=chunk.data)))
 
     async def _until(self, at_ms: float) -> None:
         await asyncio.sleep(max(0.0, self._started_s + at_ms / 1000 - time.monotonic()))
@@ -185,7 +215,7 @@ class Player:
                 self._turn(event)
                 if event.turn >= len(self._sent) and not closing:
                     closing = True
-                    await client.send(wire.encode_client(wire.Close()))
+                    await client.send(wire.encode(wire.Close()))
             elif isinstance(event, wire.Error | wire.Info):
                 self._warn(_objection(event))
                 if isinstance(event, wire.Error) and event.error.type == "server_error":
@@ -294,15 +324,15 @@ async def connected(
         raise ServerError(f"{url}: {error}") from error
 
 
-async def _next(client: ClientConnection) -> wire.ServerEvent:
+async def _next(client: ClientConnection) -> ServerEvent:
     try:
         async with asyncio.timeout(SILENCE_SECONDS):
-            return wire.decode_server(await client.recv())
+            return decoded(await client.recv())
     except TimeoutError as error:
         raise ServerError(f"nothing came for {SILENCE_SECONDS:.0f} s") from error
 
 
-def _objection(event: wire.ServerEvent) -> str:
+def _objection(event: ServerEvent) -> str:
     if isinstance(event, wire.Error):
         return f"{event.error.code}: {event.error.message}"
     if isinstance(event, wire.Info):

@@ -24,8 +24,9 @@ from microturn.engine.slots import End
 from microturn.errors import InputError
 from microturn.media.wire import decode_picture
 from microturn.server import limits, wire
+from microturn.server.dialect import FAULT, NORMAL, Dialect, Host, Opened, Phase, Service
 from microturn.server.held import HeldSession, Sessions
-from microturn.server.live import FAULT, NORMAL, Live, Opened, Phase, Service
+from microturn.server.live import Live
 from microturn.server.metrics import Metrics
 from microturn.server.wire import EventError
 from microturn.turn import Frame
@@ -56,7 +57,9 @@ class Connection:
         service: Service,
         metrics: Metrics,
         decoders: Executor,
+        speak: Callable[[Service, Host], Dialect[Any]],
     ) -> None:
+        """``speak`` makes the protocol that this client speaks."""
         self._socket = socket
         self._sessions = sessions
         self._service = service
@@ -68,13 +71,14 @@ class Connection:
         self._held: HeldSession | None = None
         self._was_replaced = False
         self._decoding = 0
-        self._live = Live(service, self)
+        self._dialect = speak(service, self)
         self._sending: asyncio.Task[None] | None = None
 
     async def run(self, subprotocol: str | None) -> None:
         """Serve the client until one of both ends it."""
         await self._socket.accept(subprotocol)
-        timer = self._loop.call_later(limits.START_SECONDS, self._tell, self._live.start_timed_out)
+        self._tell(self._dialect.greet)
+        timer = self._loop.call_later(limits.START_SECONDS, self._tell, self._dialect.start_timed_out)
         self._sending = asyncio.create_task(self._send())
         receiving = asyncio.create_task(self._receive())
         tasks: set[asyncio.Task[Any]] = {self._sending, receiving}
@@ -90,16 +94,16 @@ class Connection:
 
     def stop(self) -> None:
         """The server goes down."""
-        self._tell(self._live.stop)
+        self._tell(self._dialect.stop)
 
     # What the protocol asks for.
 
     def now_s(self) -> float:
         return time.monotonic()
 
-    def open(self, config: wire.SessionConfig, inbox: Inbox) -> Opened:
+    def open(self, seed: int, inbox: Inbox, resumable: wire.SessionConfig | None = None) -> Opened:
         """Raises ``BusyError``."""
-        self._held = self._sessions.open(self._service, self._live, config, inbox)
+        self._held = self._sessions.open(self._service, self._dialect, seed, inbox, resumable)
         self._held.begin(self)
         return self._held.opened
 
@@ -108,8 +112,9 @@ class Connection:
         if held is None:
             raise EventError("session_not_found", "no session of this name and token can be taken up")
         missed = held.resumed_by(self, received_ms)
-        self._held, self._live = held, held.live
-        return [*held.live.resumed(self, client_event_id), *missed]
+        self._held, self._dialect = held, held.dialect
+        assert isinstance(held.dialect, Live)
+        return [*held.dialect.resumed(self, client_event_id), *missed]
 
     def show(self, picture: bytes, at_ms: int, client_event_id: str | None) -> bool:
         if self._decoding == MAX_DECODING_PICTURES:
@@ -130,7 +135,7 @@ class Connection:
         if not isinstance(error, InputError):
             log.error("a picture could not be decoded", exc_info=error)
             error = InputError("picture cannot be decoded")
-        self._tell(partial(self._live.picture_failed, error, client_event_id))
+        self._tell(partial(self._dialect.picture_failed, error, client_event_id))
 
     # The two directions.
 
@@ -142,13 +147,13 @@ class Connection:
                 return int(message.get("code") or ABNORMAL)
             data = message.get("text") or message.get("bytes") or b""
             self._metrics.received_bytes.inc(len(data))
-            self._tell(partial(self._live.receive, data))
+            self._tell(partial(self._dialect.receive, data))
             while sum(map(len, self._unsent)) > MAX_UNSENT_CHARACTERS:
                 self._room.clear()
                 await self._room.wait()
 
     async def _send(self) -> None:
-        while self._live.close_code is None or self._unsent:
+        while self._dialect.close_code is None or self._unsent:
             await self._wake.wait()
             self._wake.clear()
             self._take_turns()
@@ -157,7 +162,7 @@ class Connection:
                 await self._socket.send_text(text)
                 self._metrics.sent_bytes.inc(len(text))
                 self._room.set()
-        await self._socket.close(self._live.close_code)
+        await self._socket.close(self._dialect.close_code)
 
     def _take_turns(self) -> None:
         if self._held is not None:
@@ -189,8 +194,8 @@ class Connection:
         self._was_replaced = True
         self._held = None
         # What still comes in on this connection is for nobody.
-        self._live = Live(self._service, self)
-        self._live.phase = Phase.OVER
+        self._dialect = Live(self._service, self)
+        self._dialect.phase = Phase.OVER
         if self._sending is not None:
             self._sending.cancel()
 
@@ -201,7 +206,7 @@ class Connection:
         failures = [one for one in results if isinstance(one, Exception) and not isinstance(one, GONE)]
         for failure in failures:
             log.error("a connection failed", exc_info=failure)
-        closed = self._live.close_code is not None
+        closed = self._dialect.close_code is not None
         if held is not None and (slow or failures or closed or left_properly or not held.park()):
             end = "slow_reader" if slow else "failed" if failures else "closed" if closed else "connection_lost"
             held.finish(end)
@@ -211,6 +216,6 @@ class Connection:
         elif slow or failures:
             with suppress(TimeoutError, *GONE):
                 async with asyncio.timeout(FAREWELL_SECONDS):
-                    for event in self._live.ended(End.SLOW_READER if slow else End.FAILED):
+                    for event in self._dialect.ended(End.SLOW_READER if slow else End.FAILED):
                         await self._socket.send_text(wire.encode(event))
-                    await self._socket.close(self._live.close_code or FAULT)
+                    await self._socket.close(self._dialect.close_code or FAULT)

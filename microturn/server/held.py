@@ -11,7 +11,7 @@ import secrets
 import time
 from collections import deque
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -21,7 +21,8 @@ from microturn.engine.slots import End, Turn
 from microturn.errors import BusyError
 from microturn.model.state import State
 from microturn.server import wire
-from microturn.server.live import Host, Live, Opened, Phase, Service
+from microturn.server.dialect import Dialect, Host, Opened, Phase, Service
+from microturn.server.live import Live
 from microturn.server.logs import log_event
 from microturn.server.metrics import Metrics
 from microturn.session.recording import Recorder, SessionRecording
@@ -58,7 +59,7 @@ class HeldSession:
     def __init__(
         self,
         sessions: Sessions,
-        live: Live,
+        dialect: Dialect[Any],
         opened: Opened,
         inbox: Inbox,
         seed: int,
@@ -67,7 +68,7 @@ class HeldSession:
     ) -> None:
         """``opened`` is what the client is told of it. Raises ``BusyError``."""
         self.session_id, self.token = opened.session_id, opened.resume_token
-        self.live, self.opened = live, opened
+        self.dialect, self.opened = dialect, opened
         self._sessions, self._recording = sessions, recording
         self._client: Client | None = None
         self._loop = asyncio.get_running_loop()
@@ -90,7 +91,7 @@ class HeldSession:
         if self.token is None:
             return
         # An answer belongs to the turn that is being taken: whoever has got that turn has got the answer.
-        now_ms = self.live.num_turns * TURN_MS
+        now_ms = self.dialect.num_turns * TURN_MS
         self._kept.extend((now_ms + 1, event) for event in events)
         while self._kept and self._kept[0][0] < now_ms - KEPT_EVENTS_MS:
             self._kept.popleft()
@@ -105,14 +106,14 @@ class HeldSession:
         ):
             events += self.take_turn(self._unwritten.popleft())
         if end is not None and not self._unwritten:
-            events += self.live.ended(end)
-        if self.live.phase is Phase.OVER:
+            events += self.dialect.ended(end)
+        if self.dialect.phase is Phase.OVER:
             self._sessions.engine.close(self.slot)
         return events
 
     def take_turn(self, turn: Turn) -> list[wire.ToClient]:
         """What one turn is to the client."""
-        events = self.live.take(turn)
+        events = self.dialect.take(turn)
         if self.token is not None:
             self._kept.extend((turn.made.t_ms + TURN_MS, event) for event in events)
         return events
@@ -120,7 +121,7 @@ class HeldSession:
     def park(self) -> bool:
         """The client is gone: wait for it; ``False`` if it cannot come back."""
         self._client = None
-        if self.token is None or self._over or self._sessions.stopping or self.live.phase is not Phase.LIVE:
+        if self.token is None or self._over or self._sessions.stopping or self.dialect.phase is not Phase.LIVE:
             return False
         self._timer = self._loop.call_later(HOLD_SECONDS, self.finish, "connection_lost")
         log_event("session_held", session=self.session_id)
@@ -151,13 +152,13 @@ class HeldSession:
         self._sessions.engine.close(self.slot)
         self._sessions.forget(self)
         self._sessions.metrics.sessions.labels(end).inc()
-        heard = self.live.playback.heard
+        heard = self.dialect.playback.heard
         log_event(
             "session_ended",
             session=self.session_id,
             end=end,
-            turns=self.live.num_turns,
-            errors=self.live.num_errors,
+            turns=self.dialect.num_turns,
+            errors=self.dialect.num_errors,
             heard_ms=heard.heard_ms,
             dropped_ms=heard.dropped_ms,
         )
@@ -172,8 +173,8 @@ class HeldSession:
             self._client.woken(self.slot.outbox.end)
         elif not self._over:
             self.take_turns()
-            if self.live.phase is Phase.OVER:
-                self.finish("closed" if self.live.close_code == 1000 else "failed")
+            if self.dialect.phase is Phase.OVER:
+                self.finish("closed" if self.dialect.close_code == 1000 else "failed")
 
 
 class Sessions:
@@ -184,21 +185,30 @@ class Sessions:
         self.stopping = False
         self._resumable: dict[str, HeldSession] = {}
 
-    def open(self, service: Service, live: Live, config: wire.SessionConfig, inbox: Inbox) -> HeldSession:
-        """A new session; one that waits for its client ends if there is no room otherwise. Raises ``BusyError``."""
+    def open(
+        self,
+        service: Service,
+        dialect: Dialect[Any],
+        seed: int,
+        inbox: Inbox,
+        resumable: wire.SessionConfig | None,
+    ) -> HeldSession:
+        """A new session, to which its client can come back if ``resumable`` says what it was started with.
+
+        One that waits for its client ends if there is no room otherwise. Raises ``BusyError``.
+        """
         expires_at = int(time.time()) + service.max_session_ms // 1000
-        token = secrets.token_urlsafe(24) if config.microturn.resumable else None
+        token = secrets.token_urlsafe(24) if resumable is not None else None
         opened = Opened(f"live_{secrets.token_hex(12)}", expires_at, token)
-        seed = config.microturn.seed
         recording = None
         if self.recorder is not None:
-            known = Known(config, opened) if token is not None else None
+            known = None if resumable is None else Known(resumable, opened)
             recording = self.recorder.begin(
                 opened.session_id, seed, None if known is None else msgspec.to_builtins(known)
             )
         while True:
             try:
-                session = HeldSession(self, live, opened, inbox, seed, recording)
+                session = HeldSession(self, dialect, opened, inbox, seed, recording)
             except BusyError:
                 parked = next((one for one in self._resumable.values() if one.is_parked), None)
                 if parked is None:

@@ -1,143 +1,36 @@
-"""The live protocol as a state machine: events of the client and turns of the model in, events of the server out.
-
-It knows no socket and no time but what it is given. Its states, and what moves between them:
-
-    NEW       the client is connected       -> LIVE    session.start, if a session is admitted
-    LIVE      turns are being taken         -> OVER    session.close, expiry, end of the server, a fault
-    OVER      nothing is accepted or sent; ``close_code`` says how the connection is to be closed
-"""
+"""The live protocol (docs/protocol.md) as a state machine."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
-from enum import Enum
-from typing import Any, Literal, Protocol, TypeVar
-
-import numpy as np
+from typing import Any, Literal
 
 from microturn.engine.inbox import Inbox
-from microturn.engine.slots import End, Turn
-from microturn.errors import BusyError, InputError
-from microturn.media.wire import SoundDecoder, SoundEncoder
+from microturn.engine.slots import Turn
+from microturn.errors import InputError
 from microturn.server import limits, wire
-from microturn.server.limits import Allowance
+from microturn.server.dialect import NORMAL, RESTART, VOICE, Dialect, Host, Opened, Phase, Service
 from microturn.server.wire import EventError
-from microturn.session.playback import Playback
-from microturn.turn import SAMPLE_RATE_HZ, TURN_MS, Act, Pcm, TextIn, TextSource
+from microturn.turn import TURN_MS, Act, Pcm, TextIn, TextSource
 
-VOICE = "microturn"
-USAGE_EVERY_TURNS = 10_000 // TURN_MS
 EVENTS_OF_A_TURN = 1_000
 """More than this are not sent in a turn."""
-TAIL_STEP_SAMPLES = SAMPLE_RATE_HZ // 100
+USAGE_EVERY_TURNS = 10_000 // TURN_MS
 SOURCES = {"developer": TextSource.INSTRUCTIONS, "user": TextSource.TYPED, "assistant": TextSource.INSTRUCTIONS}
-NORMAL, POLICY, FAULT, RESTART, TRY_LATER = 1000, 1008, 1011, 1012, 1013
-"""Codes with which a WebSocket is closed."""
-
-EventT = TypeVar("EventT", bound=wire.ToClient)
 
 
-@dataclass(frozen=True)
-class Service:
-    """What is the same for every session of a server."""
-
-    model: str
-    max_session_ms: int
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A session that was admitted."""
-
-    session_id: str
-    expires_at: int
-    resume_token: str | None = None
-
-
-class Host(Protocol):
-    """What the protocol asks of the connection it runs on."""
-
-    def now_s(self) -> float:
-        """Seconds since some moment."""
-        ...
-
-    def open(self, config: wire.SessionConfig, inbox: Inbox) -> Opened:
-        """Admit a session, which takes its turns from ``inbox``. Raises ``BusyError``."""
-        ...
-
-    def resume(self, session_id: str, token: str, received_ms: int, client_event_id: str | None) -> list[wire.ToClient]:
-        """Take up a session that lost its connection: returns what is to be sent. Raises ``EventError``."""
-        ...
-
-    def show(self, picture: bytes, at_ms: int, client_event_id: str | None) -> bool:
-        """Decode a picture elsewhere and put it into the inbox, or report by ``picture_failed``; ``False`` if there is
-        too much to do."""
-        ...
-
-
-class _Nobody:
-    """The host of a session that has no connection."""
-
-    def now_s(self) -> float:
-        return time.monotonic()
-
-    def open(self, config: wire.SessionConfig, inbox: Inbox) -> Opened:
-        raise AssertionError("it has begun")
-
-    def resume(self, session_id: str, token: str, received_ms: int, client_event_id: str | None) -> list[wire.ToClient]:
-        raise AssertionError("it has begun")
-
-    def show(self, picture: bytes, at_ms: int, client_event_id: str | None) -> bool:
-        return False
-
-
-NOBODY = _Nobody()
-
-
-class Phase(Enum):
-    """Where a connection stands."""
-
-    NEW = 0
-    LIVE = 1
-    OVER = 2
-
-
-class Live:
+class Live(Dialect[wire.ClientEvent]):
     """The protocol of one connection."""
 
     def __init__(self, service: Service, host: Host) -> None:
-        self.phase = Phase.NEW
-        self.close_code: int | None = None
-        """Set when the connection is to be closed, once what was returned is sent."""
-        self.num_errors = 0
-        self.num_turns = 0
-        self.playback = Playback()
-        self._service = service
-        self._host = host
-        self._events = Allowance(limits.EVENTS_PER_SECOND, limits.EVENTS_PER_SECOND, host.now_s)
-        self._bytes = Allowance(limits.BYTES_PER_SECOND, limits.BYTES_PER_SECOND, host.now_s)
-        self._pictures = Allowance(limits.PICTURES_PER_SECOND, limits.PICTURES_AT_ONCE, host.now_s)
-        self._num_events = 0
+        super().__init__(service, host)
         self._delegations: set[str] = set()
         self._trimmed_ms = 0
         self._skipped_turns = 0
 
     # From the client.
 
-    def receive(self, message: str | bytes) -> list[wire.ToClient]:
-        """Take one message of the client; returns what is to be sent."""
-        if self.phase is Phase.OVER:
-            return []
-        event_id: str | None = None
-        try:
-            if not self._events.take() or not self._bytes.take(len(message)):
-                raise EventError("rate_limit_exceeded", "too many events, or too much in them")
-            event = wire.decode(message)
-            event_id = event.event_id
-            return self._accept(event)
-        except EventError as error:
-            return self._failed(error, error.client_event_id or event_id)
+    def _decode(self, message: str | bytes) -> wire.ClientEvent:
+        return wire.decode(message)
 
     def _accept(self, event: wire.ClientEvent) -> list[wire.ToClient]:
         if isinstance(event, wire.Start):
@@ -150,9 +43,11 @@ class Live:
             raise EventError("session_not_started", "the first event of a session is session.start")
         match event:
             case wire.AppendAudio():
-                return self._hear(event)
+                self._hear(self._decoded(event.audio))
+                return []
             case wire.AppendVideo():
-                return self._see(event)
+                self._see(event.image, event.at_ms, event.event_id)
+                return []
             case wire.AppendText():
                 self._read(TextSource.TYPED, event.text, limits.MAX_TYPED_CHARACTERS, "text")
                 return []
@@ -178,31 +73,22 @@ class Live:
         if self.phase is Phase.LIVE:
             raise EventError("session_already_started", "a connection has one session")
         config = event.session
-        if config.model not in (self._service.model, "default"):
-            raise EventError(
-                "model_not_found",
-                f"{config.model[:64]} is not served here, {self._service.model} is",
-                param="session.model",
-            )
+        self._service.check_model(config.model, "session.model")
         _check_delegation(config.delegation, config.triggers)
         if config.store:
             raise EventError("unsupported", "sessions are not stored", param="session.store")
         audio_format = (config.audio.format or wire.AudioFormat("audio/pcm")).resolved()
         self._inbox = Inbox()
         self._read_first(config)
-        try:
-            self._opened = self._host.open(config, self._inbox)
-        except BusyError as error:
-            raise EventError("busy", str(error), retry_after_ms=error.retry_after_ms) from error
-        self._become_live(config, audio_format)
+        self._open(config.microturn.seed, config if config.microturn.resumable else None)
+        self._have(config, audio_format)
         return [self._event(wire.Started, session=self._resource(), client_event_id=event.event_id)]
 
-    def _become_live(self, config: wire.SessionConfig, audio_format: wire.AudioFormat) -> None:
-        self.phase = Phase.LIVE
+    def _have(self, config: wire.SessionConfig, audio_format: wire.AudioFormat) -> None:
         self._config = config
         self._format = audio_format
-        self._decoder = SoundDecoder(audio_format.sound_format)
-        self._encoder = SoundEncoder(audio_format.sound_format)
+        self._listen_in(audio_format)
+        self._speak_in(audio_format)
 
     @classmethod
     def restored(
@@ -210,11 +96,11 @@ class Live:
     ) -> Live:
         """The protocol of a session that goes on at ``turn`` in another process."""
         live = cls(service, host)
-        live._inbox, live._opened, live.num_turns = inbox, opened, turn
+        live._inbox, live._opened, live.num_turns, live.phase = inbox, opened, turn, Phase.LIVE
         # Event ids are not to come twice in a session.
         live._num_events = (turn + 1) * EVENTS_OF_A_TURN
         live.playback.sent_until_ms = turn * TURN_MS
-        live._become_live(config, (config.audio.format or wire.AudioFormat("audio/pcm")).resolved())
+        live._have(config, (config.audio.format or wire.AudioFormat("audio/pcm")).resolved())
         return live
 
     def _give_away(self, event: wire.Resume) -> list[wire.ToClient]:
@@ -227,7 +113,7 @@ class Live:
         """Another connection has the session; returns what it is told first."""
         self._host = host
         # What of a chunk was on its way is lost with the connection.
-        self._decoder = SoundDecoder(self._format.sound_format)
+        self._listen_in(self._format)
         return [self._event(wire.Started, session=self._resource(), client_event_id=client_event_id)]
 
     def _read_first(self, config: wire.SessionConfig) -> None:
@@ -240,33 +126,12 @@ class Live:
             if not self._inbox.push_text(TextIn(source, text)):
                 raise EventError("text_too_long", "too much text", param="session")
 
-    def _hear(self, event: wire.AppendAudio) -> list[wire.ToClient]:
-        try:
-            pcm = self._decoder.push(event.audio)
-        except InputError as error:
-            raise EventError("invalid_value", str(error), param="audio") from error
-        if not self._inbox.push_sound(pcm):
-            raise EventError("rate_limit_exceeded", "sound arrives faster than real time: too much of it waits")
-        return []
-
-    def _see(self, event: wire.AppendVideo) -> list[wire.ToClient]:
-        at_ms = self.num_turns * TURN_MS if event.at_ms is None else event.at_ms
-        if not self._pictures.take() or not self._host.show(event.image, at_ms, event.event_id):
-            raise EventError("rate_limit_exceeded", f"at most {limits.PICTURES_PER_SECOND:.0f} pictures a second")
-        return []
-
     def _append(self, event: wire.AppendContext, source: TextSource, answer: type[wire.Spanning]) -> wire.ToClient:
         if event.delegation_id is not None and event.delegation_id not in self._delegations:
             raise EventError("delegation_not_found", "no delegation has this id", param="delegation_id")
         self._read(source, event.content, limits.MAX_CONTEXT_CHARACTERS, "content")
         now_ms = self.num_turns * TURN_MS
         return self._event(answer, start_ms=now_ms, end_ms=now_ms, client_event_id=event.event_id)
-
-    def _read(self, source: TextSource, text: str, most: int, param: str) -> None:
-        if len(text) > most:
-            raise EventError("text_too_long", f"at most {most} characters", param=param)
-        if not self._inbox.push_text(TextIn(source, text)):
-            raise EventError("text_too_long", "too much text waits already", param=param)
 
     def _acknowledge(self, event: wire.AckPlayback) -> list[wire.ToClient]:
         try:
@@ -277,12 +142,8 @@ class Live:
 
     # From the model, and from whoever runs the connection.
 
-    def take(self, turn: Turn) -> list[wire.ToClient]:
-        """Take one turn of the model; returns what is to be sent."""
-        if self.phase is not Phase.LIVE:
-            return []
+    def _take(self, turn: Turn) -> list[wire.ToClient]:
         made = turn.made
-        self.num_turns = made.turn + 1
         start_ms, end_ms = made.t_ms, made.t_ms + TURN_MS
         events: list[wire.ToClient] = []
         if made.hear:
@@ -299,20 +160,15 @@ class Live:
         if self.num_turns % USAGE_EVERY_TURNS == 0:
             events.append(self._event(wire.UsageUpdated, usage=self._usage()))
         events += self._notices(turn)
-        if end_ms >= self._service.max_session_ms:
+        if self._expired:
             events += self._close("expired", NORMAL)
         return events
 
     def _sound(self, pcm: Pcm, speaking: bool, start_ms: int) -> list[wire.ToClient]:
-        if not speaking:
-            # The voice's last milliseconds, if there are any, and not the silence behind them.
-            sounding = np.flatnonzero(pcm)
-            steps = 0 if not len(sounding) else int(sounding[-1]) // TAIL_STEP_SAMPLES + 1
-            pcm = pcm[: steps * TAIL_STEP_SAMPLES]
-        data = self._encoder.push(pcm) + (b"" if speaking else self._encoder.flush())
+        data, lasts_ms = self._encoded(pcm, speaking)
         if not data:
             return []
-        end_ms = start_ms + len(pcm) * 1000 // SAMPLE_RATE_HZ
+        end_ms = start_ms + lasts_ms
         self.playback.sent(start_ms, end_ms)
         return [self._event(wire.OutputAudio, delta=data, start_ms=start_ms, end_ms=end_ms)]
 
@@ -348,34 +204,8 @@ class Live:
         self._trimmed_ms, self._skipped_turns = turn.trimmed_ms, turn.skipped_turns
         return events
 
-    def picture_failed(self, error: InputError, client_event_id: str | None) -> list[wire.ToClient]:
-        """A picture could not be decoded; returns what is to be sent."""
-        if self.phase is Phase.OVER:
-            return []
-        return self._failed(EventError("invalid_picture", str(error), param="image"), client_event_id)
-
-    def ended(self, end: End) -> list[wire.ToClient]:
-        """The engine ended the session; returns what is to be sent."""
-        if self.phase is Phase.OVER or end is End.CLOSED:
-            return []
-        if end is End.SLOW_READER:
-            return self._give_up(EventError("slow_reader", "the session is over: its turns were not read"), TRY_LATER)
-        return self._give_up(EventError("internal_error", "the session is over: a turn failed"), FAULT)
-
-    def stop(self) -> list[wire.ToClient]:
-        """The server goes down; returns what is to be sent."""
-        if self.phase is Phase.OVER:
-            return []
-        if self.phase is Phase.LIVE:
-            return self._close("remote_hangup", RESTART)
-        return self._give_up(EventError("stopping", "the server goes down"), RESTART)
-
-    def start_timed_out(self) -> list[wire.ToClient]:
-        """Too long since the client connected; returns what is to be sent if it has no session yet."""
-        if self.phase is not Phase.NEW:
-            return []
-        message = f"no session was started within {limits.START_SECONDS:.0f} s"
-        return self._give_up(EventError("session_not_started", message), POLICY)
+    def _farewell(self) -> list[wire.ToClient]:
+        return self._close("remote_hangup", RESTART)
 
     # What both have in common.
 
@@ -396,28 +226,9 @@ class Live:
             )
         ]
 
-    def _give_up(self, error: EventError, close_code: int) -> list[wire.ToClient]:
-        events = self._failed(error, None)
-        self.phase, self.close_code = Phase.OVER, close_code
-        return events
-
-    def _failed(self, error: EventError, client_event_id: str | None) -> list[wire.ToClient]:
-        self.num_errors += 1
-        if self.num_errors >= limits.MAX_ERRORS:
-            self.phase, self.close_code = Phase.OVER, POLICY
-        detail = wire.ErrorDetail(
-            type=_error_type(error.code),
-            code=error.code,
-            message=str(error),
-            param=error.param,
-            client_event_id=client_event_id,
-            retry_after_ms=error.retry_after_ms,
-        )
-        return [self._event(wire.Error, error=detail, client_event_id=client_event_id)]
-
-    def _event(self, kind: type[EventT], **fields: Any) -> EventT:
-        self._num_events += 1
-        return kind(event_id=f"event_{self._num_events}", **fields)
+    def _error(self, error: EventError, client_event_id: str | None) -> wire.Error:
+        detail = wire.detail_of(error, client_event_id=client_event_id)
+        return self._event(wire.Error, error=detail, client_event_id=client_event_id)
 
     def _usage(self) -> wire.Usage:
         return wire.Usage(seconds=round(self.num_turns * TURN_MS / 1000, 3))
@@ -449,10 +260,3 @@ def _check_delegation(delegation: wire.Delegation | None, triggers: list[dict[st
         )
     if triggers:
         raise EventError("unsupported", "there are no triggers", param="session.triggers")
-
-
-def _error_type(code: wire.Code) -> str:
-    if code == "rate_limit_exceeded":
-        return "rate_limit_error"
-    server = code in ("busy", "stopping", "slow_reader", "internal_error")
-    return "server_error" if server else "invalid_request_error"

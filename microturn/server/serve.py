@@ -22,9 +22,9 @@ from microturn.model.microturn import Microturn
 from microturn.model.weights import fingerprint
 from microturn.server.access import Access
 from microturn.server.app import Server
+from microturn.server.dialect import Service
 from microturn.server.held import HOLD_SECONDS
 from microturn.server.limits import MAX_MESSAGE_BYTES
-from microturn.server.live import Service
 from microturn.server.logs import log_event
 from microturn.server.metrics import Metrics
 from microturn.session.recording import SESSION_NAME, TURNS_NAME, Recorder

@@ -6,12 +6,12 @@ Events and fields are those of ``openai.types.live``; what is ours in addition i
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
-from microturn.errors import InputError, ServerError
+from microturn.errors import InputError
 from microturn.media.wire import SoundFormat
 from microturn.session.playback import Heard
 
@@ -43,6 +43,14 @@ Code = Literal[
     "session_already_started",
     "session_not_found",
     "delegation_not_found",
+    "item_not_found",
+    "item_retrieve_invalid_item_id",
+    "item_truncate_invalid_item_id",
+    "item_delete_invalid_item_id",
+    "input_audio_buffer_commit_empty",
+    "conversation_already_has_active_response",
+    "response_cancel_not_active",
+    "session_expired",
     "text_too_long",
     "invalid_picture",
     "rate_limit_exceeded",
@@ -51,6 +59,8 @@ Code = Literal[
     "slow_reader",
     "internal_error",
 ]
+SERVER_CODES: frozenset[Code] = frozenset({"busy", "stopping", "slow_reader", "internal_error"})
+EventT = TypeVar("EventT")
 Milliseconds = Annotated[int, Meta(ge=0, le=2**53)]
 
 
@@ -84,14 +94,12 @@ class AudioFormat(Strict, frozen=True):
     type: Literal["audio/pcm", "audio/pcmu", "audio/pcma"]
     rate: Literal[8000, 16000, 24000] | None = None
 
-    def resolved(self) -> AudioFormat:
+    def resolved(self, param: str = "session.audio.format") -> AudioFormat:
         """The same with its rate. Raises ``EventError`` for a rate that the coding does not have."""
         is_pcm = self.type == "audio/pcm"
         rate = self.rate or (24000 if is_pcm else 8000)
         if is_pcm == (rate == 8000):
-            raise EventError(
-                "invalid_value", f"{self.type} does not come at {rate} Hz", param="session.audio.format.rate"
-            )
+            raise EventError("invalid_value", f"{self.type} does not come at {rate} Hz", param=f"{param}.rate")
         return AudioFormat(self.type, rate)
 
     @property
@@ -370,6 +378,9 @@ class ErrorDetail(Struct, frozen=True, omit_defaults=True):
     message: str
     param: str | None = None
     client_event_id: str | None = None
+    """As the Live protocol names it."""
+    event_id: str | None = None
+    """As the Realtime protocol names it."""
     retry_after_ms: int | None = None
 
 
@@ -377,24 +388,14 @@ class Error(ToClient, tag="error"):
     error: ErrorDetail
 
 
-ServerEvent = (
-    Started
-    | Updated
-    | Muted
-    | Unmuted
-    | InstructionsAppended
-    | ThinkingAppended
-    | CommentaryAppended
-    | InputTranscript
-    | OutputTranscript
-    | OutputAudio
-    | DelegationCreated
-    | TurnDone
-    | UsageUpdated
-    | Closed
-    | Info
-    | Error
-)
+def detail_of(error: EventError, *, client_event_id: str | None = None, event_id: str | None = None) -> ErrorDetail:
+    """What a client is told of an error."""
+    kind = "invalid_request_error"
+    if error.code == "rate_limit_exceeded":
+        kind = "rate_limit_error"
+    elif error.code in SERVER_CODES:
+        kind = "server_error"
+    return ErrorDetail(kind, error.code, str(error), error.param, client_event_id, event_id, error.retry_after_ms)
 
 
 class _Envelope(Struct):
@@ -402,57 +403,58 @@ class _Envelope(Struct):
     event_id: Any = None
 
 
-_DECODER: msgspec.json.Decoder[ClientEvent] = msgspec.json.Decoder(ClientEvent)
-_SERVER_DECODER: msgspec.json.Decoder[ServerEvent] = msgspec.json.Decoder(ServerEvent)
 _ENVELOPE = msgspec.json.Decoder(_Envelope)
 _ENCODER = msgspec.json.Encoder()
-KNOWN = frozenset(str(kind.__struct_config__.tag) for kind in ClientEvent.__args__)
 
 
-def encode(event: ToClient) -> str:
+def encode(event: ToClient | FromClient) -> str:
     """One event as it is sent."""
     return _ENCODER.encode(event).decode()
 
 
-def encode_client(event: ClientEvent) -> str:
-    """One event of a client as it is sent."""
-    return _ENCODER.encode(event).decode()
+class Vocabulary(Generic[EventT]):
+    """The client events of a protocol."""
+
+    def __init__(self, union: Any, unsupported: frozenset[str]) -> None:
+        """``union`` of the event types; ``unsupported`` are those that are known and not had."""
+        self.known = frozenset(str(kind.__struct_config__.tag) for kind in union.__args__)
+        self._unsupported = unsupported
+        self._decoder: msgspec.json.Decoder[EventT] = msgspec.json.Decoder(union)
+
+    def decode(self, message: str | bytes) -> EventT:
+        """One event as it came. Raises ``EventError``."""
+        try:
+            return self._decoder.decode(message)
+        except (msgspec.ValidationError, msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            raise self._explained(message, str(error)) from error
+
+    def _explained(self, message: str | bytes, cause: str) -> EventError:
+        """Why it is no event; ``cause`` is what msgspec says: "Expected `int`, got `str` - at `$.a.b`"."""
+        try:
+            envelope = _ENVELOPE.decode(message)
+        except (msgspec.ValidationError, msgspec.DecodeError, UnicodeError, RecursionError):
+            return EventError("invalid_json", "a message is one JSON object with a type")
+        event_id = envelope.event_id if isinstance(envelope.event_id, str) else None
+        name = envelope.type[:64]
+        if envelope.type in self._unsupported:
+            return EventError("unsupported", f"{name} is not supported here", client_event_id=event_id)
+        if envelope.type not in self.known:
+            return EventError("unknown_event", f"{name} is not an event of this protocol", client_event_id=event_id)
+        place = re.search(r"at `\$\.?([^`]*)`$", cause)
+        path = place[1] if place else ""
+        field = re.search(r"(unknown|required) field `([^`]*)`", cause)
+        if field:
+            path = f"{path}.{field[2]}" if path else field[2]
+        code: Code = "invalid_value"
+        if field:
+            code = "unknown_parameter" if field[1] == "unknown" else "missing_parameter"
+        return EventError(code, f"{name}: {cause.split(' - at ')[0]}", param=path or None, client_event_id=event_id)
 
 
-def decode_server(message: str | bytes) -> ServerEvent:
-    """One event of a server as it came. Raises ``ServerError``."""
-    try:
-        return _SERVER_DECODER.decode(message)
-    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeError) as error:
-        raise ServerError(f"sent what is no event of this protocol ({error})") from error
+_LIVE: Vocabulary[ClientEvent] = Vocabulary(ClientEvent, UNSUPPORTED)
+KNOWN = _LIVE.known
 
 
 def decode(message: str | bytes) -> ClientEvent:
-    """One event as it came. Raises ``EventError``."""
-    try:
-        return _DECODER.decode(message)
-    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise _explained(message, str(error)) from error
-
-
-def _explained(message: str | bytes, cause: str) -> EventError:
-    """Why ``message`` is no event; ``cause`` is what msgspec says: "Expected `int`, got `str` - at `$.a.b`"."""
-    try:
-        envelope = _ENVELOPE.decode(message)
-    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeError, RecursionError):
-        return EventError("invalid_json", "a message is one JSON object with a type")
-    event_id = envelope.event_id if isinstance(envelope.event_id, str) else None
-    name = envelope.type[:64]
-    if envelope.type in UNSUPPORTED:
-        return EventError("unsupported", f"{name} is not supported here", client_event_id=event_id)
-    if envelope.type not in KNOWN:
-        return EventError("unknown_event", f"{name} is not an event of this protocol", client_event_id=event_id)
-    place = re.search(r"at `\$\.?([^`]*)`$", cause)
-    path = place[1] if place else ""
-    field = re.search(r"(unknown|required) field `([^`]*)`", cause)
-    if field:
-        path = f"{path}.{field[2]}" if path else field[2]
-    code: Code = "invalid_value"
-    if field:
-        code = "unknown_parameter" if field[1] == "unknown" else "missing_parameter"
-    return EventError(code, f"{name}: {cause.split(' - at ')[0]}", param=path or None, client_event_id=event_id)
+    """One event of the live protocol as it came. Raises ``EventError``."""
+    return _LIVE.decode(message)

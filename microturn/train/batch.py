@@ -174,10 +174,6 @@ class Row:
     """``Sound`` of every turn, (U,)."""
     levels: NDArray[np.uint8] | None = None
     """What is heard, (U, 20, 80); None where the words are given."""
-    spoke: NDArray[np.bool_] | None = None
-    """Whether the turn before spoke, (U,)."""
-    own: NDArray[np.uint8] | None = None
-    """Levels of the model's own sound of the turn before, (U, 20, 80)."""
     patches: list[NDArray[np.uint8]] = field(default_factory=list)
     """(40, 40, 6) each."""
     patch_at: list[int] = field(default_factory=list)
@@ -227,7 +223,7 @@ def _totals(targets: dict[Head, Targets], mel: MelTargets | None, wave: WaveTarg
 def _turns(rows: Sequence[Row], width: int, num_turns: int) -> Turns:
     tokens, valid = padded([row.tokens for row in rows], width)
     kind, source, payload, unit, slot = tokens.unbind(-1)
-    frames = (TURN_FRAMES, MEL_BANDS)
+    heard = any(row.levels is not None for row in rows)
     patches = [patch for row in rows for patch in row.patches]
     patch_at = [index * width + at for index, row in enumerate(rows) for at in row.patch_at]
     return Turns(
@@ -239,9 +235,7 @@ def _turns(rows: Sequence[Row], width: int, num_turns: int) -> Turns:
         slot_BT=slot,
         valid_BT=valid,
         sound_BU=_by_turn([row.sound for row in rows], np.int64, num_turns),
-        levels_BUFM=_if_known([row.levels for row in rows], np.uint8, num_turns, *frames),
-        own_BUFM=_if_known([row.own for row in rows], np.uint8, num_turns, *frames),
-        spoke_BU=_by_turn([row.spoke for row in rows], np.bool_, num_turns),
+        levels_BUFM=_by_turn([row.levels for row in rows], np.uint8, num_turns * heard, TURN_FRAMES, MEL_BANDS),
         patch_NPPC=torch.from_numpy(np.stack(patches) if patches else np.zeros((0, *PATCH_SHAPE), np.uint8)),
         patch_at_N=torch.tensor(patch_at, dtype=torch.int64),
     )
@@ -254,9 +248,3 @@ def _by_turn(arrays: Sequence[NDArray[np.generic] | None], dtype: type[np.generi
         if array is not None:
             row[: len(array)] = array
     return torch.from_numpy(table)
-
-
-def _if_known(arrays: Sequence[NDArray[np.generic] | None], dtype: type[np.generic], *shape: int) -> Tensor:
-    """As ``_by_turn``, of no turns at all if nothing is known of any row."""
-    known = any(array is not None for array in arrays)
-    return _by_turn(arrays, dtype, *shape if known else (0, *shape[1:]))

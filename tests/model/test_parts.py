@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from microturn.media.mel import LEVELS, MEL_BANDS, TURN_FRAMES
 from microturn.model.config import ModelConfig
-from microturn.model.ear import AUDIO_TOKENS, CONTEXT_FRAMES, TOKEN_FRAMES, Ear, OwnVoice, to_values
+from microturn.model.ear import AUDIO_TOKENS, CONTEXT_FRAMES, TOKEN_FRAMES, Ear, to_values
 from microturn.model.eye import Eye, frame_to_patches, with_before
 from microturn.model.flow import WORDS, FlowHead
 from microturn.model.lanes import NONE
@@ -72,18 +72,6 @@ def test_a_frame_is_heard_by_its_own_token_and_the_next(frame: int) -> None:
     reached = {own, own + 1} if frame % TOKEN_FRAMES >= TOKEN_FRAMES - CONTEXT_FRAMES else {own}
     changed = torch.nonzero((one - other).abs().amax(1) > 1e-6).flatten().tolist()
     assert set(changed) == reached & set(range(2 * AUDIO_TOKENS))
-
-
-def test_own_voice_is_heard_in_blocks() -> None:
-    """Means over 50 ms and four bands, and no more than that."""
-    torch.manual_seed(0)
-    own = OwnVoice(64)
-    levels = torch.randint(0, LEVELS, (1, TURN_FRAMES, MEL_BANDS), dtype=torch.uint8)
-    blocks = to_values(levels)[0].view(4, 5, 20, 4).permute(0, 2, 1, 3).flatten(2).mean(-1)
-    torch.testing.assert_close(own(levels)[0], own.out.weight @ blocks.flatten() + own.out.bias)
-    within = levels.clone()
-    within[0, :5, :4] = within[0, :5, :4].flip(0)
-    torch.testing.assert_close(own(within), own(levels))
 
 
 def test_patches_are_read_row_by_row() -> None:

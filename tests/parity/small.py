@@ -11,7 +11,6 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import load
 from torch import Tensor, nn
 
@@ -125,14 +124,12 @@ def random_input(rng: np.random.Generator) -> TurnInput:
 
 
 def random_row(rng: np.random.Generator, num_turns: int, *, vocab_size: int = NUM_WORDS) -> Row:
-    """A session of anything that can happen in one: gaps, pictures, text of every source, words, acts, own voice."""
+    """A session of anything that can happen in one: gaps, pictures, text of every source, words, acts."""
 
     def words(most: int) -> list[int]:
         return [int(word) for word in rng.integers(0, vocab_size, int(rng.integers(0, most + 1)))]
 
     ended = End.START
-    spoke: list[bool] = []
-    own: list[NDArray[np.uint8]] = []
     tokens: list[tuple[int, ...]] = []
     row = Row(sound=rng.choice([*Sound], num_turns, p=[0.2, 0.4, 0.4]).astype(np.int64))
     for turn in range(num_turns):
@@ -145,11 +142,8 @@ def random_row(rng: np.random.Generator, num_turns: int, *, vocab_size: int = NU
         turn_tokens += [say_token(word, place) for place, word in enumerate(words(2) if rng.random() < 0.5 else [])]
         turn_tokens += [act_token(int(rng.integers(len(Act))))] if rng.random() < 0.1 else []
         tokens += [(*token[:3], turn, token[3]) for token in turn_tokens]
-        spoke.append(ended == End.SPEAK)
-        own.append(rng.integers(0, 16, (TURN_FRAMES, MEL_BANDS)).astype(np.uint8))
         ended = End.SPEAK if rng.random() < 0.5 else End.LISTEN
     row.tokens = np.array(tokens, np.int64)
-    row.spoke, row.own = np.array(spoke), np.stack(own)
     row.levels = rng.integers(0, 16, (num_turns, TURN_FRAMES, MEL_BANDS)).astype(np.uint8)
     row.levels[row.sound == Sound.GAP] = 0
     return row
@@ -222,11 +216,11 @@ def _of_unit(row: Row, unit: int | None) -> Row:
     """One turn of a row as a row of its own; without tokens if ``unit`` is ``None``."""
     if unit is None:
         return replace(_of_unit(row, 0), tokens=np.zeros((0, 5), np.int64), patches=[], patch_at=[])
-    assert row.levels is not None and row.own is not None and row.spoke is not None
+    assert row.levels is not None
     places = np.flatnonzero(row.tokens[:, 3] == unit)
     one = slice(unit, unit + 1)
     part = _part(row, int(places[0]), int(places[-1]) + 1)
-    return replace(part, sound=row.sound[one], levels=row.levels[one], own=row.own[one], spoke=row.spoke[one])
+    return replace(part, sound=row.sound[one], levels=row.levels[one])
 
 
 def _part(row: Row, first: int, last: int) -> Row:

@@ -35,15 +35,12 @@ def _spliced(row: Row, other: Row) -> Row:
     cut, start = (int((one.tokens[:, 3] < CHANGED).sum()) for one in (row, other))
     first = [place for place, at in enumerate(row.patch_at) if at < cut]
     last = [place for place, at in enumerate(other.patch_at) if at >= start]
-    assert row.levels is not None and row.own is not None and row.spoke is not None
-    assert other.levels is not None and other.own is not None and other.spoke is not None
+    assert row.levels is not None and other.levels is not None
     return replace(
         row,
         tokens=np.concatenate([row.tokens[:cut], other.tokens[start:]]),
         sound=np.concatenate([row.sound[:CHANGED], other.sound[CHANGED:]]),
         levels=np.concatenate([row.levels[:CHANGED], other.levels[CHANGED:]]),
-        own=np.concatenate([row.own[:CHANGED], other.own[CHANGED:]]),
-        spoke=np.concatenate([row.spoke[:CHANGED], other.spoke[CHANGED:]]),
         patches=[row.patches[place] for place in first] + [other.patches[place] for place in last],
         patch_at=[row.patch_at[place] for place in first] + [other.patch_at[place] - start + cut for place in last],
     )

@@ -76,8 +76,6 @@ def later(row: Row, num_turns: int) -> Row:
         tokens=now,
         sound=np.full(num_turns, int(Sound.GAP), np.int64),
         levels=np.zeros_like(row.levels[:1]).repeat(num_turns, 0),
-        own=np.zeros_like(row.levels[:1]).repeat(num_turns, 0),
-        spoke=np.zeros(num_turns, bool),
         patches=[],
         patch_at=[],
     )

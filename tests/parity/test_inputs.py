@@ -1,4 +1,4 @@
-"""What training takes in is what streaming takes in: tokens, sources, slots, pictures, the model's own sound."""
+"""What training takes in is what streaming takes in: tokens, sources, slots, pictures."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ MEMORIES = {
 @pytest.mark.parametrize("num_experts", [1, 4])
 @pytest.mark.parametrize("memory", MEMORIES.values(), ids=MEMORIES.keys())
 def test_turns_one_by_one_give_what_whole_sessions_give(memory: MemoryConfig, num_experts: int, compiled: bool) -> None:
-    """Rows of different length that skip at random, with gaps, pictures, text of every source and own voice."""
+    """Rows of different length that skip at random, with gaps, pictures, and text of every source."""
     rng = np.random.default_rng(num_experts)
     network = small_network(memory, num_experts=num_experts)
     rows = [random_row(rng, num_turns) for num_turns in (28, 19, 7)]
@@ -99,18 +99,16 @@ def test_hearing_turn_by_turn_is_hearing_in_one_piece() -> None:
         torch.testing.assert_close(one, other, **WITHIN, msg=name)
 
 
-def test_own_voice_and_sound_reach_the_backbone() -> None:
+def test_sound_reaches_the_backbone() -> None:
     """The numbers of law 1 depend on what they ought to depend on."""
     network = small_network()
     row = random_row(np.random.default_rng(9), 12)
-    assert row.own is not None and row.levels is not None
+    assert row.levels is not None
     before = whole_hidden(network, as_turns([row]))[0]
     now = np.flatnonzero(row.tokens[:, 0] == Kind.NOW)
-    spoke = next(turn for turn in range(1, 12) if row.spoke is not None and row.spoke[turn])
-    heard = next(turn for turn in range(12) if row.sound[turn] != Sound.GAP)
-    for name, turn in (("own", spoke), ("levels", heard)):
-        changed = getattr(row, name).copy()
-        changed[turn] = 15 - changed[turn]
-        after = whole_hidden(network, as_turns([replace(row, **{name: changed})]))[0]
-        assert torch.equal(before[: now[turn]], after[: now[turn]])
-        assert (before[now[turn]] - after[now[turn]]).abs().max() > 1e-3, name
+    turn = next(turn for turn in range(12) if row.sound[turn] != Sound.GAP)
+    changed = row.levels.copy()
+    changed[turn] = 15 - changed[turn]
+    after = whole_hidden(network, as_turns([replace(row, levels=changed)]))[0]
+    assert torch.equal(before[: now[turn]], after[: now[turn]])
+    assert (before[now[turn]] - after[now[turn]]).abs().max() > 1e-3

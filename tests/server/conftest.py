@@ -14,10 +14,12 @@ import pytest
 from microturn.engine.admission import Admission
 from microturn.engine.inbox import Inbox
 from microturn.errors import BusyError
+from microturn.model.microturn import Microturn
 from microturn.model.weights import load, save
 from microturn.server import wire
 from microturn.server.access import Access
-from microturn.server.live import Live, Opened, Service
+from microturn.server.dialect import Opened, Service
+from microturn.server.live import Live
 from microturn.server.serve import ServeConfig, ServerProcess, bind
 from microturn.server.wire import EventError
 from tests.parity.small import small_model
@@ -43,10 +45,10 @@ class FakeHost:
     def now_s(self) -> float:
         return self.time_s
 
-    def open(self, config: wire.SessionConfig, inbox: Inbox) -> Opened:
+    def open(self, seed: int, inbox: Inbox, resumable: wire.SessionConfig | None = None) -> Opened:
         if self.busy:
             raise BusyError("all seats are taken: try again in 5 s", 5000)
-        self.seeds.append(config.microturn.seed)
+        self.seeds.append(seed)
         self.inbox = inbox
         return Opened("live_1", 1_800_000_000)
 
@@ -73,14 +75,16 @@ def running(
     max_sessions: int = 3,
     access: Access | None = None,
     max_session_ms: int = 600_000,
+    model: Microturn | None = None,
     *,
     weights: Path | None = None,
     record: Path | None = None,
 ) -> Iterator[int]:
-    """A server in a thread of its own, of a small model or of ``weights``; yields its port."""
+    """A server in a thread of its own, of a small model unless one is given, or of ``weights``; yields its port."""
     listening = bind("127.0.0.1", 0)
     config = ServeConfig("small", max_sessions, max_session_ms, access or Access(), weights=str(weights), record=record)
-    process = ServerProcess(small_model() if weights is None else load(weights), config, listening, ALWAYS)
+    model = load(weights) if weights is not None else model
+    process = ServerProcess(model or small_model(), config, listening, ALWAYS)
     port: int = listening.getsockname()[1]
     thread = Thread(target=process.run)
     thread.start()

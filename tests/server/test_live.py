@@ -16,7 +16,8 @@ from pydantic import TypeAdapter
 
 from microturn.engine.slots import End, Tick, Turn
 from microturn.server import limits, wire
-from microturn.server.live import FAULT, NORMAL, POLICY, RESTART, TRY_LATER, Live, Phase
+from microturn.server.dialect import FAULT, NORMAL, POLICY, RESTART, TRY_LATER, Phase
+from microturn.server.live import Live
 from microturn.turn import TURN_MS, TURN_SAMPLES, Act, TextSource, TurnInput, TurnOutput
 from tests.server.conftest import FakeHost, service
 from tests.server.test_wire import EVENTS

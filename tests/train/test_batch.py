@@ -65,7 +65,6 @@ def test_padding_is_not_valid_and_what_is_unknown_takes_no_room() -> None:
     batch = collate("echo", single, 40, 16)
     assert batch.turns.valid_BT.sum(1).tolist() == [len(row.tokens) for row in single]
     assert batch.turns.levels_BUFM.shape == (2, 0, 20, 80) and len(batch.turns.patch_NPPC) == 0
-    assert batch.turns.own_BUFM.shape == (2, 0, 20, 80) and batch.turns.spoke_BU.shape == (2, 16)
     assert (batch.turns.kind_BT[batch.turns.valid_BT] == Kind.SAY).sum() == 2
 
 
