@@ -15,7 +15,7 @@ from microturn.train.batch import Row, collate
 from microturn.train.sessions import Packer
 from tests.train import tiny
 
-STEPS: Mapping[str, int] = {"hear": 60, "decide": 60, "watch": 60, "speak": 150}
+STEPS: Mapping[str, int] = {"hear": 60, "decide": 60, "watch": 90, "speak": 150}
 
 
 def two_sessions(name: str, folder: Path) -> list[Row]:
