@@ -40,7 +40,7 @@ test("it asks for turns at 16 kHz, and is live once the server says so", () => {
   const { session, transport, calls } = liveSession();
   assert.deepEqual(transport.sent[0], {
     type: "session.start",
-    session: { model: "default", audio: { format: { type: "audio/pcm", rate: 16000 } }, microturn: { turns: true } },
+    session: { model: "default", audio: { format: { type: "audio/pcm", rate: 16000 } }, microturn: { turns: true, resumable: true } },
   });
   assert.equal(session.state, "live");
   assert.deepEqual(calls.map(([name, state]) => [name, state]), [["onState", "connecting"], ["onStarted", undefined], ["onState", "live"]]);
