@@ -49,7 +49,7 @@ def test_two_processes_are_one_with_the_rows_of_both(folder: Path) -> None:
     for name, value in alone.learner.state_dict().items():
         # The balancing bias moves by a sign: one token that rounding sends to another expert turns it.
         # Muon makes large steps of gradients that are nearly zero, and so of their rounding.
-        within = 0.02 if name.endswith("balance_bias_X") else 2e-3
+        within = 0.02 if name.endswith("balance_bias_X") else 5e-4
         torch.testing.assert_close(together["learner"][name], value, atol=within, rtol=1e-3, msg=name)
 
 
