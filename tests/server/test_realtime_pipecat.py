@@ -19,9 +19,9 @@ PYTHON = Path(os.environ.get("MICROTURN_PIPECAT", "~/.cache/microturn/pipecat"))
 def test_pipecat_as_it_is() -> None:
     client = Path(__file__).with_name("pipecat_client.py")
     with running(model=load("nano")) as port:
-        command = [str(PYTHON), str(client), str(port), "please say banana"]
+        command = [str(PYTHON), str(client), str(port), "please say coffee"]
         found = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert found.returncode == 0, found.stderr
     made = json.loads(found.stdout.splitlines()[-1])
-    assert (made["words"], made["errors"], made["context"]) == ("banana", [], ["banana"])
+    assert (made["words"], made["errors"], made["context"]) == ("coffee", [], ["coffee"])
     assert 0.3 < made["sound_bytes"] / 48_000 < 3.0

@@ -40,7 +40,7 @@ def test_a_typed_request_is_answered_aloud(port: int) -> None:
         async with asyncio.timeout(60), client.realtime.connect(model="small") as connection:
             await connection.session.update(session={"type": "realtime", "output_modalities": ["audio"]})
             item: dict[str, Any] = {"type": "message", "role": "user"}
-            item["content"] = [{"type": "input_text", "text": "please say banana"}]
+            item["content"] = [{"type": "input_text", "text": "please say coffee"}]
             await connection.conversation.item.create(item=cast(Any, item))
             await connection.response.create()
             async for event in connection:
@@ -58,7 +58,7 @@ def test_a_typed_request_is_answered_aloud(port: int) -> None:
     ]
     assert not [event for event in events if event.type == "error"]
     (transcript,) = [one.transcript for one in events if one.type == "response.output_audio_transcript.done"]
-    assert transcript.split() == ["banana"]
+    assert transcript.split() == ["coffee"]
     sound = b"".join(base64.b64decode(one.delta) for one in events if one.type == "response.output_audio.delta")
     samples = np.frombuffer(sound, "<i2").astype(np.float32) / 32768
     assert 0.3 < len(samples) / 24_000 < 3.0 and np.abs(samples).max() > 0.05
