@@ -41,7 +41,7 @@ def rehearse(family: str, count: int) -> list[tuple[Scenario, list[TurnOutput]]]
     return list(zip(scenarios, outputs, strict=True))
 
 
-@pytest.mark.parametrize(("family", "least"), [("say", 0.5), ("time", 0.5)])
+@pytest.mark.parametrize(("family", "least"), [("say", 0.5), ("time", 0.5), ("cue", 0.5)])
 def test_requests_are_answered_when_the_words_are_given(family: str, least: float) -> None:
     scores = [
         score_session(scenario.events, scenario.num_turns, said_runs(outputs))

@@ -98,11 +98,11 @@ def test_a_timer_that_was_asked_for_aloud_is_kept_and_heard(url: str, way: str, 
 
 def test_what_is_typed_is_answered_aloud_and_the_server_knows_what_was_heard(url: str, tmp_path: Path) -> None:
     with Browser(url) as page:
-        begin(page, "[data-say^=spell]")
-        page.until("/Modelc a t/.test(document.querySelector('#transcript').textContent)", 20)
+        begin(page, "[data-say^=say]")
+        page.until("/Modelred and blue/.test(document.querySelector('#transcript').textContent)", 20)
         page.evaluate("new Promise((resolve) => setTimeout(resolve, 1500))")
         sound, turns = recorded(page, tmp_path)
-        assert "".join(turn["say"] for turn in turns) == " c a t"
+        assert "".join(turn["say"] for turn in turns) == " red and blue"
         assert not any(turn["gap"] for turn in turns[5:]), "the page sends silence where there is no microphone"
         spoke_ms = TURN_MS * sum(turn["speaking"] for turn in turns)
         played_ms = played_at_ms(sound)
