@@ -19,6 +19,7 @@ from microturn.model.turns import Sound
 from microturn.model.vocoder import Vocoder, VocoderConfig
 from microturn.scenario.practice import NUM_PHASES
 from microturn.train.batch import PHONES_PER_TOKEN, Batch, Head, MelTargets, Targets, WaveTargets
+from microturn.train.once import WrittenOnce, written_once
 from microturn.train.vocoder import vocoder_losses
 from microturn.voices.phones import PHONES
 
@@ -57,6 +58,18 @@ class Told:
         self.losses[head] = (loss_P * targets.weight_P).sum()
         right_P = scores_PO.detach().argmax(-1) == targets.value_P
         self.figures[f"{self.batch.task}/{head}"] = _figure(loss_P.detach(), right_P)
+
+    def once(self, head: Head, told: WrittenOnce, targets: Targets) -> None:
+        """Words that may be written near their places; figures as ``words`` has them."""
+        loss_P, word_P = (value_BT.flatten()[targets.at_P] for value_BT in (told.loss_BT, told.word_BT))
+        self.losses[head] = (loss_P * targets.weight_P).sum()
+        name, nothing_P = f"{self.batch.task}/{head}", torch.zeros_like(targets.weight_P)
+        right_BT = told.right_BT
+        self.figures[name] = _figure(loss_P.detach(), right_BT.flatten()[targets.at_P])
+        self.figures[f"{name} right"] = _figure(nothing_P, right_BT.flatten()[targets.at_P], word_P)
+        self.figures[f"{name} which"] = _figure(nothing_P, told.which_BT.flatten()[targets.at_P], word_P)
+        extra_P = told.written_BT.flatten()[targets.at_P].float() - right_BT.flatten()[targets.at_P].float()
+        self.figures[f"{name} extra"] = _figure(nothing_P, extra_P, word_P)
 
     def words(self, head: Head, targets: Targets, scores_PO: Tensor, num_words: int) -> None:
         """What a lane of words would write by the rule of decoding (a word if some word is likelier than all else).
@@ -111,9 +124,10 @@ class Learner(nn.Module):
         assert probed_BTD is not None
         flat_ND = hidden_BTD.flatten(0, 1)
         if targets := batch.targets.get(Head.WORDS):
-            scores_PO = hearing.words(flat_ND[targets.at_P])
-            told.classes(Head.WORDS, targets, scores_PO)
-            told.words(Head.WORDS, targets, scores_PO.detach().float(), hearing.words.out_features - 1)
+            scores_BTO = hearing.words(hidden_BTD)
+            value_N = torch.full(flat_ND.shape[:1], scores_BTO.shape[-1] - 1, device=flat_ND.device)
+            value_N[targets.at_P] = targets.value_P
+            told.once(Head.WORDS, written_once(scores_BTO, value_N.view(scores_BTO.shape[:2])), targets)
         if targets := batch.targets.get(Head.VOICE):
             told.classes(Head.VOICE, targets, F.pad(hearing.voice(flat_ND[targets.at_P]), (1, 0)))
         if targets := batch.targets.get(Head.PHONES):
