@@ -23,13 +23,16 @@ from microturn.turn import Act
 class Embedder(nn.Module):
     """Tokens of all kinds to vectors: what they carry, of which kind and from whom, and the words before them."""
 
+    first_K: Tensor
+    """Row of the embeddings that a kind's payload 0 has."""
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         width, words = config.backbone.width, config.backbone.lane_words
         self.vocab_size = config.vocab_size
         sizes = {Kind.NOW: len(End), Kind.PATCH: config.num_patches, Kind.ACT: len(Act)}
         first = {kind: config.vocab_size + sum(list(sizes.values())[:place]) for place, kind in enumerate(sizes)}
-        self._first = [first.get(kind, 0) for kind in Kind]
+        self.register_buffer("first_K", torch.tensor([first.get(kind, 0) for kind in Kind]), persistent=False)
         self.payload = nn.Embedding(config.vocab_size + sum(sizes.values()), width)
         self.kind = nn.Embedding(len(Kind), width)
         self.source = nn.Embedding(len(Source), width)
@@ -46,8 +49,7 @@ class Embedder(nn.Module):
 
     def forward(self, turns: Turns, lanes: Lanes, heard_BUD: Tensor | None) -> Tensor:
         """(B, T, D). ``heard_BUD`` is the hearing stack's last state of every turn, if any was heard."""
-        first = torch.tensor(self._first, device=turns.kind_BT.device)
-        x: Tensor = self.payload(turns.payload_BT + first[turns.kind_BT])
+        x: Tensor = self.payload(turns.payload_BT + self.first_K[turns.kind_BT])
         x = x + self.kind(turns.kind_BT) + self.source(turns.source_BT) + self.age(lanes.age_BT)
         x = x + self.user(self._words(lanes.user_BTK)) + self.model(self._words(lanes.model_BTK))
         x = x + self._now(turns, heard_BUD)
