@@ -23,8 +23,7 @@ from microturn.turn import Act
 class Embedder(nn.Module):
     """Tokens of all kinds to vectors: what they carry, of which kind and from whom, and the words before them."""
 
-    first_K: Tensor
-    """Row of the embeddings that a kind's payload 0 has."""
+    first_payload: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -32,7 +31,7 @@ class Embedder(nn.Module):
         self.vocab_size = config.vocab_size
         sizes = {Kind.NOW: len(End), Kind.PATCH: config.num_patches, Kind.ACT: len(Act)}
         first = {kind: config.vocab_size + sum(list(sizes.values())[:place]) for place, kind in enumerate(sizes)}
-        self.register_buffer("first_K", torch.tensor([first.get(kind, 0) for kind in Kind]), persistent=False)
+        self.register_buffer("first_payload", torch.tensor([first.get(kind, 0) for kind in Kind]), persistent=False)
         self.payload = nn.Embedding(config.vocab_size + sum(sizes.values()), width)
         self.kind = nn.Embedding(len(Kind), width)
         self.source = nn.Embedding(len(Source), width)
@@ -49,7 +48,7 @@ class Embedder(nn.Module):
 
     def forward(self, turns: Turns, lanes: Lanes, heard_BUD: Tensor | None) -> Tensor:
         """(B, T, D). ``heard_BUD`` is the hearing stack's last state of every turn, if any was heard."""
-        x: Tensor = self.payload(turns.payload_BT + self.first_K[turns.kind_BT])
+        x: Tensor = self.payload(turns.payload_BT + self.first_payload[turns.kind_BT])
         x = x + self.kind(turns.kind_BT) + self.source(turns.source_BT) + self.age(lanes.age_BT)
         x = x + self.user(self._words(lanes.user_BTK)) + self.model(self._words(lanes.model_BTK))
         x = x + self._now(turns, heard_BUD)
