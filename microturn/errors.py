@@ -8,6 +8,7 @@
     ├─ CorpusError              a corpus is missing, damaged or made by another generator
     ├─ RecordingError           a recorded session is missing, damaged or of other weights
     ├─ ServerError              a server cannot be reached, or ends a session
+    ├─ BackgroundError          a job cannot be done: the background model, a tool or a budget says no
     └─ BusyError                no further session can be served now
 
 The command line prints the message of any of these and exits with 2; everything else is a bug and shows
@@ -45,6 +46,10 @@ class RecordingError(MicroturnError):
 
 class ServerError(MicroturnError):
     """A server cannot be reached, does not let a client in, or ended its session."""
+
+
+class BackgroundError(MicroturnError):
+    """A job cannot be done: the background model or a tool cannot be reached, or a budget is used up."""
 
 
 class BusyError(MicroturnError):

@@ -24,6 +24,7 @@ ORDER = (
     "split",
     "media",
     "language",
+    "background",
     "voices",
     "pictures",
     "model",

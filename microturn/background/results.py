@@ -1,0 +1,47 @@
+"""What a job brings: text to be said, and cards to be looked at. All of it is data: nobody runs or obeys it.
+
+A job's text never becomes an instruction to the server. Markup stays a string; whoever shows a card does so where it
+has no network and cannot reach the page.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+
+class Piece(Struct, frozen=True, tag_field="type", forbid_unknown_fields=True):
+    """A part of a result; the tag says which."""
+
+
+class Spoken(Piece, frozen=True, tag="spoken"):
+    """Text to be said, in words: a sentence or so."""
+
+    text: str
+
+
+class Markdown(Piece, frozen=True, tag="markdown"):
+    title: str
+    text: str
+
+
+class Table(Piece, frozen=True, tag="table"):
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+class Chart(Piece, frozen=True, tag="vega-lite"):
+    title: str
+    spec: dict[str, Any]
+    """A Vega-Lite specification."""
+
+
+class Html(Piece, frozen=True, tag="html"):
+    title: str
+    fragment: str
+
+
+Card = Markdown | Table | Chart | Html
+Result = Spoken | Card
