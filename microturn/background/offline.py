@@ -32,8 +32,8 @@ CLOCK_STEPS = ("hour", "minute", "second")
 NAMED_DAY = "|".join(sorted([*DAY_NUMBERS, *HOLIDAYS, "today", "tomorrow", "yesterday"], key=len, reverse=True))
 MONTH_DAY = rf"(?:{'|'.join(MONTH_NUMBERS)}) \d{{1,2}}(?:st|nd|rd|th)?"
 CHANGE = re.compile(
-    r"^(?:(?:no|oh|sorry|wait|actually|please)[ ,]+)*(?:(?:make|change) (?:that|it)(?: to)?|i mean(?:t)?|rather|instead) "
-    r"(.+?)(?: instead| please)?$"
+    r"^(?:(?:no|oh|sorry|wait|actually|please)[ ,]+)*(?:(?:make|change) (?:that|it)(?: to)?|i meant?|rather|instead)"
+    r" (.+?)(?: instead| please)?$"
 )
 
 
@@ -53,7 +53,8 @@ class OfflineAgent:
         self._rules: tuple[tuple[re.Pattern[str], Callable[[Match[str]], Answer]], ...] = tuple(
             (re.compile(pattern), rule)
             for pattern, rule in (
-                (rf"(?:convert |what is |what's |how much is )?({NUMBER}|an?) (.+?) (?:in|to|into) (.+)", self._convert),
+                (rf"(?:convert |what is |what's |how much is )?({NUMBER}|an?) (.+?) (?:in|to|into) (.+)",
+                 self._convert),
                 (rf"how (?:many|much) (.+?) (?:are|is)(?: there)? in ({NUMBER}|an?) (.+)", self._convert_how_many),
                 (r"what(?: is|'s) (?:today's date|the date|the day|today)(?: today)?|what (?:day|date) is (?:it|today)"
                  r"(?: today)?", self._today),

@@ -6,10 +6,10 @@ What comes out has no digits and no signs but sentence marks, apostrophes and hy
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from datetime import date
+from decimal import Decimal
 from fractions import Fraction
 from re import Match
 
@@ -118,7 +118,7 @@ def _iso_date(found: Match[str]) -> str:
 
 
 def _day_of_month(found: Match[str]) -> str:
-    month = next(name for name in MONTHS if name.startswith(found[1][:3]))
+    month = next(name for name in MONTHS if name.startswith(found[1][:3].capitalize()))
     return f"{month} {ordinal(int(found[2]))}" + (f" {year(int(found[3]))}" if found[3] else "")
 
 
@@ -178,6 +178,7 @@ RULES: tuple[Rule, ...] = (
     (re.compile(r"(?<!\w)-|-(?!\w)|[–—]"), ", "),
     (re.compile(r"[()\[\]{}|;:]"), ", "),
     (re.compile(r"[’‘]"), "'"),
+    (re.compile(r"(?<!\w)'|'(?!\w)"), " "),
 )  # fmt: skip
 LEFT = re.compile(r"[^\w\s.,?!'-]|_")
 
@@ -190,17 +191,22 @@ def spoken(text: str) -> str:
     text = " ".join(text.split())
     text = re.sub(r"\s+([.,?!])", r"\1", text)
     text = re.sub(r",(?:\s*,)+", ",", text)
+    text = re.sub(r"([.?!])[.,]+", r"\1", text)
     return re.sub(r"^[,\s]+|,(?=[.?!])|[,\s]+$", "", text)
 
 
 def number_text(value: Fraction | float, significant: int = 6) -> str:
     """A number in digits as short as a person would give it: whole ones exactly, others rounded, and "about" if so."""
-    if isinstance(value, Fraction) and value.denominator == 1:
+    if isinstance(value, Fraction) and value.denominator == 1 and abs(value) < 10**MAX_WHOLE_DIGITS:
         return str(value.numerator)
-    written = f"{float(value):.{significant}g}"
-    about = "" if math.isclose(float(written), float(value), rel_tol=1e-12) else "about "
-    mantissa, _, exponent = written.partition("e")
-    return f"{about}{mantissa}" + (f" times 10 to the power of {int(exponent)}" if exponent else "")
+    # Decimal has no largest number, as float has.
+    exact = Decimal(value.numerator) / value.denominator if isinstance(value, Fraction) else Decimal(value)
+    rounded = Decimal(f"{exact:.{significant}g}").normalize()
+    about = "about " if abs(exact - rounded) > abs(exact) * Decimal("1e-12") else ""
+    if -5 <= rounded.adjusted() < MAX_WHOLE_DIGITS:
+        return f"{about}{rounded:f}"
+    mantissa, exponent = rounded.scaleb(-rounded.adjusted()), rounded.adjusted()
+    return f"{about}{mantissa:f} times 10 to the power of {exponent}"
 
 
 class Sentences:
@@ -211,7 +217,10 @@ class Sentences:
 
     def push(self, fragment: str) -> list[str]:
         """The sentences that are complete now."""
-        *done, self._rest = re.split(r"(?<=[.!?])\s+(?=\S)|\n+", self._rest + fragment)
+        self._rest += fragment
+        if self._rest.count("```") % 2:
+            return []  # A block of code is left out as a whole.
+        *done, self._rest = re.split(r"(?<=[.!?])\s+(?=\S)|\n+", re.sub(r"```.*?```", " ", self._rest, flags=re.S))
         return [one for one in done if one.strip()]
 
     def flush(self) -> list[str]:

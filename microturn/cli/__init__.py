@@ -23,6 +23,7 @@ COMMANDS = {
     "replay": "microturn.cli.replay:replay",
     "info": "microturn.cli.info:info",
     "check": "microturn.cli.check:check",
+    "background": "microturn.cli.background:background",
     "scenario": "microturn.cli.scenario:scenario",
     "train": "microturn.cli.train:train",
     "bench": "microturn.cli.bench:app",
