@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
@@ -61,16 +61,19 @@ class Endpoint:
     model: str
     key: str = field(default="", repr=False)
 
-    def open(self, limits: Limits) -> Model:
-        """Raises ``InputError`` if the address is none."""
+    def __post_init__(self) -> None:
+        if not self.url.startswith(("http://", "https://")):
+            raise InputError(f"{self.url}: is no address of a server (http://HOST:PORT/v1)")
+
+    @asynccontextmanager
+    async def opened(self, limits: Limits) -> AsyncIterator[Model]:
+        """The model, with connections of its own."""
         from openai import AsyncOpenAI
         from pydantic_ai.models.openai import OpenAIChatModel
         from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
 
-        if not self.url.startswith(("http://", "https://")):
-            raise InputError(f"{self.url}: is no address of a server (http://HOST:PORT/v1)")
-        client = AsyncOpenAI(base_url=self.url, api_key=self.key or "none", max_retries=limits.retries)
-        return OpenAIChatModel(self.model, provider=OpenAICompatibleProvider("background", openai_client=client))
+        async with AsyncOpenAI(base_url=self.url, api_key=self.key or "none", max_retries=limits.retries) as client:
+            yield OpenAIChatModel(self.model, provider=OpenAICompatibleProvider("background", openai_client=client))
 
 
 def read_servers(path: Path) -> list[AbstractToolset[Any]]:
@@ -98,7 +101,7 @@ class ModelAgent:
 
     def __init__(
         self,
-        model: Model,
+        model: Endpoint | Model,
         tools: Tools,
         *,
         servers: Sequence[AbstractToolset[Any]] = (),
@@ -114,10 +117,39 @@ class ModelAgent:
 
     async def work(self, package: ContextPackage, corrections: Corrections) -> AsyncGenerator[Result]:
         """Sentences and cards as they come. Raises ``BackgroundError``."""
-        cards: deque[Card] = deque()
         limits = self._limits
-        agent = Agent(
-            self._model,
+        usage_limits = UsageLimits(request_limit=limits.requests, output_tokens_limit=limits.output_tokens)
+        cards: deque[Card] = deque()
+        prompt: Sequence[UserContent] = self._prompt(package)
+        history = None
+        try:
+            async with AsyncExitStack() as stack:
+                model = self._model
+                if isinstance(model, Endpoint):
+                    model = await stack.enter_async_context(model.opened(limits))
+                agent = self._agent(model, cards)
+                while prompt:
+                    async with agent.iter(prompt, message_history=history, usage_limits=usage_limits) as run:
+                        async with aclosing(_streamed(run, corrections)) as texts:
+                            async for text in texts:
+                                while cards:
+                                    yield cards.popleft()
+                                if text:
+                                    yield Spoken(text)
+                        history = run.all_messages()
+                    # What was put right after the last word begins another round.
+                    prompt = [_change(text) for text in corrections.take()]
+        except UsageLimitExceeded as error:
+            raise BackgroundError("the model asked for more than a job may use") from error
+        except (AgentRunError, UserError) as error:
+            raise BackgroundError(f"the background model does not answer ({_first_line(error)})") from error
+        except (MCPError, OSError, TimeoutError, RuntimeError) as error:
+            raise BackgroundError(f"a tool server cannot be reached ({_first_line(error)})") from error
+
+    def _agent(self, model: Model, cards: deque[Card]) -> Agent[object, str]:
+        limits = self._limits
+        return Agent(
+            model,
             instructions=INSTRUCTIONS,
             tools=[*_tools(self._tools), *_show_tools(cards)],
             toolsets=self._servers,
@@ -125,29 +157,6 @@ class ModelAgent:
             tool_timeout=limits.tool_seconds,
             model_settings=ModelSettings(timeout=limits.request_seconds, max_tokens=limits.output_tokens),
         )
-        usage_limits = UsageLimits(request_limit=limits.requests, output_tokens_limit=limits.output_tokens)
-        prompt: Sequence[UserContent] | None = self._prompt(package)
-        try:
-            history = None
-            while prompt:
-                async with agent.iter(prompt, message_history=history, usage_limits=usage_limits) as run:
-                    async with aclosing(_streamed(run, corrections)) as texts:
-                        async for text in texts:
-                            while cards:
-                                yield cards.popleft()
-                            if text:
-                                yield Spoken(text)
-                    history = run.all_messages()
-                while cards:
-                    yield cards.popleft()
-                # What was put right after the last word begins another round.
-                prompt = [_change(text) for text in corrections.take()]
-        except UsageLimitExceeded as error:
-            raise BackgroundError("the model asked for more than a job may use") from error
-        except (AgentRunError, UserError) as error:
-            raise BackgroundError(f"the background model does not answer ({_first_line(error)})") from error
-        except (MCPError, OSError, TimeoutError, RuntimeError) as error:
-            raise BackgroundError(f"a tool server cannot be reached ({_first_line(error)})") from error
 
     def _prompt(self, package: ContextPackage) -> list[UserContent]:
         parts: list[UserContent] = [described(package)]

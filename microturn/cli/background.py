@@ -59,12 +59,10 @@ def _agent(notes: Path | None, url: str | None, model: str | None, key: str, mcp
             raise InputError("--mcp needs a language model: give --background-url and --background-model")
         return OfflineAgent(tools)
     try:
-        from microturn.background.agent import Endpoint, Limits, ModelAgent, read_servers
+        from microturn.background.agent import Endpoint, ModelAgent, read_servers
     except ImportError as error:
         raise InputError(f"--background-url needs pip install 'microturn[background]' ({error})") from error
-    limits = Limits()
-    servers = [] if mcp is None else read_servers(mcp)
-    return ModelAgent(Endpoint(url, model, key).open(limits), tools, servers=servers, limits=limits)
+    return ModelAgent(Endpoint(url, model, key), tools, servers=[] if mcp is None else read_servers(mcp))
 
 
 async def _answer(agent: Agent, package: ContextPackage, budget: Budget, as_json: bool) -> None:
