@@ -51,6 +51,7 @@ class Limits:
     """Of a request that fails, and of a tool call that the model gets wrong."""
     requests: int = 12
     output_tokens: int = 20_000
+    """Of one request. Not every server counts tokens; what a job may bring in all is its budget of characters."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class ModelAgent:
     async def work(self, package: ContextPackage, corrections: Corrections) -> AsyncGenerator[Result]:
         """Sentences and cards as they come. Raises ``BackgroundError``."""
         limits = self._limits
-        usage_limits = UsageLimits(request_limit=limits.requests, output_tokens_limit=limits.output_tokens)
+        usage_limits = UsageLimits(request_limit=limits.requests)
         cards: deque[Card] = deque()
         prompt: Sequence[UserContent] = self._prompt(package)
         history = None

@@ -37,7 +37,7 @@ PLURALS = {"foot": "feet", "penny": "pence"}
 ABBREVIATIONS = {
     "Dr.": "Doctor", "Mr.": "Mister", "Mrs.": "Missus", "Ms.": "Miz", "Prof.": "Professor", "St.": "Saint",
     "e.g.": "for example", "i.e.": "that is", "etc.": "and so on", "vs.": "versus", "approx.": "about",
-    "a.m.": "A M", "p.m.": "P M", "No.": "number",
+    "a.m.": "A M", "p.m.": "P M",
 }  # fmt: skip
 SYMBOLS = {
     "&": "and", "+": "plus", "=": "equals", "×": "times", "÷": "divided by", "*": "times", "@": "at", "/": "per",
@@ -159,6 +159,7 @@ RULES: tuple[Rule, ...] = (
     (re.compile(r"(?<!\w)[*_](\w[^*_\n]*)[*_](?!\w)"), r"\1"),
     (re.compile(r"\b(?:" + "|".join(re.escape(one[:-1]) for one in ABBREVIATIONS) + r")\."),
      lambda m: ABBREVIATIONS[m[0]]),
+    (re.compile(r"\bNo\. (?=\d)"), "number "),
     (re.compile(r"\b(\d{4})-(\d\d)-(\d\d)\b"), _iso_date),
     (re.compile(rf"\b({_MONTH})\.? (\d{{1,2}})(?:st|nd|rd|th)?(?:,? (\d{{4}}))?\b"), _day_of_month),
     (re.compile(r"\b(1[0-2]|0?[1-9])(?::([0-5]\d))? ?([APap])\.?[Mm]\b\.?"), _time),
@@ -180,6 +181,7 @@ RULES: tuple[Rule, ...] = (
     (re.compile(r"[’‘]"), "'"),
     (re.compile(r"(?<!\w)'|'(?!\w)"), " "),
 )  # fmt: skip
+SENTENCE_END = re.compile(rf"(?<=[.!?]){''.join(f'(?<!{re.escape(one)})' for one in ABBREVIATIONS)}\s+(?=\S)|\n+")
 LEFT = re.compile(r"[^\w\s.,?!'-]|_")
 
 
@@ -220,7 +222,7 @@ class Sentences:
         self._rest += fragment
         if self._rest.count("```") % 2:
             return []  # A block of code is left out as a whole.
-        *done, self._rest = re.split(r"(?<=[.!?])\s+(?=\S)|\n+", re.sub(r"```.*?```", " ", self._rest, flags=re.S))
+        *done, self._rest = SENTENCE_END.split(re.sub(r"```.*?```", " ", self._rest, flags=re.S))
         return [one for one in done if one.strip()]
 
     def flush(self) -> list[str]:
