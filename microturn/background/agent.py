@@ -89,10 +89,13 @@ def read_servers(path: Path) -> list[AbstractToolset[Any]]:
 
 
 class _Bounded(WrapperToolset[Any]):
-    """A tool server whose results are cut to ``MAX_TOOL_CHARACTERS``."""
+    """A tool server whose results are cut to ``MAX_TOOL_CHARACTERS``, and whose errors end no job."""
 
     async def call_tool(self, name: str, tool_args: dict[str, Any], ctx: Any, tool: Any) -> Any:
-        result = await super().call_tool(name, tool_args, ctx, tool)
+        try:
+            result = await super().call_tool(name, tool_args, ctx, tool)
+        except ModelRetry as error:
+            raise ToolFailed(str(error)[:MAX_TOOL_CHARACTERS]) from error
         text = str(result)
         return result if len(text) <= MAX_TOOL_CHARACTERS else text[:MAX_TOOL_CHARACTERS] + " ... (cut)"
 

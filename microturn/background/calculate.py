@@ -40,7 +40,8 @@ TENS = {NUMBERS[18 + value]: 10 * value for value in range(2, 10)}
 SCALES = {"thousand": 1_000, "million": 1_000_000, "billion": 1_000_000_000, "trillion": 1_000_000_000_000}
 PHRASES = (
     (r"(?:the )?square root of", "sqrt"), (r"(?:the )?cube root of", "cbrt"), (r"(?:the )?sine of", "sin"),
-    (r"(?:the )?cosine of", "cos"), (r"(?:the )?tangent of", "tan"), (r"(?:the )?(?:natural )?logarithm of", "log"),
+    (r"(?:the )?cosine of", "cos"), (r"(?:the )?tangent of", "tan"), (r"(?:the )?natural log(?:arithm)? of", "ln"),
+    (r"(?:the )?log(?:arithm)? of", "log"),
     (r"(?:the )?factorial of ([\d.]+)", r"\1!"), (r"factorial", "!"),
     (r"to the power of|raised to(?: the power of)?|\*\*", "^"), (r"squared|²", "^2"), (r"cubed|³", "^3"),
     (r"multiplied by|times|×|·", "*"), (r"divided by|over|÷", "/"), (r"plus|added to|and", "+"),

@@ -19,6 +19,9 @@ from microturn.language import lexicon
 
 MAX_WHOLE_DIGITS = 15
 """Longer numbers are read digit by digit."""
+MAX_SENTENCE_CHARACTERS = 1_000
+"""What is longer is taken in parts: time grows with the square of a part's length."""
+MAX_CODE_CHARACTERS = 20_000
 MONTHS = tuple(month.capitalize() for month in lexicon.MONTHS)
 UNITS = {
     "km/h": "kilometer per hour", "kph": "kilometer per hour", "mph": "mile per hour", "m/s": "meter per second",
@@ -81,7 +84,7 @@ def _plain(words: str) -> str:
 
 
 def _one_by_one(digits: str) -> str:
-    return " ".join(num2words(int(digit)) for digit in digits)
+    return " ".join(lexicon.NUMBERS[int(digit)] for digit in digits)
 
 
 def plural(name: str, one: bool) -> str:
@@ -161,7 +164,7 @@ RULES: tuple[Rule, ...] = (
      lambda m: ABBREVIATIONS[m[0]]),
     (re.compile(r"\bNo\. (?=\d)"), "number "),
     (re.compile(r"\b(\d{4})-(\d\d)-(\d\d)\b"), _iso_date),
-    (re.compile(rf"\b({_MONTH})\.? (\d{{1,2}})(?:st|nd|rd|th)?(?:,? (\d{{4}}))?\b"), _day_of_month),
+    (re.compile(rf"(?i)\b({_MONTH})\.? (\d{{1,2}})(?:st|nd|rd|th)?(?:,? (\d{{4}}))?\b"), _day_of_month),
     (re.compile(r"\b(1[0-2]|0?[1-9])(?::([0-5]\d))? ?([APap])\.?[Mm]\b\.?"), _time),
     (re.compile(r"\b([01]?\d|2[0-3]):([0-5]\d)\b()(?!:)"), _time),
     (re.compile(rf"([$€£¥])({_NUMBER})(?: (thousand|million|billion|trillion))?"), _money),
@@ -182,11 +185,14 @@ RULES: tuple[Rule, ...] = (
     (re.compile(r"(?<!\w)'|'(?!\w)"), " "),
 )  # fmt: skip
 SENTENCE_END = re.compile(rf"(?<=[.!?]){''.join(f'(?<!{re.escape(one)})' for one in ABBREVIATIONS)}\s+(?=\S)|\n+")
+PART = re.compile(rf"(?s).{{1,{MAX_SENTENCE_CHARACTERS}}}(?=\s|$)|.{{{MAX_SENTENCE_CHARACTERS}}}")
 LEFT = re.compile(r"[^\w\s.,?!'-]|_")
 
 
 def spoken(text: str) -> str:
     """``text`` in words. Digits of other scripts and signs without a name are left out."""
+    if len(text) > MAX_SENTENCE_CHARACTERS:
+        return " ".join(filter(None, map(spoken, PART.findall(text))))
     for pattern, put in RULES:
         text = pattern.sub(put, text)
     text = "".join(one for one in LEFT.sub(" ", text) if not one.isnumeric() or one.isalpha())
@@ -220,9 +226,11 @@ class Sentences:
     def push(self, fragment: str) -> list[str]:
         """The sentences that are complete now."""
         self._rest += fragment
-        if self._rest.count("```") % 2:
+        if self._rest.count("```") % 2 and len(self._rest) < MAX_CODE_CHARACTERS:
             return []  # A block of code is left out as a whole.
         *done, self._rest = SENTENCE_END.split(re.sub(r"```.*?```", " ", self._rest, flags=re.S))
+        if len(self._rest) > MAX_SENTENCE_CHARACTERS:
+            done, self._rest = [*done, self._rest], ""
         return [one for one in done if one.strip()]
 
     def flush(self) -> list[str]:

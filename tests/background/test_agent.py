@@ -130,7 +130,7 @@ def test_an_answer_streams_from_a_server_as_sentences() -> None:
 
 def test_our_tools_answer_the_server() -> None:
     job, found, chat = over_http('call/convert_units {"amount": "5", "from_unit": "miles", "to_unit": "km"}')
-    assert (job.state, said(found)) == (State.DONE, "I got, eight point zero four six seven two km.")
+    assert (job.state, said(found)) == (State.DONE, "I got, eight point zero four six seven two kilometers.")
     job, found, chat = over_http('call/calculate {"expression": "1/0"}')
     assert job.state is State.DONE and "divides by zero" in chat.bodies[1]["messages"][-1]["content"]
 

@@ -175,7 +175,7 @@ def test_words_of_a_search_are_no_operators(tools: Tools, folder: Path) -> None:
     assert tools.search_notes('bread" OR "x NEAR( * AND NOT')
     assert tools.search_notes("!!!") == [] == tools.search_notes("")
     assert [one.file for one in tools.search_notes("loaf milk")] == ["home.md"]
-    assert tools.search_notes("breads")[0].file == "home.md"
+    assert tools.search_notes("milks")[0].file == "home.md"
     with pytest.raises(InputError, match="is not a folder"):
         Notes(folder / "home.md")
     with pytest.raises(InputError, match="no notes"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from fractions import Fraction
 
 import pytest
@@ -61,7 +62,14 @@ def test_nothing_but_words_is_said(text: str) -> None:
 
 def test_a_long_text_does_not_take_long() -> None:
     for text in ("1" * 50_000, "(" * 50_000, "<" * 50_000, "1-" * 25_000, "*a" * 25_000, "[" * 50_000, "1," * 25_000):
+        began = time.monotonic()
         spoken(text[:10_000])
+        assert time.monotonic() - began < 2
+
+
+def test_a_sentence_without_an_end_is_given_all_the_same() -> None:
+    sentences = Sentences()
+    assert sum(len(one) for _ in range(100) for one in sentences.push("word " * 50)) > 20_000
 
 
 @pytest.mark.parametrize(
