@@ -190,9 +190,10 @@ class _Parser:
         if token in CONSTANTS:
             return CONSTANTS[token]
         if token in FUNCTIONS:
-            value = _bounded(FUNCTIONS[token](float(self._unary())))
+            result = FUNCTIONS[token](float(self._unary()))
+            _bounded(result)
             # The root of 144 is 12, not 12.0.
-            return Fraction(value) if value.is_integer() and abs(value) < 2**53 else value
+            return Fraction(result) if result.is_integer() and abs(result) < 2**53 else result
         if token == "(":
             value = self._sum()
             if not self._took(")"):

@@ -50,7 +50,8 @@ SYMBOLS = {
 AS_WORDS = frozenset({"NASA", "NATO", "UNESCO", "UNICEF", "JPEG", "OK", "AIDS", "COVID", "I", "A"})
 """Capitals that are read as a word."""
 _MONTH = "|".join(f"{name}|{name[:3]}" for name in MONTHS)
-_NUMBER = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+"
+_NUMBER = r"(?<!\d)(?:\d{1,3}(?:,\d{3})++(?:\.\d++)?|\d++(?:\.\d++)?)|(?<!\d)\.\d++"
+"""Possessive: a long number is looked at once, not from each of its digits."""
 _UNIT = "|".join(re.escape(unit) for unit in sorted(UNITS, key=len, reverse=True))
 
 

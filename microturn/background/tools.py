@@ -17,7 +17,7 @@ from functools import cache
 from importlib.util import find_spec
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from microturn.background.calculate import calculate
 from microturn.background.calculate import digits as digits_of
@@ -190,7 +190,7 @@ def moved_day(day: date, amount: int, step: str) -> date:
 
 
 @cache
-def _units() -> UnitRegistry:
+def _units() -> UnitRegistry[Any]:
     from pint import UnitRegistry
 
     return UnitRegistry(autoconvert_offset_to_baseunit=True, cache_folder=None)
