@@ -4,6 +4,7 @@
     ├─ MediaError               a file cannot be read, decoded or written
     ├─ InputError               an argument or a turn's input is not acceptable
     ├─ WeightsError             weights are missing, damaged or of another size
+    ├─ DeviceError              a sound card is missing or cannot do what is needed
     ├─ VoiceError               a speech engine or a voice is not installed
     ├─ CorpusError              a corpus is missing, damaged or made by another generator
     ├─ RecordingError           a recorded session is missing, damaged or of other weights
@@ -30,6 +31,10 @@ class InputError(MicroturnError):
 
 class WeightsError(MicroturnError):
     """Weights are missing, damaged, or belong to a model of another size."""
+
+
+class DeviceError(MicroturnError):
+    """A sound card is missing, cannot do what is needed, or went away."""
 
 
 class VoiceError(MicroturnError):

@@ -1,9 +1,9 @@
-"""``microturn talk``: hold a recorded session turn by turn and write what the model answered."""
+"""``microturn talk``: hold a session turn by turn and write what the model answered."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +15,7 @@ from microturn.turn import TURN_MS
 
 if TYPE_CHECKING:
     from microturn.cli.transcript import Line
+    from microturn.media.typed import TypedText
     from microturn.session.session import Session
 
 LONG_INPUT_TURNS = 25
@@ -52,8 +53,9 @@ class Pacer:
 
 def talk(
     source_path: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="Any file FFmpeg reads, or a folder with user.wav and frames/.")
-    ],
+        Path | None,
+        typer.Argument(metavar="INPUT", help="Any file FFmpeg reads, or a folder with user.wav and frames/."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the outputs.  [default: INPUT's name + -reply]", show_default=False)
     ] = None,
@@ -67,15 +69,53 @@ def talk(
     seed: Annotated[int, typer.Option(help="Seed of whatever is drawn at random.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a turn and nothing else.")] = False,
     realtime: Annotated[bool, typer.Option("--realtime", help="Take turns by the clock, one every 200 ms.")] = False,
+    mic: Annotated[
+        bool, typer.Option("--mic", help="Talk through the sound card, in place of INPUT, until Ctrl-C; use headphones.")
+    ] = False,
+    input_device: Annotated[
+        str | None, typer.Option(metavar="DEVICE", help="Microphone for --mic: a number, or part of its name.")
+    ] = None,
+    output_device: Annotated[
+        str | None, typer.Option(metavar="DEVICE", help="Loudspeaker for --mic: a number, or part of its name.")
+    ] = None,
 ) -> None:
-    """Hold a recorded session turn by turn; writes reply.wav, timeline.png, turns.jsonl and, with video, reply.mp4."""
-    from microturn.cli.transcript import Transcript
-    from microturn.media.reader import open_media
-    from microturn.media.typed import parse_typed_text, session_length, session_turns, turns_of_seconds
-    from microturn.session.outputs import OUTPUT_NAMES, SessionOutputs
+    """Hold a session turn by turn, recorded or (--mic) live; writes reply.wav, timeline.png, turns.jsonl and, with
+    video, reply.mp4."""
+    from microturn.media.typed import parse_typed_text, turns_of_seconds
 
     typed = [parse_typed_text(argument) for argument in text or []]
     tail_turns = turns_of_seconds("--tail-seconds", tail_seconds)
+    if mic:
+        if source_path is not None:
+            raise InputError(f"{source_path}: --mic takes the place of INPUT, give one of both")
+        from microturn.cli.microphone import hold_live
+
+        hold_live(out or Path("microphone-reply"), weights, seed, typed, input_device, output_device, json=json)
+    elif source_path is None:
+        raise InputError("INPUT is missing: a file or a folder, or --mic for the sound card")
+    elif input_device is not None or output_device is not None:
+        raise InputError("--input-device and --output-device belong to --mic")
+    else:
+        _hold_recorded(source_path, out, weights, typed, tail_turns, seed, json=json, realtime=realtime)
+
+
+def _hold_recorded(
+    source_path: Path,
+    out: Path | None,
+    weights: str,
+    typed: Sequence[TypedText],
+    tail_turns: int,
+    seed: int,
+    *,
+    json: bool,
+    realtime: bool,
+) -> None:
+    """The session of a file. Raises ``MediaError``, ``InputError`` and ``WeightsError``."""
+    from microturn.cli.transcript import Transcript
+    from microturn.media.reader import open_media
+    from microturn.media.typed import session_length, session_turns
+    from microturn.session.outputs import OUTPUT_NAMES, SessionOutputs
+
     source = open_media(source_path)
     folder = Path(f"{source_path.resolve().stem}-reply") if out is None else out
     if source_path.resolve().parent == folder.resolve() and source_path.name in OUTPUT_NAMES:
@@ -113,7 +153,7 @@ def talk(
         if not realtime:
             print(Transcript.heading)
         _print_lines(lines + transcript.rest())
-        _print_summary(paths, times_ms)
+        print_summary(paths, times_ms)
 
 
 def _print_lines(lines: list[Line]) -> None:
@@ -123,7 +163,7 @@ def _print_lines(lines: list[Line]) -> None:
     lines.clear()
 
 
-def _print_summary(paths: list[Path], times_ms: list[float]) -> None:
+def print_summary(paths: list[Path], times_ms: list[float]) -> None:
     """Where the outputs lie and how fast it went."""
     times_ms = sorted(times_ms)
     seconds, compute_s = len(times_ms) * TURN_MS / 1000, sum(times_ms) / 1000
