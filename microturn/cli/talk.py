@@ -70,7 +70,8 @@ def talk(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a turn and nothing else.")] = False,
     realtime: Annotated[bool, typer.Option("--realtime", help="Take turns by the clock, one every 200 ms.")] = False,
     mic: Annotated[
-        bool, typer.Option("--mic", help="Talk through the sound card, in place of INPUT, until Ctrl-C; use headphones.")
+        bool,
+        typer.Option("--mic", help="Talk through the sound card, in place of INPUT, until Ctrl-C; use headphones."),
     ] = False,
     input_device: Annotated[
         str | None, typer.Option(metavar="DEVICE", help="Microphone for --mic: a number, or part of its name.")

@@ -106,6 +106,8 @@ class Engine:
             slot = None if retry_after_ms else self._slots.take(seed, inbox, Outbox(wake), recording)
             if slot is not None:
                 slot.state = state
+                if recording is not None:
+                    recording.begin()
         if slot is None:
             raise BusyError(
                 f"{self.num_sessions} sessions are as many as keep the deadline of {TURN_MS} ms here: "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from threading import Lock
 
 import numpy as np
@@ -12,6 +12,8 @@ from microturn.engine.sound import SoundQueue
 from microturn.turn import SAMPLE_RATE_HZ, TURN_SAMPLES, Frame, Pcm, TextIn, TurnInput
 
 MAX_WAITING_TEXT_BYTES = 256 * 1024
+Told = Callable[[Sequence[TextIn], bool], None]
+"""Who keeps pieces of text, and whether the session is muted."""
 PIECE_BYTES = 128
 """Long text goes to the model in pieces: it keeps only so many tokens waiting."""
 
@@ -27,6 +29,22 @@ class Inbox:
         self._frame_at_ms = -1
         self._pieces: deque[TextIn] = deque()
         self._text_bytes = 0
+        self._told: Told = lambda texts, muted: None
+
+    def follow(self, told: Told, *, from_now: bool = False) -> None:
+        """``told`` learns of everything that is promised to be taken in, before any turn can take it: of what waits
+        already too, unless ``from_now``. It must not hold up whoever calls."""
+        with self._lock:
+            self._told = told
+            if not from_now:
+                told(tuple(self._pieces), self._muted)
+
+    def restore(self, pieces: Sequence[TextIn], muted: bool) -> None:
+        """Begin with what waited in the inbox of a killed server."""
+        with self._lock:
+            self._pieces.extend(pieces)
+            self._text_bytes += sum(_most_tokens(piece) for piece in pieces)
+            self._muted = muted
 
     @property
     def waiting_ms(self) -> int:
@@ -58,6 +76,7 @@ class Inbox:
         with self._lock:
             if self._text_bytes + size > MAX_WAITING_TEXT_BYTES:
                 return False
+            self._told(pieces, self._muted)
             self._pieces.extend(pieces)
             self._text_bytes += size
             return True
@@ -65,6 +84,7 @@ class Inbox:
     def mute(self, muted: bool) -> None:
         """While muted, turns are silent (not gaps) and sound that arrives is thrown away."""
         with self._lock:
+            self._told((), muted)
             self._muted = muted
             self._sound.clear()
 

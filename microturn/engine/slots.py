@@ -94,6 +94,10 @@ class Outbox:
 class Recording(Protocol):
     """Whoever keeps the turns of a session; called in the engine's thread, which it must not hold up."""
 
+    def begin(self) -> None:
+        """The session is admitted; called by whoever opens it, before its first turn."""
+        ...
+
     def add(self, turn: Turn, state: Callable[[], State]) -> None:
         """A turn was taken; ``state`` copies what the session remembers after it, while ``add`` runs."""
         ...

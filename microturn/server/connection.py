@@ -172,8 +172,8 @@ class Connection:
         """Send what the protocol answers."""
         held = self._held
         events = ask()
-        if held is not None:
-            held.keep(events)
+        if self._held is not None:
+            events = self._held.answer(events, first=held is None)
         self._queue(events)
         self._wake.set()
 

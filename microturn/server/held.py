@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import sys
 import time
 from collections import deque
 from contextlib import suppress
@@ -75,6 +76,10 @@ class HeldSession:
         self._unwritten: deque[Turn] = deque()
         """Turns that a killed server would lose: nobody is told of them yet."""
         self._kept: deque[tuple[int, wire.ToClient]] = deque()
+        self._answers: deque[tuple[int, bool, list[wire.ToClient]]] = deque()
+        """Answers that a killed server would break: how much of what arrived is to be written first, and whether they
+        are kept."""
+        self._was_resumed = False
         self._timer: asyncio.TimerHandle | None = None
         self._over = False
         if recording is not None:
@@ -86,7 +91,30 @@ class HeldSession:
         """Whether it waits for a client."""
         return self._timer is not None
 
-    def keep(self, events: list[wire.ToClient]) -> None:
+    def answer(self, events: list[wire.ToClient], *, first: bool) -> list[wire.ToClient]:
+        """What is to be sent now of answers to the client, or of the ``first`` one, which tells that the session has
+        begun; the rest comes with ``take_turns`` once what it acknowledges is written."""
+        if self._recording is None or not events or (first and self._was_resumed):
+            pass
+        elif self.dialect.phase is not Phase.OVER:
+            self._answers.append((self._recording.num_noted, not first, events))
+            return self._written_answers(self._recording.num_noted_written)
+        else:
+            events = [*self._written_answers(sys.maxsize), *events]
+        if not first:
+            self._keep(events)
+        return events
+
+    def _written_answers(self, num_written: int) -> list[wire.ToClient]:
+        released: list[wire.ToClient] = []
+        while self._answers and self._answers[0][0] <= num_written:
+            _, kept, events = self._answers.popleft()
+            if kept:
+                self._keep(events)
+            released += events
+        return released
+
+    def _keep(self, events: list[wire.ToClient]) -> None:
         """Remember what is being sent, for a client that does not get it."""
         if self.token is None:
             return
@@ -100,7 +128,7 @@ class HeldSession:
         """What the turns that have come are to the client."""
         turns, end = self.slot.outbox.read()
         self._unwritten.extend(turns)
-        events: list[wire.ToClient] = []
+        events = [] if self._recording is None else self._written_answers(self._recording.num_noted_written)
         while self._unwritten and (
             self._recording is None or self._unwritten[0].made.turn < self._recording.num_written
         ):
@@ -108,6 +136,7 @@ class HeldSession:
         if end is not None and not self._unwritten:
             events += self.dialect.ended(end)
         if self.dialect.phase is Phase.OVER:
+            events = [*self._written_answers(sys.maxsize), *events]
             self._sessions.engine.close(self.slot)
         return events
 
@@ -138,7 +167,7 @@ class HeldSession:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._client = client
+        self._client, self._was_resumed = client, True
         log_event("session_resumed", session=self.session_id)
         return [event for end_ms, event in self._kept if end_ms > received_ms]
 
@@ -206,6 +235,7 @@ class Sessions:
             recording = self.recorder.begin(
                 opened.session_id, seed, None if known is None else msgspec.to_builtins(known)
             )
+            recording.inbox = None if known is None else inbox
         while True:
             try:
                 session = HeldSession(self, dialect, opened, inbox, seed, recording)
@@ -224,10 +254,12 @@ class Sessions:
         """A session that a killed server left goes on without its client, which has not heard of it for so long."""
         known = msgspec.convert(restored.about.client, Known)
         inbox = Inbox()
+        inbox.restore(restored.texts, restored.muted)
         first_turn = restored.turns[0].made.turn if restored.turns else restored.num_turns
         live = Live.restored(service, host, known.config, known.opened, inbox, first_turn)
         assert self.recorder is not None
         recording = self.recorder.go_on(restored.about, restored.num_turns)
+        recording.inbox = inbox
         try:
             session = HeldSession(self, live, known.opened, inbox, restored.about.seed, recording, restored.state)
         except BusyError:

@@ -3,12 +3,14 @@
     DIR/live_12ab.../
       session.json          whose weights (a fingerprint), which seed, how it ended
       turns.jsonl           a line a turn: what came in and what went out, with digests of the sounds and the picture
+      arrived.jsonl         of a session that can be resumed: a line for every text as it arrived, and for every mute
       user.wav  model.wav   16 bits, as both came; the model's sound lies where it is heard, a turn later
       frames/000200.png     the picture of the turn that begins at 200 ms
       states/000050.safetensors     what the session remembered before turn 50; the newest two are kept
 
 ``user.wav`` and ``frames/`` are what ``microturn talk`` reads: a recording can be played to other weights as it is.
-A line of ``turns.jsonl`` is written after all that it speaks of, so a killed server leaves whole turns.
+A line of ``turns.jsonl`` is written after all that it speaks of, so a killed server leaves whole turns. A text stands
+in ``arrived.jsonl`` before any turn that takes of it, so what no turn has taken is what waits.
 
 Two threads write it, one the turns, one the large states. A tick hands them references and now and then one copy of a
 state; when they fall far behind, as when a disk stands still, recordings are given up and never waited for.
@@ -19,7 +21,7 @@ from __future__ import annotations
 import logging
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from queue import Full, Queue
@@ -30,13 +32,14 @@ import msgspec
 import numpy as np
 from PIL import Image
 
+from microturn.engine.inbox import Inbox
 from microturn.engine.slots import End, Tick, Turn
 from microturn.errors import RecordingError
 from microturn.model.state import State
-from microturn.turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, Frame, Pcm
+from microturn.turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, Frame, Pcm, TextIn
 
 FORMAT = 1
-SESSION_NAME, TURNS_NAME = "session.json", "turns.jsonl"
+SESSION_NAME, TURNS_NAME, ARRIVED_NAME = "session.json", "turns.jsonl", "arrived.jsonl"
 USER_NAME, MODEL_NAME = "user.wav", "model.wav"
 FRAMES_NAME, STATES_NAME = "frames", "states"
 STATE_EVERY_TURNS = 10_000 // TURN_MS
@@ -82,6 +85,13 @@ class RecordedTurn(msgspec.Struct, frozen=True):
     skipped_turns: int
 
 
+class RecordedArrival(msgspec.Struct, frozen=True):
+    """A line of ``arrived.jsonl``: texts in pieces, as turns take them; whether the session is muted now."""
+
+    texts: list[tuple[str, str]]
+    muted: bool
+
+
 def digest(values: Pcm | Frame) -> str:
     """A short name for exactly these samples or pixels."""
     return blake2b(repr(values.shape).encode() + values.tobytes(), digest_size=8).hexdigest()
@@ -118,7 +128,7 @@ class Recorder:
         self._copied: Tick | None = None
 
     def begin(self, session_id: str, seed: int, client: dict[str, Any] | None = None) -> SessionRecording:
-        """The recording of a new session; its folder appears with the first turn."""
+        """The recording of a new session. Its folder appears with the first turn, or at once if ``client`` is given."""
         about = RecordedSession(FORMAT, session_id, self._weights, self._fingerprint, seed, client)
         return SessionRecording(self, self._folder / session_id, about)
 
@@ -168,16 +178,32 @@ class _Writer:
 class SessionRecording:
     """One session; what the engine calls only puts jobs into the writer's queue."""
 
-    def __init__(self, recorder: Recorder, folder: Path, about: RecordedSession, num_turns: int = 0) -> None:
-        self.num_written = num_turns
+    def __init__(self, recorder: Recorder, folder: Path, about: RecordedSession, left: int | None = None) -> None:
+        """``left``: turns that are there already."""
+        self.num_written = left or 0
         """Turns that a killed server would not lose."""
+        self.num_noted = self.num_noted_written = 0
+        """Texts and mutes that have arrived, and those of them that a killed server would not lose."""
+        self.inbox: Inbox | None = None
+        """What arrives in it is noted, if it is given before the session is opened."""
         self.on_written: Callable[[], None] = lambda: None
         """Called by the writing thread when there is another one, or when there will be no more."""
-        self._recorder, self._folder, self._about = recorder, folder, about
+        self._recorder, self._folder, self._about, self._left = recorder, folder, about, left
         self._files: _Files | None = None
         self._lost = False
         """Given up: no turn can be left out."""
         self._turns_to_state = STATE_EVERY_TURNS
+
+    def begin(self) -> None:
+        """The session is admitted: note what its inbox holds and what will arrive."""
+        if self.inbox is not None:
+            self.inbox.follow(self.note, from_now=self._left is not None)
+
+    def note(self, texts: Sequence[TextIn], muted: bool) -> None:
+        """Keep what has arrived and no turn has taken yet."""
+        self.num_noted += 1
+        line = RecordedArrival([(text.source.value, text.text) for text in texts], muted)
+        self._submit(lambda: self._note(line))
 
     def add(self, turn: Turn, state: Callable[[], State]) -> None:
         """Keep a turn and, if it is time, the state after it."""
@@ -205,19 +231,32 @@ class SessionRecording:
             self._give_up(str(error))
 
     def _give_up(self, cause: str) -> None:
-        self._lost, self.num_written = True, sys.maxsize
-        self.on_written()
+        self._lose()
         log.error("a recording is given up: %s", cause)
 
-    def _write(self, turn: Turn, state: State | None) -> None:
+    def _lose(self) -> None:
+        """Nothing is kept from now on, and nobody waits for it."""
+        self._lost, self.num_written, self.num_noted_written = True, sys.maxsize, sys.maxsize
+        self.on_written()
+
+    def _opened(self) -> _Files:
         if self._files is None:
-            self._files = _Files(self._folder, self._about, self.num_written)
-        self._files.write(turn)
+            self._files = _Files(self._folder, self._about, self._left)
+        return self._files
+
+    def _note(self, line: RecordedArrival) -> None:
+        self._opened().note(line)
+        self.num_noted_written += 1
+        self.on_written()
+
+    def _write(self, turn: Turn, state: State | None) -> None:
+        files = self._opened()
+        files.write(turn)
         self.num_written = turn.made.turn + 1
         self.on_written()
         if state is not None:
             # A killed server leaves sound files that are at most so much longer than they say.
-            self._files.mark()
+            files.mark()
             path = self._folder / STATES_NAME / state_name(self.num_written)
             self._recorder.states.submit(lambda: self._guarded(lambda: write_state(path, state)))
 
@@ -225,16 +264,16 @@ class SessionRecording:
         if self._files is not None:
             self._files.close(msgspec.structs.replace(self._about, end=end))
         # A turn that was being taken meanwhile is nobody's any more.
-        self._lost, self.num_written = True, sys.maxsize
-        self.on_written()
+        self._lose()
 
 
 class _Files:
-    """What lies in the folder of one session, of which ``num_turns`` turns are there already."""
+    """What lies in the folder of one session: a new one, or one of which ``left`` turns are there already."""
 
-    def __init__(self, folder: Path, about: RecordedSession, num_turns: int) -> None:
+    def __init__(self, folder: Path, about: RecordedSession, left: int | None) -> None:
         self._folder = folder
-        if num_turns == 0:
+        num_turns = left or 0
+        if left is None:
             folder.mkdir(mode=0o700)
             write_whole(folder / SESSION_NAME, msgspec.json.encode(about))
             (folder / TURNS_NAME).touch(exist_ok=False)
@@ -245,6 +284,15 @@ class _Files:
         lines = self._turns.read().split(b"\n")[:num_turns]
         self._turns.truncate(sum(len(line) + 1 for line in lines))
         self._turns.seek(0, 2)
+        self._arrived = (folder / ARRIVED_NAME).open("a+b", buffering=0) if about.client is not None else None
+        if self._arrived is not None:
+            self._arrived.seek(0)
+            self._arrived.truncate(self._arrived.read().rfind(b"\n") + 1)
+
+    def note(self, line: RecordedArrival) -> None:
+        """Append what has arrived."""
+        if self._arrived is not None:
+            self._arrived.write(msgspec.json.encode(line) + b"\n")
 
     def write(self, turn: Turn) -> None:
         """Append a turn."""
@@ -286,6 +334,8 @@ class _Files:
         self._user.close()
         self._model.close()
         self._turns.close()
+        if self._arrived is not None:
+            self._arrived.close()
         write_whole(self._folder / SESSION_NAME, msgspec.json.encode(about))
 
 

@@ -15,6 +15,7 @@ from microturn.errors import InputError, RecordingError
 from microturn.model.microturn import Microturn
 from microturn.model.state import State
 from microturn.session.recording import (
+    ARRIVED_NAME,
     FORMAT,
     FRAMES_NAME,
     FULL_SCALE,
@@ -23,6 +24,7 @@ from microturn.session.recording import (
     TURNS_NAME,
     USER_NAME,
     WAV_HEADER_BYTES,
+    RecordedArrival,
     RecordedSession,
     RecordedTurn,
     digest,
@@ -31,6 +33,13 @@ from microturn.session.recording import (
 )
 from microturn.session.session import Session
 from microturn.turn import TURN_MS, TURN_SAMPLES, Frame, Pcm, TextIn, TextSource, TurnInput, TurnOutput
+
+
+class _Taken(msgspec.Struct, frozen=True):
+    """Of a line of ``turns.jsonl`` the texts alone."""
+
+    texts: list[tuple[str, str]]
+
 
 COMPARED = ("turn", "hear", "say", "act", "speaking", "voice")
 
@@ -48,6 +57,9 @@ class Restored:
     state: State
     turns: list[Turn]
     """The last ones, taken again."""
+    texts: list[TextIn]
+    """Those that had arrived and no turn had taken, in pieces."""
+    muted: bool
 
 
 @dataclass(frozen=True)
@@ -139,6 +151,22 @@ class Recorded:
         kept = [turn for turn in kept if turn <= num_turns]
         return max((turn for turn in kept if turn + ENOUGH_TURNS <= num_turns), default=kept[0] if kept else 0)
 
+    def waiting(self) -> tuple[list[TextIn], bool]:
+        """Texts that had arrived and no turn had taken, and whether the session was muted."""
+        path = self.folder / ARRIVED_NAME
+        try:
+            arrived = [msgspec.json.decode(line, type=RecordedArrival) for line in _whole_lines(path)]
+            taken = [msgspec.json.decode(line, type=_Taken) for line in _whole_lines(self.folder / TURNS_NAME)]
+            pieces = [TextIn(TextSource(source), text) for one in arrived for source, text in one.texts]
+            gone = [TextIn(TextSource(source), text) for one in taken for source, text in one.texts]
+        except OSError as error:
+            raise RecordingError(f"{error.filename}: cannot be read ({error.strerror})") from error
+        except (msgspec.DecodeError, ValueError) as error:
+            raise RecordingError(f"{path}: damaged ({error})") from error
+        if pieces[: len(gone)] != gone:
+            raise RecordingError(f"{path}: is not what was taken in")
+        return pieces[len(gone) :], bool(arrived) and arrived[-1].muted
+
     def state(self, turn: int) -> bytes | None:
         """What the session remembered before ``turn``, if that was kept."""
         path = self.folder / STATES_NAME / state_name(turn)
@@ -198,7 +226,12 @@ def restore(model: Microturn, recorded: Recorded) -> Restored:
             turns.append(Turn(turn_input, made, tick, line.waiting_ms, 0, line.skipped_turns))
     except InputError as error:
         raise RecordingError(f"{recorded.folder}: {error}") from error
-    return Restored(recorded.about, session.turn, session.state, turns)
+    return Restored(recorded.about, session.turn, session.state, turns, *recorded.waiting())
+
+
+def _whole_lines(path: Path) -> list[bytes]:
+    """The lines of a file, but for one that was being written when the server was killed."""
+    return path.read_bytes().split(b"\n")[:-1]
 
 
 def _comparable(output: TurnOutput) -> dict[str, object]:

@@ -16,7 +16,7 @@ import numpy as np
 from microturn.engine.inbox import Inbox
 from microturn.errors import DeviceError
 from microturn.media.typed import TypedText
-from microturn.turn import SAMPLE_RATE_HZ, TURN_SAMPLES, Pcm, TextIn, TextSource, TurnInput, TurnOutput
+from microturn.turn import SAMPLE_RATE_HZ, Pcm, TextIn, TextSource, TurnInput, TurnOutput
 
 CUSHION_SAMPLES = SAMPLE_RATE_HZ * 40 // 1000
 """Silence before the first turn of an utterance, so that the next ones may be that much late."""

@@ -31,7 +31,9 @@ def interrupt() -> None:
 
 def timer_sound() -> Pcm:
     """The request that the default weights answer."""
-    return np.concatenate([one.audio for one in open_media(SAMPLES / "timer.wav").iter_turns() if one.audio is not None])
+    return np.concatenate(
+        [one.audio for one in open_media(SAMPLES / "timer.wav").iter_turns() if one.audio is not None]
+    )
 
 
 @pytest.fixture
@@ -167,9 +169,7 @@ def test_without_the_library(tmp_path: Path) -> None:
         "from microturn.cli import main; sys.exit(main(['talk', '--mic']))"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(microturn.__file__).parents[1])}
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "needs PortAudio (PortAudio library not found): apt install libportaudio2" in done.stderr
 

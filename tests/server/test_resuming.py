@@ -9,7 +9,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -180,6 +180,73 @@ def test_a_killed_server_goes_on_with_its_sessions(tmp_path: Path, capsys: pytes
         assert len(after[name]) > len(lines) and after[name][: len(lines)] == lines
     assert main(["replay", str(record)]) == 0
     assert capsys.readouterr().out.count("the same bits") == 2
+
+
+LONG = " ".join(f"word{number}" for number in range(480))
+"""Too much to be taken in at once: most of it waits for many turns."""
+
+
+@pytest.mark.parametrize("by", ["session.start", "session.instructions.append", "session.input_text.append"])
+def test_what_was_acknowledged_waits_again_when_the_server_was_killed(
+    tmp_path: Path, by: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Killed as soon as the text is acknowledged, and once more while it is taken in: every word comes to a turn, in
+    its order, and once. A session that was muted still is."""
+    weights, record = small_weights(tmp_path / "weights"), tmp_path / "live"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    async def begin(server: subprocess.Popen[str]) -> dict[str, Any]:
+        config = {**RESUMABLE, "instructions": LONG} if by == "session.start" else RESUMABLE
+        async with connect(url(port)) as client:
+            await client.send(json.dumps({"type": "session.start", "session": config}))
+            session: dict[str, Any] = (await next_event(client, "session.started"))["session"]
+            if by == "session.instructions.append":
+                await client.send(json.dumps({"type": "session.input_audio.mute"}))
+                await client.send(json.dumps({"type": by, "content": LONG}))
+                await next_event(client, "session.instructions.appended")
+            elif by == "session.input_text.append":
+                # Nothing answers it but a turn, and that it was received before that an answer.
+                await client.send(json.dumps({"type": by, "text": LONG}))
+                await client.send(json.dumps({"type": "session.input_audio.mute"}))
+                await next_event(client, "session.input_audio.muted")
+            server.kill()
+        return session
+
+    async def go_on(session: dict[str, Any], turns: int, end: Callable[[], None] | None) -> list[dict[str, Any]]:
+        async with connect(url(port)) as client:
+            await client.send(resume(session, 0))
+            assert (await next_event(client, "session.started"))["session"] == session
+            events: list[dict[str, Any]] = []
+            while len(of_kind(events, "session.turn")) < turns and (end or not is_done()):
+                events.append(await next_event(client, "session.turn"))
+            if end is None:
+                await client.send(json.dumps({"type": "session.close"}))
+                await next_event(client, "session.closed")
+            else:
+                end()
+        return events
+
+    def taken() -> str:
+        (path,) = record.glob("*/turns.jsonl")
+        return " ".join(text for line in path.read_text().splitlines() for _, text in json.loads(line)["texts"])
+
+    def is_done() -> bool:
+        return len(taken()) >= len(LONG)
+
+    with process(port, weights, record) as server:
+        session = asyncio.run(begin(server))
+    assert len(taken()) < len(LONG) / 2
+    with process(port, weights, record) as server:
+        events = asyncio.run(go_on(session, 4, server.kill))
+    assert len(taken()) < len(LONG)
+    with process(port, weights, record):
+        events = asyncio.run(go_on(session, 300, None))
+    assert taken() == LONG
+    if by != "session.start":
+        assert not any(event["gap"] for event in events[-3:])
+    assert main(["replay", str(record)]) == 0
+    assert "the same bits" in capsys.readouterr().out
 
 
 def test_what_cannot_be_taken_up() -> None:
