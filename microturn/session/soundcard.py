@@ -132,8 +132,8 @@ class SoundCard:
         self._library = _library()
         self._devices: dict[Direction, int | str | None] = {}
         self.names: dict[Direction, str] = {}
-        for direction, wanted in (("input", input_device), ("output", output_device)):
-            self._find(direction, wanted)
+        self._find("input", input_device)
+        self._find("output", output_device)
         self._streams: list[Any] = []
         self._ending = False
 
@@ -151,7 +151,10 @@ class SoundCard:
             if not self._ending:
                 gone()
 
-        kinds = {"input": (self._library.InputStream, capture), "output": (self._library.OutputStream, play)}
+        kinds: dict[Direction, tuple[Any, Callable[..., None]]] = {
+            "input": (self._library.InputStream, capture),
+            "output": (self._library.OutputStream, play),
+        }
         for direction, (stream, callback) in kinds.items():
             with _told(self.names[direction], "cannot be opened", self._library):
                 self._streams.append(

@@ -58,7 +58,7 @@ def test_a_session_through_the_sound_card(plug: object, capsys: pytest.CaptureFi
     assert "timer" not in out and re.search(r"^ +\d+\.\ds .*sandwich$", out, re.MULTILINE)
     assert re.search(r"^gaps \d+, overruns \d+, sound lost by the microphone 0 times", out, re.MULTILINE)
     with wave.open("out/reply.wav") as file:
-        both = np.frombuffer(file.readframes(10**7), "<i2").reshape(-1, 2).astype(np.float32) / 32768
+        both = np.frombuffer(file.readframes(10**7), "<i2").reshape(-1, 2).astype(np.float32) / np.float32(32768)
     assert len(both) == (len(lines) + 1) * TURN_SAMPLES
     # Both voices went through the card whole: the user's into the file, the model's into the loudspeaker.
     assert overlap(both[:, 0], card.sound) > 0.99
@@ -118,19 +118,23 @@ def test_a_card_that_is_pulled_out_ends_the_session_and_its_files_are_there(
 @pytest.mark.parametrize(
     ("card", "arguments", "message"),
     [
-        (FakeCard(np.zeros(0), names=()), [], "this machine has no default sound input: there is no sound card"),
         (
-            FakeCard(np.zeros(0)),
+            FakeCard(np.zeros(0, np.float32), names=()),
+            [],
+            "this machine has no default sound input: there is no sound card",
+        ),
+        (
+            FakeCard(np.zeros(0, np.float32)),
             ["--input-device", "nothing"],
             "nothing: no such sound input, or several: --input-device is one of 0 USB headset; 1 Loudspeaker",
         ),
         (
-            FakeCard(np.zeros(0)),
+            FakeCard(np.zeros(0, np.float32)),
             ["--output-device", "7"],
             "7: no such sound output, or several: --output-device is one of 0 USB headset; 1 Loudspeaker",
         ),
         (
-            FakeCard(np.zeros(0), rates_hz=(48_000,)),
+            FakeCard(np.zeros(0, np.float32), rates_hz=(48_000,)),
             [],
             "USB headset: cannot record one channel of 16 kHz (Invalid sample rate [PaErrorCode -9997])",
         ),
