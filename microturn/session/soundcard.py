@@ -23,6 +23,7 @@ CUSHION_SAMPLES = SAMPLE_RATE_HZ * 40 // 1000
 KEPT_SAMPLES = SAMPLE_RATE_HZ * 70 // 1000
 """What is still heard when the model yields: a word's end, not a word."""
 FADE_SAMPLES = SAMPLE_RATE_HZ * 4 // 1000
+FULL_SCALE = 32768.0
 LOUD = 0.03
 """Peak of the user's sound from which on it may be speech."""
 MAX_CAPTURED_CHUNKS = 4096
@@ -142,7 +143,7 @@ class SoundCard:
 
         def capture(sound: Any, num_frames: int, time: Any, status: Any) -> None:
             self.num_lost += bool(status.input_overflow)
-            microphone.capture(sound[:, 0].copy())
+            microphone.capture(sound[:, 0].astype(np.float32) / np.float32(FULL_SCALE))
 
         def play(sound: Any, num_frames: int, time: Any, status: Any) -> None:
             loudspeaker.fill(sound[:, 0])
@@ -161,7 +162,7 @@ class SoundCard:
                     stream(
                         samplerate=SAMPLE_RATE_HZ,
                         channels=1,
-                        dtype="float32",
+                        dtype=_TYPES[direction],
                         latency="low",
                         device=self._devices[direction],
                         callback=callback,
@@ -190,7 +191,7 @@ class SoundCard:
         self._devices[direction], self.names[direction] = device, str(found["name"])
         check = self._library.check_input_settings if direction == "input" else self._library.check_output_settings
         with _told(str(found["name"]), f"cannot {_VERBS[direction]} one channel of 16 kHz", self._library):
-            check(device=device, channels=1, dtype="float32", samplerate=SAMPLE_RATE_HZ)
+            check(device=device, channels=1, dtype=_TYPES[direction], samplerate=SAMPLE_RATE_HZ)
 
     def _missing(self, direction: Direction, wanted: str | None) -> str:
         if wanted is None:
@@ -207,6 +208,8 @@ class SoundCard:
         return f"--{direction}-device is one of {'; '.join(names)}" if names else "there is no sound card"
 
 
+_TYPES: dict[Direction, str] = {"input": "int16", "output": "float32"}
+"""What is asked of the card: as integers whatever a driver makes up is still a sample."""
 _VERBS: dict[Direction, str] = {"input": "record", "output": "play"}
 
 

@@ -62,21 +62,23 @@ class FakeCard:
     check_output_settings = check_input_settings
 
     def InputStream(self, **settings: Any) -> Stream:  # noqa: N802
+        assert settings["dtype"] == "int16"
         return Stream(self, self._record, settings)
 
     def OutputStream(self, **settings: Any) -> Stream:  # noqa: N802
+        assert settings["dtype"] == "float32"
         return Stream(self, self._play, settings)
 
     def _record(self, block: int, callback: Callable[..., None]) -> bool:
         at_s = block * BLOCK_SAMPLES / SAMPLE_RATE_HZ
         if self.gone_after_s is not None and at_s >= self.gone_after_s:
             return False
-        heard = np.zeros((BLOCK_SAMPLES, 1), np.float32)
+        heard = np.zeros((BLOCK_SAMPLES, 1), np.int16)
         part = self.sound[block * BLOCK_SAMPLES : (block + 1) * BLOCK_SAMPLES]
-        heard[: len(part), 0] = part
+        heard[: len(part), 0] = np.round(part * 32767)
         if not self.pauses[0] <= at_s < self.pauses[1]:
             callback(heard, BLOCK_SAMPLES, None, SimpleNamespace(input_overflow=False))
-        heard[:] = np.nan  # The card's memory is its own again.
+        heard[:] = 12345  # The card's memory is its own again.
         if block * BLOCK_SAMPLES <= len(self.sound) < (block + 1) * BLOCK_SAMPLES:
             self.at_end()
         return True
@@ -92,7 +94,7 @@ class Stream:
     """Calls back every 20 ms until it is closed or ends by itself."""
 
     def __init__(self, card: FakeCard, step: Callable[[int, Callable[..., None]], bool], settings: dict[str, Any]):
-        assert (settings["samplerate"], settings["channels"], settings["dtype"]) == (SAMPLE_RATE_HZ, 1, "float32")
+        assert (settings["samplerate"], settings["channels"]) == (SAMPLE_RATE_HZ, 1)
         self._card, self._step, self._settings = card, step, settings
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
