@@ -11,7 +11,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from microturn.cli.talk import print_summary
+from microturn.cli.progress import print_summary
 from microturn.errors import DeviceError, InputError
 from microturn.turn import TURN_MS
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from microturn.cli.progress import progress
+from microturn.cli.progress import print_summary, progress
 from microturn.errors import InputError
 from microturn.turn import TURN_MS
 
@@ -162,15 +162,3 @@ def _print_lines(lines: list[Line]) -> None:
     for line in sorted(lines, key=lambda line: line.turn):
         print(line.text, flush=True)
     lines.clear()
-
-
-def print_summary(paths: list[Path], times_ms: list[float]) -> None:
-    """Where the outputs lie and how fast it went."""
-    times_ms = sorted(times_ms)
-    seconds, compute_s = len(times_ms) * TURN_MS / 1000, sum(times_ms) / 1000
-    p50, p99 = times_ms[len(times_ms) // 2], times_ms[len(times_ms) * 99 // 100]
-    print("", *paths, sep="\n")
-    print(
-        f"{seconds:.1f} s in {compute_s:.1f} s of compute: {seconds / max(compute_s, 1e-9):.1f} x real time"
-        f" (a turn: p50 {p50:.1f} ms, p99 {p99:.1f} ms)"
-    )
