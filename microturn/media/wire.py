@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
+from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
@@ -135,6 +136,13 @@ def encode_picture(frame: Frame) -> bytes:
     file = io.BytesIO()
     image.save(file, "JPEG", quality=92, subsampling=0)
     return file.getvalue()
+
+
+def picture_of(frame: VideoFrame) -> Frame:
+    """A frame of a video as a picture, its sides at most ``KEPT_SIDE_PIXELS``."""
+    share = min(1.0, KEPT_SIDE_PIXELS / max(frame.width, frame.height))
+    width, height = (max(1, round(side * share)) for side in (frame.width, frame.height))
+    return frame.to_ndarray(format="rgb24", width=width, height=height).astype(np.uint8, copy=False)
 
 
 def decode_picture(data: bytes) -> Frame:

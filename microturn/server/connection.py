@@ -1,4 +1,4 @@
-"""A WebSocket with a session: messages to the protocol, turns from the engine, and events to the client in their order.
+"""A client with a session: messages to the protocol, turns from the engine, and events to the client in their order.
 
 Everything runs in the event loop's thread; the engine only wakes it. What is to be sent waits in one queue. When the
 client does not read, sending blocks, then nothing more is received from it and its turns stay in the outbox, which is
@@ -17,19 +17,18 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from starlette.websockets import WebSocket, WebSocketDisconnect
-
 from microturn.engine.inbox import Inbox
-from microturn.engine.slots import End
+from microturn.engine.slots import End, Turn
 from microturn.errors import InputError
 from microturn.media.wire import decode_picture
 from microturn.server import limits, wire
 from microturn.server.dialect import FAULT, NORMAL, Dialect, Host, Opened, Phase, Service
 from microturn.server.held import HeldSession, Sessions
+from microturn.server.line import Gone, Line
 from microturn.server.live import Live
 from microturn.server.metrics import Metrics
 from microturn.server.wire import EventError
-from microturn.turn import Frame
+from microturn.turn import TURN_MS, Frame, Pcm
 
 MAX_UNSENT_CHARACTERS = 256 * 1024
 """While more waits to be sent, nothing is received."""
@@ -37,10 +36,6 @@ MAX_DECODING_PICTURES = 2
 FAREWELL_SECONDS = 1.0
 """How long a slow reader may take to read why it is put out."""
 
-GONE = (WebSocketDisconnect, RuntimeError)
-"""What sending raises once the client has left, or uvicorn has put it out for a message that is too large."""
-
-ABNORMAL = 1006
 LEFT_CODES = (1000, 1001)
 """With these a client says that it does not come back."""
 
@@ -48,11 +43,11 @@ log = logging.getLogger(__name__)
 
 
 class Connection:
-    """One client. ``run`` returns when its session and its socket are done with."""
+    """One client. ``run`` returns when its session and its line are done with."""
 
     def __init__(
         self,
-        socket: WebSocket,
+        line: Line,
         sessions: Sessions,
         service: Service,
         metrics: Metrics,
@@ -60,7 +55,7 @@ class Connection:
         speak: Callable[[Service, Host], Dialect[Any]],
     ) -> None:
         """``speak`` makes the protocol that this client speaks."""
-        self._socket = socket
+        self._line = line
         self._sessions = sessions
         self._service = service
         self._metrics = metrics
@@ -71,12 +66,17 @@ class Connection:
         self._held: HeldSession | None = None
         self._was_replaced = False
         self._decoding = 0
+        self._seen_ms = 0
         self._dialect = speak(service, self)
         self._sending: asyncio.Task[None] | None = None
 
-    async def run(self, subprotocol: str | None) -> None:
+    def begin(self, message: bytes) -> wire.ToClient:
+        """Take the event that the client sent ahead of its line; returns the answer, which will be sent as well."""
+        return self._tell(partial(self._dialect.receive, message))[0]
+
+    async def run(self) -> None:
         """Serve the client until one of both ends it."""
-        await self._socket.accept(subprotocol)
+        self._line.begin(self)
         self._tell(self._dialect.greet)
         timer = self._loop.call_later(limits.START_SECONDS, self._tell, self._dialect.start_timed_out)
         self._sending = asyncio.create_task(self._send())
@@ -91,6 +91,7 @@ class Connection:
             results = await asyncio.gather(*tasks, return_exceptions=True)
             left_properly = not receiving.cancelled() and not receiving.exception() and receiving.result() in LEFT_CODES
             await self._bid_farewell(results, left_properly=left_properly)
+            await self._line.release()
 
     def stop(self) -> None:
         """The server goes down."""
@@ -117,10 +118,16 @@ class Connection:
         return [*held.dialect.resumed(self, client_event_id), *missed]
 
     def show(self, picture: bytes, at_ms: int, client_event_id: str | None) -> bool:
+        return self._show(partial(decode_picture, picture), at_ms, client_event_id)
+
+    def drop_sound(self) -> bool:
+        return self._line.drop_sound()
+
+    def _show(self, decode: Callable[[], Frame], at_ms: int, client_event_id: str | None) -> bool:
         if self._decoding == MAX_DECODING_PICTURES:
             return False
         self._decoding += 1
-        decoded = self._loop.run_in_executor(self._decoders, decode_picture, picture)
+        decoded = self._loop.run_in_executor(self._decoders, decode)
         decoded.add_done_callback(partial(self._decoded, at_ms, client_event_id))
         return True
 
@@ -137,17 +144,26 @@ class Connection:
             error = InputError("picture cannot be decoded")
         self._tell(partial(self._dialect.picture_failed, error, client_event_id))
 
+    # What the line hears and sees.
+
+    def hear(self, pcm: Pcm) -> None:
+        if events := self._dialect.hear(pcm):
+            self._tell(lambda: events)
+
+    def see(self, decode: Callable[[], Frame]) -> None:
+        # Two that come in one turn have an order too.
+        self._seen_ms = max(self._dialect.num_turns * TURN_MS, self._seen_ms + 1)
+        self._show(decode, self._seen_ms, None)
+
     # The two directions.
 
     async def _receive(self) -> int:
         """Returns the code with which the client left."""
         while True:
-            message = await self._socket.receive()
-            if message["type"] == "websocket.disconnect":
-                return int(message.get("code") or ABNORMAL)
-            data = message.get("text") or message.get("bytes") or b""
-            self._metrics.received_bytes.inc(len(data))
-            self._tell(partial(self._dialect.receive, data))
+            message = await self._line.receive()
+            if isinstance(message, int):
+                return message
+            self._tell(partial(self._dialect.receive, message))
             while sum(map(len, self._unsent)) > MAX_UNSENT_CHARACTERS:
                 self._room.clear()
                 await self._room.wait()
@@ -158,17 +174,17 @@ class Connection:
             self._wake.clear()
             self._take_turns()
             while self._unsent:
-                text = self._unsent.popleft()
-                await self._socket.send_text(text)
-                self._metrics.sent_bytes.inc(len(text))
+                await self._line.send(self._unsent.popleft())
                 self._room.set()
-        await self._socket.close(self._dialect.close_code)
+        await self._line.close(self._dialect.close_code)
 
     def _take_turns(self) -> None:
         if self._held is not None:
             self._queue(self._held.take_turns())
+            if (played := self._line.played()) is not None:
+                self._dialect.played(*played)
 
-    def _tell(self, ask: Callable[[], list[wire.ToClient]]) -> None:
+    def _tell(self, ask: Callable[[], list[wire.ToClient]]) -> list[wire.ToClient]:
         """Send what the protocol answers."""
         held = self._held
         events = ask()
@@ -176,12 +192,14 @@ class Connection:
             events = self._held.answer(events, first=held is None)
         self._queue(events)
         self._wake.set()
+        return events
 
     def _queue(self, events: list[wire.ToClient]) -> None:
         for event in events:
             if isinstance(event, wire.Error):
                 self._metrics.errors.labels(event.error.code).inc()
-            self._unsent.append(wire.encode(event))
+            if not self._line.take(event):
+                self._unsent.append(wire.encode(event))
 
     # What the session asks of its client.
 
@@ -189,6 +207,9 @@ class Connection:
         self._wake.set()
         if end is End.SLOW_READER and self._sending is not None:
             self._sending.cancel()
+
+    def turned(self, turn: Turn) -> None:
+        self._line.take_turn(turn)
 
     def replaced(self) -> None:
         self._was_replaced = True
@@ -203,7 +224,7 @@ class Connection:
         """See to the session; a client that can still be told is told how it ended."""
         held = self._held
         slow = held is not None and held.slot.outbox.end is End.SLOW_READER
-        failures = [one for one in results if isinstance(one, Exception) and not isinstance(one, GONE)]
+        failures = [one for one in results if isinstance(one, Exception) and not isinstance(one, Gone)]
         for failure in failures:
             log.error("a connection failed", exc_info=failure)
         closed = self._dialect.close_code is not None
@@ -211,11 +232,11 @@ class Connection:
             end = "slow_reader" if slow else "failed" if failures else "closed" if closed else "connection_lost"
             held.finish(end)
         if self._was_replaced:
-            with suppress(*GONE):
-                await self._socket.close(NORMAL)
+            with suppress(Gone):
+                await self._line.close(NORMAL)
         elif slow or failures:
-            with suppress(TimeoutError, *GONE):
+            with suppress(TimeoutError, Gone):
                 async with asyncio.timeout(FAREWELL_SECONDS):
                     for event in self._dialect.ended(End.SLOW_READER if slow else End.FAILED):
-                        await self._socket.send_text(wire.encode(event))
-                    await self._socket.close(self._dialect.close_code or FAULT)
+                        await self._line.send(wire.encode(event))
+                    await self._line.close(self._dialect.close_code or FAULT)

@@ -80,6 +80,10 @@ class Host(Protocol):
         too much to do."""
         ...
 
+    def drop_sound(self) -> bool:
+        """Throw away the model's sound that waits to be played; ``False`` if the client plays it."""
+        ...
+
 
 class _Nobody:
     """The host of a session that has no connection."""
@@ -94,6 +98,9 @@ class _Nobody:
         raise AssertionError("it has begun")
 
     def show(self, picture: bytes, at_ms: int, client_event_id: str | None) -> bool:
+        return False
+
+    def drop_sound(self) -> bool:
         return False
 
 
@@ -167,6 +174,20 @@ class Dialect(ABC, Generic[FromClientT]):
             return self._accept(event)
         except EventError as error:
             return self._failed(error, error.client_event_id or event_id)
+
+    def hear(self, pcm: Pcm) -> list[wire.ToClient]:
+        """Take the user's sound that came by another way than a message."""
+        if self.phase is not Phase.LIVE:
+            return []
+        try:
+            self._hear(pcm)
+        except EventError as error:
+            return self._failed(error, None)
+        return []
+
+    def played(self, until_ms: int, dropped: bool) -> None:
+        """The model's sound was played so far by the server; with ``dropped`` what was sent beyond never will be."""
+        self.playback.acknowledge(max(until_ms, self.playback.heard_until_ms), dropped=dropped)
 
     def _open(self, seed: int, resumable: wire.SessionConfig | None = None) -> None:
         """Have a session admitted. Raises ``EventError``."""

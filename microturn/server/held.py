@@ -49,6 +49,10 @@ class Client(Protocol):
         """There are turns to take, or no more come (``end``)."""
         ...
 
+    def turned(self, turn: Turn) -> None:
+        """A turn was taken; its events are about to be sent."""
+        ...
+
     def replaced(self) -> None:
         """Another connection has the session now."""
         ...
@@ -143,6 +147,8 @@ class HeldSession:
     def take_turn(self, turn: Turn) -> list[wire.ToClient]:
         """What one turn is to the client."""
         events = self.dialect.take(turn)
+        if self._client is not None:
+            self._client.turned(turn)
         if self.token is not None:
             self._kept.extend((turn.made.t_ms + TURN_MS, event) for event in events)
         return events

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 MAX_MESSAGE_BYTES = 2**20
+MAX_OFFER_BYTES = 48 * 1024
+"""Of an offer with all that a session begins with: what it is answered with must fit into one message of a channel."""
 EVENTS_PER_SECOND = 200.0
 BYTES_PER_SECOND = 6 * 2**20
 PICTURES_PER_SECOND, PICTURES_AT_ONCE = 5.0, 10

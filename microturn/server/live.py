@@ -134,6 +134,8 @@ class Live(Dialect[wire.ClientEvent]):
         return self._event(answer, start_ms=now_ms, end_ms=now_ms, client_event_id=event.event_id)
 
     def _acknowledge(self, event: wire.AckPlayback) -> list[wire.ToClient]:
+        if event.dropped and self._host.drop_sound():
+            return []
         try:
             self.playback.acknowledge(event.heard_until_ms, dropped=event.dropped)
         except InputError as error:

@@ -53,6 +53,7 @@ Code = Literal[
     "session_expired",
     "text_too_long",
     "invalid_picture",
+    "invalid_offer",
     "rate_limit_exceeded",
     "busy",
     "stopping",
@@ -170,6 +171,30 @@ class SessionUpdate(Strict, frozen=True):
 
 
 # From the client.
+
+
+class WebRtc(Strict, frozen=True):
+    """How a session is to be had."""
+
+    sdp: str
+    type: Literal["webrtc"]
+
+
+class Offer(Strict, frozen=True):
+    """What is posted for a session over WebRTC: its transport, and what its first event has beside the type."""
+
+    transport: WebRtc
+    session: dict[str, Any] | None = None
+    resume: dict[str, Any] | None = None
+
+    @property
+    def event(self) -> bytes:
+        """The first event. Raises ``EventError``."""
+        if (self.session is None) == (self.resume is None):
+            raise EventError("missing_parameter", "an offer has a session or a resume", param="session")
+        if self.resume is not None:
+            return msgspec.json.encode({**self.resume, "type": Resume.__struct_config__.tag})
+        return msgspec.json.encode({"type": Start.__struct_config__.tag, "session": self.session})
 
 
 class FromClient(Strict, frozen=True, kw_only=True, tag_field="type"):
@@ -449,6 +474,17 @@ class Vocabulary(Generic[EventT]):
         if field:
             code = "unknown_parameter" if field[1] == "unknown" else "missing_parameter"
         return EventError(code, f"{name}: {cause.split(' - at ')[0]}", param=path or None, client_event_id=event_id)
+
+
+_OFFER = msgspec.json.Decoder(Offer)
+
+
+def decode_offer(body: bytes) -> Offer:
+    """What was posted. Raises ``EventError``."""
+    try:
+        return _OFFER.decode(body)
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise EventError("invalid_value", f"this is no offer: {error}") from error
 
 
 _LIVE: Vocabulary[ClientEvent] = Vocabulary(ClientEvent, UNSUPPORTED)

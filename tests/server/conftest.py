@@ -59,6 +59,9 @@ class FakeHost:
         self.pictures.append((picture, at_ms, client_event_id))
         return len(self.pictures) < 3
 
+    def drop_sound(self) -> bool:
+        return False
+
 
 @pytest.fixture
 def host() -> FakeHost:
