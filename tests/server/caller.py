@@ -86,7 +86,8 @@ class Caller:
             while True:
                 frame = await track.recv()
                 assert isinstance(frame, AudioFrame)
-                self.heard.append(frame.to_ndarray().reshape(-1, frame.layout.nb_channels)[:, 0])
+                samples = frame.to_ndarray().reshape(-1, frame.layout.nb_channels)[:, 0]
+                self.heard.append(samples.astype(np.int16))
 
     async def offer(self) -> str:
         """The SDP of an offer."""
