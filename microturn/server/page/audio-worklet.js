@@ -55,14 +55,16 @@ class Voices extends AudioWorkletProcessor {
     if (kind === "keep") this.dropped = this.queue.keep(mostMs) > 0;
   }
 
-  process([input], [output]) {
+  process([input, stream], [output, outgoing]) {
     const voice = output[0];
     this.queue.pull(voice);
+    for (const channel of stream) channel.forEach((one, i) => (voice[i] += one / stream.length));
     for (const other of output.slice(1)) other.set(voice);
     this.played.push(voice);
     const block = new Float32Array(voice.length);
     for (const channel of input) channel.forEach((one, i) => (block[i] += one / input.length));
     this.microphone.push(block);
+    outgoing[0].set(block);
     if (this.dropped && this.queue.done) {
       this.dropped = false;
       this.port.postMessage({ kind: "dropped", heardMs: this.queue.heardMs });

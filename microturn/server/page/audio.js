@@ -25,10 +25,37 @@ export class Audio {
   async #open() {
     this.context = new AudioContext({ latencyHint: "interactive" });
     await this.context.audioWorklet.addModule(new URL("audio-worklet.js", import.meta.url));
-    const options = { numberOfInputs: 1, numberOfOutputs: 1, outputChannelCount: [1] };
+    const options = { numberOfInputs: 2, numberOfOutputs: 2, outputChannelCount: [1, 1] };
     this.node = new AudioWorkletNode(this.context, "voices", options);
     this.node.port.onmessage = ({ data }) => this.onReport(data);
     this.node.connect(this.context.destination);
+    this.out = new MediaStreamAudioDestinationNode(this.context, { channelCount: 1 });
+    this.outGate = new GainNode(this.context);
+    this.node.connect(this.outGate, 1).connect(this.out);
+    this.inGate = new GainNode(this.context);
+    this.inGate.connect(this.node, 0, 1);
+  }
+
+  /** What goes out, as a track: the microphone or what is played in its place. */
+  get outgoing() {
+    return this.out?.stream.getAudioTracks()[0];
+  }
+
+  /** Play a stream as the model's voice. */
+  playStream(stream) {
+    if (!this.context) return;
+    this.incoming?.disconnect();
+    // A browser lets a stream of WebRTC flow only where an element plays it too.
+    this.element = new window.Audio();
+    this.element.muted = true;
+    this.element.srcObject = stream;
+    this.incoming = this.context.createMediaStreamSource(stream);
+    this.incoming.connect(this.inGate);
+  }
+
+  /** While paused nothing goes out and no stream is heard. */
+  set paused(paused) {
+    for (const gate of [this.outGate, this.inGate]) gate?.gain.setValueAtTime(paused ? 0 : 1, this.context.currentTime);
   }
 
   /** From the loudspeaker's queue to the ear, as far as the browser knows. */

@@ -5,8 +5,8 @@ import { Recording } from "./recording.js";
 import { LiveSession } from "./session.js";
 import { Stage } from "./stage.js";
 import { Clock, clockText } from "./timeline.js";
-import { WebSocketTransport } from "./transport.js";
-import { Transcript, deviceTrouble, element, showAlert, showButton, showDevices, showFigures, showStatus } from "./view.js";
+import { AnyTransport } from "./transport.js";
+import { Transcript, deviceTrouble, element, showAlert, showButton, showDevices, showFigures, showLine, showStatus } from "./view.js";
 import { Video } from "./video.js";
 
 const CHUNK_MS = 20;
@@ -30,7 +30,8 @@ let computeMs = [];
 
 const nowMs = () => (session.state === "live" || session.state === "resuming" ? clock.at(performance.now()) : endMs);
 let endMs = 0;
-const session = new LiveSession(new WebSocketTransport("/v1/live/sessions"), {
+const transport = new AnyTransport("/v1/live/sessions", () => audio.outgoing, (stream) => audio.playStream(stream));
+const session = new LiveSession(transport, {
   onState, onStarted, onVoice, onText, onTurn, onError: showAlert,
 });
 const stage = new Stage(nowMs);
@@ -45,6 +46,7 @@ function onState(state, why) {
   if (state === "ended") endMs = clock.at(performance.now());
   showStatus(paused && state === "live" ? "Paused" : SAYS[state], state);
   if (why) showAlert(why);
+  showLine(transport.name);
   const open = stage.live;
   showButton("pause-button", { disabled: !open });
   showButton("record-button", { disabled: !open });
@@ -80,6 +82,7 @@ function onTurn(turn) {
   // The model fell silent while the user speaks: it yields, and what still waits here must not go on for long.
   if (spoke && !turn.speaking && stage.timeline.speaks(nowMs())) audio.keep(YIELD_MS);
   spoke = turn.speaking;
+  if (paused && spoke && transport.hasVoice) session.acknowledge(0, true);
 }
 
 // What the sound system tells.
@@ -131,6 +134,7 @@ function close() {
   audio.closeMicrophone();
   video.stop();
   [microphone, paused] = ["off", false];
+  audio.paused = false;
   if (recording) finishRecording();
   showMicrophone();
   showVideo();
@@ -171,6 +175,7 @@ function toggleMute() {
 /** Nothing is sent and nothing is played; the session's clock goes on and its turns are gaps. */
 function togglePause() {
   paused = !paused;
+  audio.paused = paused;
   if (paused) audio.keep(0);
   else if (unheard) session.acknowledge(0, true);
   unheard = false;

@@ -44,7 +44,7 @@ export class LiveSession {
   }
 
   sendAudio(pcm) {
-    if (this.state === "live" && !this.muted) this.transport.send({ type: "session.input_audio.append", audio: encode(pcm) });
+    if (this.state === "live" && !this.muted && !this.transport.hasVoice) this.transport.send({ type: "session.input_audio.append", audio: encode(pcm) });
   }
 
   /** @param {string} image base64 of a JPEG @param {number} ms when it was taken, on the session's clock */
@@ -76,6 +76,7 @@ export class LiveSession {
 
   /** The model's voice was heard up to here; ``dropped`` when the rest of what came will not be. */
   acknowledge(heardMs, dropped = false) {
+    if (this.transport.hasVoice && !dropped) return; // The server plays it and knows.
     if (this.state !== "live" || (!dropped && heardMs - this.heardMs < ACK_EVERY_MS)) return;
     this.heardMs = Math.max(this.heardMs, Math.floor(heardMs));
     this.transport.send({ type: "session.playback.ack", heard_until_ms: this.heardMs, dropped });

@@ -1,17 +1,74 @@
 /**
- * How events travel between page and server. A transport has ``open()``, ``send(event)``, ``close()``, ``refusal``
- * and calls ``onOpen()``, ``onEvent(event)`` and ``onClose(reason)``; another way (WebRTC) is another class with the same.
+ * How events travel between page and server. A transport has ``open()``, ``send(event)``, ``close()``, ``refusal``,
+ * ``name``, ``hasVoice`` (the voices do not go as events), and calls ``onOpen()``, ``onEvent(event)`` and ``onClose(reason)``.
  */
+import { WebRtcTransport } from "./webrtc.js";
 
 const MOST_WAITING_BYTES = 512 * 1024;
 
-export class WebSocketTransport {
+/** What the page's address asks for behind its #. */
+const asked = (name) => new URLSearchParams(location.hash.slice(1)).get(name);
+
+/** WebRTC where it comes about, else the WebSocket, also for a session that was begun by WebRTC and did not get through. */
+export class AnyTransport {
+  constructor(path, outgoing, onVoice) {
+    const key = asked("key");
+    this.socket = new WebSocketTransport(path);
+    this.peer = new WebRtcTransport(path, key ? { Authorization: `Bearer ${key}` } : {}, outgoing, onVoice);
+    this.way = window.RTCPeerConnection && asked("line") !== "websocket" ? this.peer : this.socket;
+    this.onOpen = this.onEvent = this.onClose = () => {};
+    for (const way of [this.socket, this.peer]) {
+      way.onOpen = () => way === this.way && this.onOpen();
+      way.onEvent = (event) => way === this.way && this.onEvent(event);
+      way.onClose = (reason) => way === this.way && this.onClose(reason);
+    }
+    this.peer.onFailed = (session) => {
+      this.begun = session;
+      this.way = this.socket;
+      this.way.open();
+    };
+  }
+
+  get name() {
+    return this.way.name;
+  }
+
+  get hasVoice() {
+    return this.way.hasVoice;
+  }
+
+  get refusal() {
+    return this.socket.refusal;
+  }
+
+  open() {
+    this.way.open();
+  }
+
+  send(event) {
+    const { begun } = this;
+    this.begun = undefined;
+    if (event.type === "session.start" && begun) {
+      const { id: session_id, microturn } = begun;
+      return this.way.send({ type: "session.resume", session_id, resume_token: microturn.resume_token, received_ms: 0 });
+    }
+    return this.way.send(event);
+  }
+
+  close() {
+    this.way.close();
+  }
+}
+
+class WebSocketTransport {
   /** @param {string} path on this page's server */
   constructor(path) {
     this.url = new URL(path, location.href);
     this.url.protocol = this.url.protocol === "https:" ? "wss:" : "ws:";
+    this.name = "WebSocket";
+    this.hasVoice = false;
     // A server that is not on this machine wants a key; a browser can only say it as a subprotocol.
-    const key = new URLSearchParams(location.hash.slice(1)).get("key");
+    const key = asked("key");
     this.protocols = key ? ["microturn", `openai-insecure-api-key.${key}`] : [];
     this.onOpen = this.onEvent = this.onClose = () => {};
   }

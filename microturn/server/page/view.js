@@ -26,6 +26,11 @@ export function showButton(id, { pressed, icon, name, disabled }) {
   if (disabled !== undefined) button.disabled = disabled;
 }
 
+/** How the session is connected. */
+export function showLine(name) {
+  element("figure-line").textContent = name;
+}
+
 export function showFigures({ computeMs, delayMs, reactionMs }) {
   const figure = (value, text) => (value === undefined ? "\u2013" : text(value));
   element("figure-compute").textContent = figure(computeMs, (ms) => `${Math.round(ms)} ms`);

@@ -132,7 +132,7 @@ class FakeServer:
             assert time.monotonic() < deadline_s, "the fake server does not start"
             time.sleep(0.02)
         port = self._server.servers[0].sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}/"
+        self.url = f"http://127.0.0.1:{port}/#line=websocket"
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -75,11 +75,16 @@ def played_at_ms(sound: NDArray[np.float64]) -> NDArray[np.floating]:
     return np.flatnonzero(loud) * 10.0
 
 
+LINES = {"WebRTC": "", "WebSocket": "#line=websocket"}
+
+
+@pytest.mark.parametrize("line", LINES)
 @pytest.mark.parametrize("way", ["microphone", "sample"])
-def test_a_timer_that_was_asked_for_aloud_is_kept_and_heard(url: str, way: str, tmp_path: Path) -> None:
+def test_a_timer_that_was_asked_for_aloud_is_kept_and_heard(url: str, way: str, line: str, tmp_path: Path) -> None:
     devices = [*FAKE_DEVICES, f"--use-file-for-fake-audio-capture={TIMER}%noloop"]
-    with Browser(url, args=devices) as page:
+    with Browser(url + LINES[line], args=devices) as page:
         begin(page, {"microphone": "#microphone-button", "sample": "[data-sample]"}[way])
+        assert page.text("#figure-line") == line
         # Until "sandwich" was said, at 8.4 s of the file; it begins when the session has begun, or a little before.
         page.until("/Modelsandwich/.test(document.querySelector('#transcript').textContent)", 20)
         page.evaluate("new Promise((resolve) => setTimeout(resolve, 1500))")
@@ -96,9 +101,13 @@ def test_a_timer_that_was_asked_for_aloud_is_kept_and_heard(url: str, way: str, 
         assert page.problems() == []
 
 
-def test_what_is_typed_is_answered_aloud_and_the_server_knows_what_was_heard(url: str, tmp_path: Path) -> None:
-    with Browser(url) as page:
+@pytest.mark.parametrize("line", LINES)
+def test_what_is_typed_is_answered_aloud_and_the_server_knows_what_was_heard(
+    url: str, line: str, tmp_path: Path
+) -> None:
+    with Browser(url + LINES[line]) as page:
         begin(page, "[data-say^=say]")
+        assert page.text("#figure-line") == line
         page.until("/Modelred and blue/.test(document.querySelector('#transcript').textContent)", 20)
         page.evaluate("new Promise((resolve) => setTimeout(resolve, 1500))")
         sound, turns = recorded(page, tmp_path)
@@ -107,4 +116,14 @@ def test_what_is_typed_is_answered_aloud_and_the_server_knows_what_was_heard(url
         spoke_ms = TURN_MS * sum(turn["speaking"] for turn in turns)
         played_ms = played_at_ms(sound)
         assert 0.5 * spoke_ms < played_ms[-1] - played_ms[0] < spoke_ms + 200
+        assert page.problems() == []
+
+
+def test_without_webrtc_the_same_session_goes_on_by_the_websocket(url: str) -> None:
+    """The offer is answered, and then no packet comes through."""
+    deaf = "--force-webrtc-ip-handling-policy=disable_non_proxied_udp"
+    with Browser(url, args=[*FAKE_DEVICES, deaf]) as page:
+        begin(page, "[data-say^=say]")
+        assert page.text("#figure-line") == "WebSocket"
+        page.until("/Modelred and blue/.test(document.querySelector('#transcript').textContent)", 20)
         assert page.problems() == []
