@@ -90,8 +90,10 @@ class Connection:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
             left_properly = not receiving.cancelled() and not receiving.exception() and receiving.result() in LEFT_CODES
-            await self._bid_farewell(results, left_properly=left_properly)
-            await self._line.release()
+            try:
+                await self._bid_farewell(results, left_properly=left_properly)
+            finally:
+                await self._line.release()
 
     def stop(self) -> None:
         """The server goes down."""

@@ -19,6 +19,7 @@ from aiortc import (
     RTCSessionDescription,
 )
 from aiortc.exceptions import InvalidStateError
+from aiortc.jitterbuffer import JitterBuffer
 from aiortc.mediastreams import MediaStreamError
 from aiortc.sdp import SessionDescription
 from aiortc.stats import RTCTransportStats
@@ -38,6 +39,8 @@ from microturn.turn import SAMPLE_RATE_HZ, TURN_MS
 CODECS = {"audio": ("audio/opus",), "video": ("video/vp8", "video/rtx")}
 CONNECT_SECONDS = 8.0
 """A client that has not opened its data channel by then does not get through."""
+MAX_CANDIDATES = 64
+"""Every one of them is sent packets."""
 CLOSE_SECONDS = 1.0
 COUNT_SECONDS = 1.0
 MAX_UNSENT_BYTES = 64 * 1024
@@ -87,6 +90,8 @@ class Peer(Line):
             assert capabilities is not None
             codecs = [one for one in capabilities.codecs if one.mimeType.lower() in CODECS[kind]]
             transceiver.setCodecPreferences(codecs)
+        # Its own waits for 80 ms before it hands anything on, and 320 ms for a lost packet; the inbox bears jitter too.
+        vars(audio.receiver)["_RTCRtpReceiver__jitter_buffer"] = JitterBuffer(capacity=8, prefetch=1)
         # Of its own aiortc binds to every address but loopback: we stay where the client has reached us.
         ice: Any = audio.sender.transport.transport.iceGatherer._connection
         gather = ice.get_component_candidates
@@ -266,12 +271,15 @@ def _bad(cause: str) -> EventError:
 def _kinds(sdp: str) -> list[str]:
     """What an offer's sections are. Raises ``EventError`` unless a session can be had over them."""
     try:
-        kinds = [media.kind for media in SessionDescription.parse(sdp).media]
+        sections = SessionDescription.parse(sdp).media
     except Exception as error:  # the parser has no error of its own
         raise _bad(f"it is no SDP ({str(error) or type(error).__name__})") from error
+    kinds = [section.kind for section in sections]
     for kind, name in (("audio", "audio section"), ("application", "data channel")):
         if kind not in kinds:
             raise _bad(f"it has no {name}")
     if len(kinds) != len(set(kinds)):
         raise _bad("it has more than one section of a kind")
+    if sum(len(section.ice_candidates) for section in sections) > MAX_CANDIDATES:
+        raise _bad(f"it has more than {MAX_CANDIDATES} candidates")
     return kinds

@@ -147,6 +147,8 @@ def test_bad_offers_are_named(port: int) -> None:
     bad_sdp = (400, "invalid_offer", "transport.sdp")
     for text in ("", "v=0", "no sdp at all", good[:200], deaf, twice, plain, good.replace("opus", "unknown")):
         assert refused(with_sdp(text)) == bad_sdp, text
+    (candidate,) = {line for line in good.splitlines() if line.startswith("a=candidate")}
+    assert refused(with_sdp(good.replace(candidate, "\r\n".join([candidate] * 65)))) == bad_sdp
     assert refused(with_sdp(good.replace("a=ice-pwd", "a=ice-nothing"))) == bad_sdp
     assert refused(b"{")[:2] == (400, "invalid_value")
     assert refused({"session": session})[:2] == (400, "invalid_value")
