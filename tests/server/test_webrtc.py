@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from aiortc import RTCPeerConnection
 from av import CodecContext
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
@@ -21,16 +22,21 @@ from numpy.typing import NDArray
 from PIL import Image
 from websockets.asyncio.client import connect
 
+from microturn.engine.slots import Turn
 from microturn.model.weights import load
+from microturn.server import wire
 from microturn.server.access import Access
 from microturn.server.connection import Connection
 from microturn.server.guarded_video import GuardedVp8
 from microturn.server.limits import MAX_OFFER_BYTES
+from microturn.server.live import Live
+from microturn.server.metrics import Metrics
 from microturn.server.peer import Peer
 from microturn.server.voice import CUSHION_MS, FRAME_SAMPLES, MAX_QUEUED_MS, VoiceTrack
-from microturn.turn import SAMPLE_RATE_HZ, TURN_SAMPLES
+from microturn.turn import SAMPLE_RATE_HZ, TURN_SAMPLES, TurnInput
 from tests.server.caller import CONFIG, RATE_HZ, Caller, Camera, Microphone, calling, post, silence
-from tests.server.conftest import running, small_weights
+from tests.server.conftest import FakeHost, running, small_weights
+from tests.server.test_live import turn_of
 from tests.server.test_resuming import resume
 from tests.server.test_serving import KEY, metric, next_event, until, url
 
@@ -147,7 +153,7 @@ def test_bad_offers_are_named(port: int) -> None:
     bad_sdp = (400, "invalid_offer", "transport.sdp")
     for text in ("", "v=0", "no sdp at all", good[:200], deaf, twice, plain, good.replace("opus", "unknown")):
         assert refused(with_sdp(text)) == bad_sdp, text
-    (candidate,) = {line for line in good.splitlines() if line.startswith("a=candidate")}
+    candidate = next(line for line in good.splitlines() if line.startswith("a=candidate"))
     assert refused(with_sdp(good.replace(candidate, "\r\n".join([candidate] * 65)))) == bad_sdp
     assert refused(with_sdp(good.replace("a=ice-pwd", "a=ice-nothing"))) == bad_sdp
     assert refused(b"{")[:2] == (400, "invalid_value")
@@ -375,3 +381,40 @@ def test_the_voice_waits_a_moment_is_cut_softly_and_knows_what_was_heard() -> No
         assert voice.keep(0) and voice.queued_ms == 0
 
     asyncio.run(listen())
+
+
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_when_the_model_yields_to_the_user_what_waits_is_dropped(
+    live: Live, host: FakeHost, monkeypatch: pytest.MonkeyPatch, interrupted: bool
+) -> None:
+    async def follow() -> None:
+        peer = Peer(RTCPeerConnection(), Metrics())
+        monkeypatch.setattr(host, "drop_sound", peer.drop_sound)
+
+        def step(turn: Turn) -> None:
+            peer.take_turn(turn)
+            for event in live.take(turn):
+                assert peer.take(event) == isinstance(event, wire.OutputAudio)
+            played = peer.played()
+            assert played is not None
+            live.played(*played)
+
+        (answer,) = live.receive(json.dumps({"type": "session.start", "session": {"model": "small"}}))
+        assert not peer.take(answer)
+        for turn in range(3):
+            step(turn_of(turn, speaking=True))
+        assert peer.voice.queued_ms == pytest.approx(600, abs=5)
+        user = np.full(TURN_SAMPLES, 0.5 if interrupted else 0.0, np.float32)
+        step(turn_of(3, sound=0, given=TurnInput(audio=user)))
+        if interrupted:
+            assert peer.voice.queued_ms == pytest.approx(100, abs=1)
+            assert live.playback.heard.dropped_ms == pytest.approx(500, abs=5)
+        else:
+            assert peer.voice.queued_ms == pytest.approx(600, abs=5) and live.playback.heard.dropped_ms == 0
+            assert not live.receive(json.dumps({"type": "session.playback.ack", "heard_until_ms": 0, "dropped": True}))
+            assert peer.voice.queued_ms == 0
+            step(turn_of(4, sound=0))
+            assert live.playback.heard.dropped_ms == pytest.approx(600, abs=5)
+        await peer.release()
+
+    asyncio.run(follow())
