@@ -71,7 +71,7 @@ class Connection:
         self._sending: asyncio.Task[None] | None = None
 
     def begin(self, message: bytes) -> wire.ToClient:
-        """Take the event that the client sent ahead of its line; returns the answer, which will be sent as well."""
+        """Take the event that the client sent ahead of its line; returns its answer, which will be sent as well."""
         return self._tell(partial(self._dialect.receive, message))[0]
 
     async def run(self) -> None:
@@ -189,12 +189,12 @@ class Connection:
     def _tell(self, ask: Callable[[], list[wire.ToClient]]) -> list[wire.ToClient]:
         """Send what the protocol answers."""
         held = self._held
-        events = ask()
+        answers = events = ask()
         if self._held is not None:
             events = self._held.answer(events, first=held is None)
         self._queue(events)
         self._wake.set()
-        return events
+        return answers
 
     def _queue(self, events: list[wire.ToClient]) -> None:
         for event in events:
