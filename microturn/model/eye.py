@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from microturn.model.config import ModelConfig
-from microturn.model.linear import Linear
+from microturn.model.linear import Linear, gelu
 from microturn.model.turns import PATCH_PIXELS
 from microturn.turn import Frame
 
@@ -65,8 +65,8 @@ class Eye(nn.Module):
     def forward(self, patches_NPPC: Tensor, place_N: Tensor) -> Tensor:
         picture, before = patches_NPPC.to(self.fine.weight.dtype).chunk(2, dim=-1)
         x = torch.cat([picture / 127.5 - 1.0, (picture - before) / 127.5], dim=-1)
-        x = torch.nn.functional.gelu(self.fine_norm(self.fine(_windows(x, 4))))
-        x = torch.nn.functional.gelu(self.middle_norm(self.middle(_windows(x, 2))))
+        x = gelu(self.fine_norm(self.fine(_windows(x, 4))))
+        x = gelu(self.middle_norm(self.middle(_windows(x, 2))))
         # Without the norm the output once grew to a hundred times the size of what differed between pictures.
         result: Tensor = self.coarse_norm(self.coarse(_windows(x, 5))).flatten(1) + self.place(place_N)
         return result

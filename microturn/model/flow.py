@@ -28,7 +28,7 @@ from microturn.model.config import ModelConfig
 from microturn.model.kernels.basics import stacked
 from microturn.model.kernels.flow import FlowArrays, flow
 from microturn.model.lanes import MAX_AGE, NONE
-from microturn.model.linear import Linear, array, streams
+from microturn.model.linear import GELU, Linear, array, gelu, silu, streams
 
 # Shapes: S speaking turns, F frames (20), M bands (80), T flow tokens of a turn, C condition's width, W flow width.
 
@@ -62,7 +62,7 @@ class FlowBlock(nn.Module):
         attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
         x_STW = x_STW + (1 + gate_a) * self.out(attended)
         normed = F.layer_norm(x_STW, (width,)) * (1 + scale_f) + shift_f
-        result: Tensor = x_STW + (1 + gate_f) * self.down(F.gelu(self.up(normed)))
+        result: Tensor = x_STW + (1 + gate_f) * self.down(gelu(self.up(normed)))
         return result
 
     def arrays(self) -> FlowArrays:
@@ -89,11 +89,11 @@ class FlowHead(nn.Module):
         self.condition = Linear(given, flow.width)
         self.guess_features = nn.Sequential(
             Linear(given, given),
-            nn.GELU(),
+            GELU(),
             Linear(given, given),
-            nn.GELU(),
+            GELU(),
             Linear(given, self.num_tokens * flow.width),
-            nn.GELU(),
+            GELU(),
         )
         self.guess_out = Linear(flow.width, values)
         self.time = nn.Sequential(Linear(flow.width, flow.width), nn.SiLU(), Linear(flow.width, flow.width))
@@ -125,7 +125,7 @@ class FlowHead(nn.Module):
     ) -> Tensor:
         """Velocity (S, F, M) at position ``noisy`` and flow time 0..1."""
         coarse, features = guess
-        condition = F.silu(self.condition(given_SC) + self.time(self._time_features(time_S)))
+        condition = silu(self.condition(given_SC) + self.time(self._time_features(time_S)))
         now = self.noisy_in(torch.cat([self._group(noisy_SFM), self._group(coarse.detach())], -1)) + features
         x = torch.cat([self.last_in(self._group(last_SFM)), now], 1) + self.place
         for block in self.blocks:
@@ -175,7 +175,7 @@ class FlowHead(nn.Module):
             array(coarse),
             array(features + self.place[self.num_tokens :]).reshape(-1, self.width),
             array(self.last_in(self._group(last_SFM)) + self.place[: self.num_tokens]).reshape(-1, self.width),
-            array(F.silu(self.condition(given_SC) + times_PW.unsqueeze(1))),
+            array(silu(self.condition(given_SC) + times_PW.unsqueeze(1))),
             self.num_heads,
             MIN_TIME_LEFT,
             array(self.noisy_in.weight),

@@ -6,6 +6,8 @@ depend on the others; in training, and on other devices, by PyTorch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -33,6 +35,39 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     biases = np.zeros(len(weight), np.float32) if bias is None else array(bias)
     y = compiled_linear(array(x).reshape(-1, weight.shape[1]), array(weight), biases)
     return torch.from_numpy(y).view(*x.shape[:-1], len(weight))
+
+
+VECTORS = 64
+"""So many values are whole vectors of every instruction set, and PyTorch's loops take two vectors at a time."""
+
+
+def _alike(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """``function`` of every value of ``x``. PyTorch computes a tensor's last values, where they fill no vector, by
+    another formula than the rest; in streaming on a CPU there are always enough of them, so that a row's bits do not
+    depend on how many rows there are."""
+    missing = -x.numel() % VECTORS
+    if not streams(x) or not missing:
+        return function(x)
+    return function(F.pad(x.flatten(), (0, missing)))[: x.numel()].view(x.shape)
+
+
+def gelu(x: Tensor) -> Tensor:
+    return _alike(F.gelu, x)
+
+
+def silu(x: Tensor) -> Tensor:
+    return _alike(F.silu, x)
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    return _alike(torch.sigmoid, x)
+
+
+class GELU(nn.Module):
+    """``nn.GELU`` by ``gelu``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return gelu(x)
 
 
 class Linear(nn.Linear):
@@ -74,5 +109,5 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         gate, up = self.gate_up(x).chunk(2, dim=-1)
-        result: Tensor = self.out(F.silu(gate) * up)
+        result: Tensor = self.out(silu(gate) * up)
         return result

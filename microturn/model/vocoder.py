@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from microturn.media.mel import HOP_SAMPLES, LOG_FLOOR, MEL_BANDS, MEL_MEAN, MEL_SCALE
+from microturn.model.linear import gelu, sigmoid
 from microturn.model.rows import Rows
 from microturn.turn import SAMPLE_RATE_HZ
 
@@ -124,7 +125,7 @@ class ConvNeXtBlock(nn.Module):
         mixed = padded[:, :num_frames] * self.taps[0]
         for tap in range(1, self.taps.shape[0]):
             mixed = torch.addcmul(mixed, padded[:, tap : tap + num_frames], self.taps[tap])
-        hidden = self.fall(functional.gelu(self.rise(self.norm(mixed))))
+        hidden = self.fall(gelu(self.rise(self.norm(mixed))))
         return torch.addcmul(x_BFC, hidden, self.scale), padded[:, num_frames:]
 
 
@@ -144,7 +145,7 @@ class PitchNet(nn.Module):
         x, past = mel_BFM, []
         for layer, before in zip(self.layers, past_NBKC, strict=True):
             x, after = layer(x, before)
-            x = functional.gelu(x)
+            x = gelu(x)
             past.append(after)
         out = functional.linear(x, self.head.weight.to(x.dtype), self.head.bias.to(x.dtype))
         low, high = math.log(self.config.min_pitch_hz), math.log(self.config.max_pitch_hz)
@@ -241,7 +242,7 @@ class Vocoder(nn.Module):
     def step(self, mel_BFM: Tensor, state: VocoderState) -> tuple[Tensor, VocoderState]:
         """Any number of frames: ``(B, F, 80)`` -> ``(B, F * 160)`` and the state after them."""
         log_pitch, voicing, pitch_past = self.pitch(mel_BFM.double(), state.pitch_NBKC)
-        spectra, after = self.spectra(mel_BFM, log_pitch, torch.sigmoid(voicing), state)
+        spectra, after = self.spectra(mel_BFM, log_pitch, sigmoid(voicing), state)
         pieces = torch.fft.irfft(spectra.pulses_BFH + spectra.hiss_BFH, FFT_SAMPLES)
         wave, tail = overlap_add(pieces, state.tail_BS)
         return wave, replace(after, pitch_NBKC=pitch_past, tail_BS=tail)

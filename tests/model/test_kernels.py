@@ -21,7 +21,7 @@ from microturn.model.kernels import basics
 from microturn.model.kernels.flow import flow
 from microturn.model.kernels.hear import convolved, hear
 from microturn.model.kernels.read import read
-from microturn.model.linear import Linear, streams
+from microturn.model.linear import Linear, gelu, sigmoid, silu, streams
 from tests.parity.small import random_input, small_model
 
 CONFIG = ModelConfig.of_size(2, vocab_size=50)
@@ -47,6 +47,18 @@ def test_functions_of_single_values(number: int, exact: Callable[[torch.Tensor],
         assert np.isfinite(_mapped(number, np.array([1e4, -1e4], np.float32))).all(), "no overflow"
     wanted = exact(torch.from_numpy(x).double())
     torch.testing.assert_close(torch.from_numpy(_mapped(number, x)).double(), wanted, atol=3e-7, rtol=3e-7)
+
+
+@pytest.mark.parametrize("function", [gelu, silu, sigmoid])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@given(rows=st.integers(1, 40), width=st.integers(1, 70), first=st.integers(0, 8))
+def test_functions_give_a_row_the_same_bits_in_any_company(
+    function: Callable[[torch.Tensor], torch.Tensor], dtype: torch.dtype, rows: int, width: int, first: int
+) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(48, width, dtype=dtype) * 3
+    with torch.inference_mode():
+        assert torch.equal(function(x[first : first + rows]), function(x)[first : first + rows])
 
 
 @pytest.mark.parametrize("num_out", [1, 3, 64])
