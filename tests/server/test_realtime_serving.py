@@ -73,7 +73,7 @@ def test_a_voice_is_heard_and_written(port: int) -> None:
         client = AsyncOpenAI(api_key="none", base_url=base_url(port))
         with wave.open(str(SAMPLES / "timer.wav")) as file:
             assert file.getframerate() == SAMPLE_RATE_HZ
-            samples = np.frombuffer(file.readframes(6 * SAMPLE_RATE_HZ), "<i2")
+            samples = np.frombuffer(file.readframes(6 * SAMPLE_RATE_HZ), "<i2")[:: file.getnchannels()]
         sound = samples.astype(np.float32) / np.float32(32768)
         encoder = SoundEncoder(SoundFormat("pcmu", 8000))
         mu_law: dict[str, Any] = {"format": {"type": "audio/pcmu"}}
@@ -91,8 +91,9 @@ def test_a_voice_is_heard_and_written(port: int) -> None:
             speaking = asyncio.create_task(speak())
             async for event in connection:
                 events.append(event)
-                if speaking.done() and event.type == "conversation.item.input_audio_transcription.completed":
+                if event.type == "conversation.item.input_audio_transcription.completed":
                     break
+            speaking.cancel()
         return events
 
     events = asyncio.run(talk())
@@ -100,8 +101,8 @@ def test_a_voice_is_heard_and_written(port: int) -> None:
     assert "error" not in kinds
     assert kinds.count("input_audio_buffer.speech_started") == kinds.count("input_audio_buffer.speech_stopped") > 0
     words = [one.transcript for one in events if one.type == "conversation.item.input_audio_transcription.completed"]
-    # Which words depends on the weights, and on how the clock cuts the sound.
-    assert len(words) == kinds.count("input_audio_buffer.speech_started") and all(words)
+    # Which words they are depends on the weights, and on how the clock cuts the sound.
+    assert len(words) == 1 and words[0]
 
 
 @SYNCHRONOUS
