@@ -23,6 +23,9 @@ from microturn.voices.uneven import resample, uneven
 SYNTHESISED = ("synthesised", "kokoro")
 """Sources whose parts are numbered."""
 SAMPLES_PER_MS = SAMPLE_RATE_HZ // 1000
+EXCERPT_WORDS = 3
+"""At most so many words in a row are cut out of an utterance."""
+EXCERPT_FADE_MS = 15.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,17 +35,19 @@ class ListeningConfig:
     num_turns: int = 80
     source_shares: dict[str, float] = field(
         default_factory=lambda: {
-            "synthesised": 0.45, "kokoro": 0.15, "sentences": 0.26, "commands": 0.16, "natives": 0.06,
+            "synthesised": 0.45, "kokoro": 0.08, "sentences": 0.26, "commands": 0.16, "natives": 0.06,
             "commands_small": 0.02, "digits": 0.03, "wake_words": 0.03, "wake_words_more": 0.01,
         }
     )  # fmt: skip
     """How often an utterance comes from which parts of the bank (those that are there)."""
+    excerpt_probability: float = 0.35
+    """Of an utterance of which only a word or a few in a row are heard: sentences are otherwise learnt by heart."""
     uneven_probability: float = 0.25
     tape_spread: float = 0.1
     """Standard deviation of the logarithm of an utterance's speed, as from a tape."""
     gap_probability: float = 0.15
     """Of a session in which some turns, or a long stretch, did not arrive."""
-    quiet_probability: float = 0.08
+    quiet_probability: float = 0.12
     """Of a session without speech: noise, everyday sounds, far voices."""
 
 
@@ -99,6 +104,8 @@ class Listening:
         source = self._parts[self._sources[int(rng.choice(len(self._sources), p=self._shares))]]
         part = source[int(rng.integers(len(source)))]
         speech = part.speech(int(rng.integers(len(part))))
+        if rng.random() < self.config.excerpt_probability and len(speech.words) > EXCERPT_WORDS:
+            speech = _excerpt(rng, speech)
         if rng.random() < self.config.uneven_probability:
             return uneven(speech, rng)
         speed = float(np.exp(np.clip(rng.normal(), -2.0, 2.0) * self.config.tape_spread))
@@ -127,6 +134,23 @@ class Listening:
             return frozenset(int(turn) for turn in rng.integers(0, self.config.num_turns, int(rng.integers(1, 6))))
         first, length = int(rng.integers(self.config.num_turns)), int(rng.integers(5, 40))
         return frozenset(range(first, min(first + length, self.config.num_turns)))
+
+
+def _excerpt(rng: np.random.Generator, speech: Speech) -> Speech:
+    """One to three words in a row."""
+    count = int(rng.integers(1, EXCERPT_WORDS + 1))
+    first = int(rng.integers(len(speech.words) - count + 1))
+    words = speech.words[first : first + count]
+    start, end = (int(edge_ms * SAMPLES_PER_MS) for edge_ms in (words[0].start_ms, words[-1].end_ms))
+    pcm = speech.pcm[max(0, start) : end].copy()
+    fade = min(int(EXCERPT_FADE_MS * SAMPLES_PER_MS), len(pcm) // 2)
+    ramp = np.linspace(0.0, 1.0, fade, dtype=np.float32)
+    pcm[:fade] *= ramp
+    pcm[len(pcm) - fade :] *= ramp[::-1]
+    begin_ms = max(0, start) / SAMPLES_PER_MS
+    return Speech(
+        pcm, tuple(replace(word, start_ms=word.start_ms - begin_ms, end_ms=word.end_ms - begin_ms) for word in words)
+    )
 
 
 def _pause_ms(rng: np.random.Generator) -> float:

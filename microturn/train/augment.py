@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microturn.language.wordings import LOOSE_FUNCTION_WORDS, pick
-from microturn.media.mel import LOG_CEIL, LOG_FLOOR, MEL_BANDS, LogMel
+from microturn.media.mel import LOG_CEIL, LOG_FLOOR, MEL_BANDS, TURN_FRAMES, LogMel
 from microturn.scenario.scenario import Utterance
 
 
@@ -37,6 +37,9 @@ class AugmentConfig:
     mask_probability: float = 0.5
     """One or two stripes of bands go down to the floor for the whole session (Park et al. 2019, "SpecAugment")."""
     mask_bands: int = 10
+    mask_time_probability: float = 0.15
+    """Of a turn in which a stretch of up to ``mask_time_frames`` goes down to the floor."""
+    mask_time_frames: int = 8
     mishear_probability: float = 0.06
     """Of a function word that is given in place of sound: it gets lost, or another one takes its place."""
     late_probabilities: tuple[float, ...] = (0.15, 0.05)
@@ -108,6 +111,10 @@ def augment_user(mel: LogMel, rng: np.random.Generator, config: AugmentConfig) -
         for _ in range(int(rng.integers(1, 3))):
             first = int(rng.integers(0, MEL_BANDS))
             mel[..., first : first + int(rng.integers(1, config.mask_bands + 1))] = LOG_FLOOR
+    if config.mask_time_probability:
+        frames = mel.reshape(-1, MEL_BANDS)
+        for start in np.flatnonzero(rng.random(len(frames)) < config.mask_time_probability / TURN_FRAMES):
+            frames[start : start + int(rng.integers(1, config.mask_time_frames + 1))] = LOG_FLOOR
     if rng.random() < config.noise_probability:
         mel = _add_noise(mel, rng)
     changed: LogMel = np.clip(mel, LOG_FLOOR, LOG_CEIL)

@@ -42,17 +42,22 @@ def written_once(scores_BTO: Tensor, label_BT: Tensor) -> WrittenOnce:
     """Scores against labels; where there is none, the label is the output for nothing."""
     nothing = scores_BTO.shape[-1] - 1
     log_BTO = scores_BTO.float().log_softmax(-1)
-    nothing_BT, word_BT = log_BTO[..., nothing], label_BT < nothing
+    word_BT = label_BT < nothing
     owned_BTW = _owned(word_BT)
-    ahead_BTO = F.pad(log_BTO, (0, 0, -OFFSETS[0], OFFSETS[-1]))
-    index_BT1 = label_BT.unsqueeze(-1)
-    of_word = [ahead_BTO[:, place : place + label_BT.shape[1]].gather(-1, index_BT1) for place in range(len(OFFSETS))]
-    gain_BTW = torch.cat(of_word, -1) - _near(nothing_BT)
+    # At every place the labels around it, told all at once: each gather alone has a gradient as large as the scores.
+    around_BTW = F.pad(label_BT, (OFFSETS[-1], -OFFSETS[0])).unfold(1, len(OFFSETS), 1)
+    told_BTW = log_BTO.gather(-1, torch.cat([around_BTW, torch.full_like(around_BTW[..., :1], nothing)], -1))
+    nothing_BT = told_BTW[..., -1]
+    ahead_BTW = F.pad(told_BTW[..., :-1].flip(-1), (0, 0, -OFFSETS[0], OFFSETS[-1]))
+    of_word_BTW = torch.stack(
+        [ahead_BTW[:, place : place + label_BT.shape[1], place] for place in range(len(OFFSETS))], -1
+    )
+    gain_BTW = of_word_BTW - _near(nothing_BT)
     # A sum of nothing has no gradient, so where there is no label there is none to be summed.
     gain_BT = gain_BTW.masked_fill(~owned_BTW & word_BT.unsqueeze(-1), -torch.inf).logsumexp(-1)
     with torch.no_grad():
         written_BT = nothing_BT < log(0.5)
-        same_BTW = owned_BTW & (_near(log_BTO[..., :nothing].argmax(-1)) == index_BT1)
+        same_BTW = owned_BTW & (_near(log_BTO[..., :nothing].argmax(-1)) == label_BT.unsqueeze(-1))
         surest_BT1 = _near(nothing_BT).masked_fill(~owned_BTW, torch.inf).argmin(-1, keepdim=True)
     return WrittenOnce(
         loss_BT=-nothing_BT - torch.where(word_BT, gain_BT, 0.0),

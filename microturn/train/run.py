@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from microturn.train.loop import Figures, Report, TrainConfig, Trainer
 from microturn.train.parallel import Ranks, joined_ranks
 from microturn.train.tasks import Materials
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 HELDOUT_SHARE = 1 / 15
 """Synthesised utterances of the voice bank's held-out part, as a share of those to learn from."""
 
@@ -129,12 +131,22 @@ def _device(options: RunOptions) -> torch.device:
         raise InputError(f"device {options.device}: expected cpu or cuda")
     local_rank, num_local = int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     torch.set_num_threads(options.threads or max(1, (os.cpu_count() or 1) // num_local))
+    _keep_freed_memory()
     if options.device == "cpu":
         return torch.device("cpu")
     if torch.cuda.device_count() <= local_rank:
         raise InputError(f"device cuda: torch finds {torch.cuda.device_count()} GPUs")
     torch.cuda.set_device(local_rank)
     return torch.device("cuda", local_rank)
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep what large tensors leave behind: it otherwise gives it back to the system at once, and every new
+    tensor is cleared page by page, a seventh of a step of hearing on a CPU (docs/log.md)."""
+    with suppress(OSError, AttributeError):  # another C library
+        set_option = ctypes.CDLL("libc.so.6").mallopt
+        set_option(_M_MMAP_THRESHOLD, 1 << 30)
+        set_option(_M_TRIM_THRESHOLD, 1 << 30)
 
 
 def _started(recipe: Recipe, options: RunOptions) -> Microturn | None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from microturn.errors import InputError
-from microturn.scenario.listening import Listening, ListeningConfig, Practice
+from microturn.scenario.listening import EXCERPT_WORDS, Listening, ListeningConfig, Practice
 from microturn.split import Split
 from microturn.turn import TURN_MS, TURN_SAMPLES
 from microturn.voices import noise
@@ -49,7 +49,7 @@ def quiet_room(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def config(**changes: float) -> ListeningConfig:
     """Speech in every session and no gaps, unless told otherwise."""
-    settings = {"quiet_probability": 0.0, "gap_probability": 0.0, **changes}
+    settings = {"quiet_probability": 0.0, "gap_probability": 0.0, "excerpt_probability": 0.0, **changes}
     return ListeningConfig(num_turns=TURNS, source_shares=SHARES, **settings)
 
 
@@ -95,9 +95,10 @@ def test_sources_come_as_often_as_their_shares_say(bank: Path) -> None:
 
 
 @pytest.mark.usefixtures("quiet_room")
-@pytest.mark.parametrize("uneven_probability", [0.0, 1.0])
-def test_words_lie_where_the_sound_is(bank: Path, uneven_probability: float) -> None:
-    source = Listening(bank, "train", config(uneven_probability=uneven_probability))
+@pytest.mark.parametrize(("uneven_probability", "excerpt_probability"), [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)])
+def test_words_lie_where_the_sound_is(bank: Path, uneven_probability: float, excerpt_probability: float) -> None:
+    changes = {"uneven_probability": uneven_probability, "excerpt_probability": excerpt_probability}
+    source = Listening(bank, "train", config(**changes))
     for session in drawn(source, 8):
         power = np.square(session.user.astype(np.float64))
         inside = np.zeros(len(power), bool)
@@ -109,6 +110,18 @@ def test_words_lie_where_the_sound_is(bank: Path, uneven_probability: float) -> 
         last = int(session.words[-1].end_ms * 16)
         assert power[:last][inside[:last]].sum() > 0.97 * power[:last].sum()
         assert power[:last][~inside[:last]].mean() < (0.2 * noise.SPEECH_RMS) ** 2
+
+
+def test_an_excerpt_is_a_few_words_in_a_row_of_a_longer_utterance(bank: Path) -> None:
+    longer = [text.split() for text in SYNTHESISED if len(text.split()) > EXCERPT_WORDS]
+    within = {tuple(text[at : at + count]) for text in longer for count in (1, 2, 3) for at in range(len(text))}
+    whole = {tuple(text.split()) for text in (*SYNTHESISED, *SPOKEN)}
+    for probability, expected in ((1.0, within | (whole - {tuple(text) for text in longer})), (0.0, whole)):
+        source = Listening(bank, "train", config(excerpt_probability=probability, tape_spread=0.0))
+        rng = np.random.default_rng(0)
+        said = {tuple(word.text for word in source._utterance(rng).words) for _ in range(200)}
+        assert said <= expected and len(said) > len(expected) // 2
+    assert all(word.start_ms >= 0.0 for word in source._utterance(rng).words)
 
 
 def test_speech_has_another_speed_every_time(bank: Path) -> None:

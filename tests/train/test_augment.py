@@ -55,3 +55,17 @@ def test_sound_keeps_its_times_and_range() -> None:
         assert changed.shape == mel.shape and changed.min() >= -18.0 and changed.max() <= -2.0
         assert changed.mean((1, 2)).argmax() == 3
     np.testing.assert_array_equal(mel, before)
+
+
+def test_stretches_of_time_are_masked_as_often_as_asked() -> None:
+    rng = np.random.default_rng(0)
+    plain = replace(
+        AugmentConfig(), noise_probability=0.0, band_limit_probability=0.0, mask_probability=0.0, gain_nats=(0.0, 0.0)
+    )
+    mel = np.full((500, 20, 80), -6.0, np.float32)
+    for probability in (0.0, 0.15):
+        changed = augment_user(mel, rng, replace(plain, mask_time_probability=probability)).reshape(-1, 80)
+        masked = (changed == -18.0).all(-1)
+        starts = int(np.diff(np.concatenate([[False], masked]).astype(int)).clip(min=0).sum())
+        assert starts == pytest.approx(500 * probability, abs=25)
+        assert masked.sum() == pytest.approx(starts * (1 + plain.mask_time_frames) / 2, rel=0.2)
