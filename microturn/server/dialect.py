@@ -18,11 +18,13 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
+from microturn.background.office import Office
 from microturn.engine.inbox import Inbox
 from microturn.engine.slots import End, Turn
 from microturn.errors import BusyError, InputError
 from microturn.media.wire import SoundDecoder, SoundEncoder
 from microturn.server import limits, wire
+from microturn.server.delegation import Delegation
 from microturn.server.limits import Allowance
 from microturn.server.wire import EventError
 from microturn.session.playback import Playback
@@ -43,6 +45,8 @@ class Service:
 
     model: str
     max_session_ms: int
+    office: Office | None = None
+    """Where the background model works."""
 
     def check_model(self, model: str, param: str) -> None:
         """Raises ``EventError`` unless ``model`` is what is served."""
@@ -125,6 +129,7 @@ class Dialect(ABC, Generic[FromClientT]):
         self.num_errors = 0
         self.num_turns = 0
         self.playback = Playback()
+        self.delegation = Delegation(service.office)
         self._service = service
         self._host = host
         self._inbox = Inbox()
