@@ -153,15 +153,14 @@ class Delegation:
         """Obey what one turn asks for, and take in what has come; returns what the client is to be told."""
         self._context.add(turn.given, turn.made)
         made = turn.made
+        words = "" if made.act is None else self._context.request()
         if made.turn < self._live_turn:
-            if made.act is Act.DELEGATE:
-                self._context.request()
             return self._again.pop(made.turn, [])
         self._end_lost()
         self._end_late()
         notices: list[Notice] = []
         if made.act is Act.DELEGATE:
-            notices += self._delegate(f"dlg_{made.turn}", playback)
+            notices += self._delegate(f"dlg_{made.turn}", words, playback)
         elif made.act is Act.CANCEL:
             notices += self._cancel()
         notices += self._news(playback) + self._feed(inbox)
@@ -192,8 +191,7 @@ class Delegation:
 
     # What the model asks for.
 
-    def _delegate(self, name: str, playback: Playback) -> list[Notice]:
-        task = self._context.request()
+    def _delegate(self, name: str, task: str, playback: Playback) -> list[Notice]:
         if self.by_client:
             self._know(_Job(name, task, True, self._context.num_turns))
             if self._desk is not None and task and (self.wants_package or self.recording is not None):
