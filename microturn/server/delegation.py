@@ -127,7 +127,9 @@ class Delegation:
     def __init__(self, office: Office | None) -> None:
         """``office`` does the work, if it has an agent."""
         self._desk: Desk | None = None if office is None else office.desk()
-        self.by_client = self._desk is None or not self._desk.has_agent
+        self.has_agent = self._desk is not None and self._desk.has_agent
+        """Whether the server can do what is delegated."""
+        self.by_client = not self.has_agent
         """Whether the client does what is delegated."""
         self.wants_package = False
         self.recording: JobRecording | None = None
@@ -183,6 +185,10 @@ class Delegation:
                     self._know(_Job(job, task, False, recorded.turn, has_ended=True))
                 case JobMoved(job, state) if job in self._jobs:
                     self._jobs[job].state = state
+
+    def finish(self, delegation: str) -> None:
+        """The client has done it."""
+        self._jobs[delegation].state = State.DONE
 
     def close(self) -> None:
         """The session is over."""
