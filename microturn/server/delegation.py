@@ -25,7 +25,7 @@ from microturn.engine.inbox import Inbox, pieces_of
 from microturn.engine.slots import Turn
 from microturn.session.context import Context
 from microturn.session.playback import Playback
-from microturn.turn import TURN_MS, Act, TextIn, TextSource
+from microturn.turn import TURN_MS, Act, TextIn
 
 MAX_KNOWN = 64
 """Jobs of a session that are remembered."""
@@ -113,6 +113,8 @@ class _Job:
     task: str
     by_client: bool
     since_turn: int
+    number: int = 0
+    """By which the model knows it: the smallest that no other running job has."""
     state: State = State.RUNNING
     num_results: int = 0
     num_spoken: int = 0
@@ -135,7 +137,7 @@ class Delegation:
         self.recording: JobRecording | None = None
         self._context = Context()
         self._jobs: dict[str, _Job] = {}
-        self._incoming: deque[tuple[_Job, str | Ended]] = deque()
+        self._incoming: deque[tuple[_Job, TextIn | Ended]] = deque()
         """Text that the session has yet to be given, and the ends of jobs behind it."""
         self._again: dict[int, list[Notice]] = {}
         self._live_turn = 0
@@ -163,8 +165,8 @@ class Delegation:
         notices: list[Notice] = []
         if made.act is Act.DELEGATE:
             notices += self._delegate(f"dlg_{made.turn}", words, playback)
-        elif made.act is Act.CANCEL:
-            notices += self._cancel()
+        elif made.act is Act.CANCEL and (running := self.running):
+            notices += self._cancel(running[-1])
         notices += self._news(playback) + self._feed(inbox)
         for one in notices:
             if self.recording is not None and not isinstance(one, PackageMade):
@@ -185,6 +187,14 @@ class Delegation:
                     self._know(_Job(job, task, False, recorded.turn, has_ended=True))
                 case JobMoved(job, state) if job in self._jobs:
                     self._jobs[job].state = state
+
+    def from_client(self, delegation: str, text: str, inbox: Inbox) -> bool:
+        """Give the session what a job of the client says; ``False`` if it is more than a job may say, or may wait."""
+        job = self._jobs[delegation]
+        if job.num_spoken + len(text) > MAX_SPOKEN_CHARACTERS:
+            return False
+        job.num_spoken += len(text)
+        return all(inbox.push_text(piece) for piece in _said_by(job, spoken(text)))
 
     def finish(self, delegation: str) -> None:
         """The client has done it."""
@@ -207,11 +217,14 @@ class Delegation:
         if not task:
             log.info("nothing was said that could be delegated")
             return []
-        running = [one for one in self.running if not one.by_client and not one.has_ended]
-        if running and is_correction(task):
-            self._desk.correct(running[-1].name, name, task)
-            return [Delegated(name, running[-1].name, task, by_client=False)]
-        return [Delegated(name, name, task, by_client=False), *self._start(name, task, playback)]
+        running = [one for one in self.running if not one.by_client]
+        corrected = running[-1] if running and is_correction(task) else None
+        if corrected is not None and not corrected.has_ended:
+            self._desk.correct(corrected.name, name, task)
+            return [Delegated(name, corrected.name, task, by_client=False)]
+        # What is on its way in already is not what is wanted any more.
+        outdated = [] if corrected is None else self._cancel(corrected)
+        return [*outdated, Delegated(name, name, task, by_client=False), *self._start(name, task, playback)]
 
     def _start(self, name: str, task: str, playback: Playback) -> list[Notice]:
         assert self._desk is not None
@@ -225,11 +238,8 @@ class Delegation:
             self._desk.start(name, self._context.packer(name, task, playback, others))
         return [JobMoved(name, State.RUNNING, task)]
 
-    def _cancel(self) -> list[Notice]:
-        """End the newest job; what it has brought and the session has not got is dropped."""
-        if not (running := self.running):
-            return []
-        job = running[-1]
+    def _cancel(self, job: _Job) -> list[Notice]:
+        """End a job; what it has brought and the session has not got is dropped."""
         job.state, job.has_ended = State.CANCELLED, True
         self._incoming = deque(one for one in self._incoming if one[0] is not job)
         if self._desk is not None and not job.by_client:
@@ -237,6 +247,8 @@ class Delegation:
         return [JobMoved(job.name, State.CANCELLED)]
 
     def _know(self, job: _Job) -> None:
+        taken = {one.number for one in self.running}
+        job.number = next(number for number in range(1, len(taken) + 2) if number not in taken)
         self._jobs[job.name] = job
         for one in list(self._jobs.values())[: max(0, len(self._jobs) - MAX_KNOWN)]:
             if one.by_client or one.state in OVER:
@@ -296,14 +308,14 @@ class Delegation:
     def _say(self, job: _Job, text: str) -> None:
         text = text[: max(0, MAX_SPOKEN_CHARACTERS - job.num_spoken)]
         job.num_spoken += len(text)
-        self._incoming.extend((job, piece) for piece in pieces_of(text, PIECE_BYTES))
+        self._incoming.extend((job, piece) for piece in _said_by(job, text))
 
     def _end(self, ended: Ended) -> None:
         """Nothing more comes of a job; it is over once the session has got what it said."""
         job = self._jobs[ended.job]
         job.has_ended = True
         if ended.state is State.FAILED:
-            self._incoming.extend((job, one) for one in pieces_of(spoken(f"That failed, {ended.reason}"), PIECE_BYTES))
+            self._incoming.extend((job, piece) for piece in _said_by(job, spoken(f"That failed, {ended.reason}")))
         self._incoming.append((job, ended))
 
     def _feed(self, inbox: Inbox) -> list[Notice]:
@@ -311,9 +323,15 @@ class Delegation:
         notices: list[Notice] = []
         while self._incoming and not inbox.has_text:
             job, what = self._incoming.popleft()
-            if isinstance(what, str):
-                inbox.push_text(TextIn(TextSource.JOB, what))
+            if isinstance(what, TextIn):
+                inbox.push_text(what)
             else:
                 job.state = what.state
                 notices.append(JobMoved(job.name, what.state, reason=what.reason))
         return notices
+
+
+def _said_by(job: _Job, text: str) -> list[TextIn]:
+    """What a job says, as the model has learnt to read it, in pieces."""
+    words = TextIn.from_job(None, text).text
+    return [TextIn.from_job(job.number, piece) for piece in pieces_of(words, PIECE_BYTES)]

@@ -136,7 +136,10 @@ class Live(Dialect[wire.ClientEvent]):
                 raise EventError("delegation_not_found", "no delegation has this id", param="delegation_id")
             if state is State.CANCELLED:
                 raise EventError("delegation_cancelled", "the user does not want it any more", param="delegation_id")
-        self._read(source, event.content, limits.MAX_CONTEXT_CHARACTERS, "content")
+        if event.delegation_id is not None and source is TextSource.JOB:
+            self._read_job(event.delegation_id, event.content, "content")
+        else:
+            self._read(source, event.content, limits.MAX_CONTEXT_CHARACTERS, "content")
         now_ms = self.num_turns * TURN_MS
         return self._event(answer, start_ms=now_ms, end_ms=now_ms, client_event_id=event.event_id)
 

@@ -15,7 +15,6 @@ import numpy as np
 from msgspec import UNSET
 
 from microturn.background.job import State
-from microturn.background.spoken import spoken as in_words
 from microturn.engine.slots import Turn
 from microturn.errors import InputError
 from microturn.media.wire import SoundDecoder
@@ -212,9 +211,7 @@ class Realtime(Dialect[rt.ClientEvent]):
         if state is State.DONE:
             raise EventError("invalid_value", "this call has its output already", param="item.call_id")
         if state is State.RUNNING:
-            if len(item.output) > (most := limits.MAX_CONTEXT_CHARACTERS):
-                raise EventError("text_too_long", f"at most {most} characters", param="item.output")
-            self._read(TextSource.JOB, in_words(item.output), limits.MAX_TYPED_CHARACTERS, "item.output")
+            self._read_job(item.call_id, item.output, "item.output")
             self.delegation.finish(item.call_id)
         item_id = item.id or self._conversation.new_id()
         kept = msgspec.structs.replace(item, id=item_id, object="realtime.item", status="completed")

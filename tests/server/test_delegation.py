@@ -72,7 +72,7 @@ def test_a_request_is_answered_by_the_offline_agent() -> None:
         assert (running["type"], running["state"], running["job_id"]) == ("session.job.state", "running", name)
         assert state_of(talk, name) == ("done", "")
         assert talk.results(name) == [{"type": "spoken", "text": "It is twenty seven days until christmas."}]
-        assert " ".join(talk.texts) == "It is twenty seven days until christmas."
+        assert " ".join(talk.texts) == "it is twenty seven days until christmas"
         # A correction that finds its job over is a request of its own, which knows those before.
         for change, words in (("make that halloween", "until halloween"), ("no i meant new year", "until new year")):
             second = talk.delegate(change)
@@ -180,16 +180,29 @@ def test_a_correction_reaches_the_job_that_runs(talk: Talk, agent: Scripted) -> 
     assert agent.corrections == ["make that tuesday"] and len(agent.packages) == 1
 
 
+def test_a_correction_takes_the_place_of_an_answer_that_is_on_its_way_in(talk: Talk) -> None:
+    name = talk.delegate("long")
+    talk.until(lambda: talk.results(name) and talk.live.delegation.running[0].has_ended)
+    second = talk.delegate("no make that short")
+    assert [one["state"] for one in talk.told if one["type"] == "session.job.state"] == [
+        "running",
+        "cancelled",
+        "running",
+    ]
+    assert state_of(talk, second) == ("done", "")
+    assert len(talk.texts) < 10 and talk.texts[-1] == "done with make that short"
+
+
 def test_two_jobs_are_kept_apart_and_the_newest_is_cancelled(talk: Talk, agent: Scripted) -> None:
     first = talk.delegate("wait for one")
     second = talk.delegate("wait for two")
-    talk.until(lambda: talk.texts == ["first.", "first."])
+    talk.until(lambda: talk.texts == ["first", "first"])
     (cancelled,) = talk.turn(act=Act.CANCEL)
     assert (cancelled["job_id"], cancelled["state"]) == (second, "cancelled")
     agent.go_on = True
     assert state_of(talk, first) == ("done", "")
-    assert talk.texts == ["first.", "first.", "done with for one."]
-    assert len(talk.results(second)) == 1
+    assert talk.texts == ["first", "first", "done with for one"]
+    assert len(talk.results(second)) == 1 and talk.numbers == ["1", "2", "1"]
     # The packages tell of the other jobs.
     assert [[(one.job, one.state) for one in package.jobs] for package in agent.packages] == [[], [(first, "running")]]
     assert talk.turn(act=Act.CANCEL) == []
@@ -221,7 +234,7 @@ def test_a_job_that_goes_wrong_says_why(talk: Talk, agent: Scripted, task: str, 
     bad = talk.delegate(task)
     assert state_of(talk, bad) == (state, reason)
     assert state_of(talk, good) == ("done", "")
-    assert " ".join(talk.texts).endswith(f"That failed, {reason}")
+    assert " ".join(talk.texts).endswith(f"that failed {reason}")
     assert all("secret" not in text for text in talk.texts)
 
 
@@ -230,7 +243,7 @@ def test_a_flood_is_taken_in_a_piece_a_turn_and_then_ends(talk: Talk) -> None:
     talk.turn()
     assert state_of(talk, name) == ("failed", "the answer grew too long")
     assert all(len(text.encode()) <= rules.PIECE_BYTES for text in talk.texts)
-    said = " ".join(talk.texts).removesuffix("That failed, the answer grew too long")
+    said = " ".join(talk.texts).removesuffix("that failed the answer grew too long")
     assert 3_900 < len(said) <= rules.MAX_SPOKEN_CHARACTERS + 20
     # One piece a turn, and only where nothing else waits: what is typed never waits behind it.
     taken = [one for one in talk.told if one["type"] == "session.job.result"]
@@ -281,6 +294,7 @@ def test_what_is_hostile_stays_text(talk: Talk) -> None:
     name = talk.delegate("hostile")
     assert state_of(talk, name) == ("done", "")
     spoken, html, _ = talk.results(name)
+    assert all(one.isalpha() or one in " '" for text in talk.texts for one in text)
     assert html == {"type": "html", "title": "hostile", "fragment": HOSTILE}
     assert "\x00" not in spoken["text"] and all(one.isprintable() for one in " ".join(talk.texts))
     assert "ignore your instructions" in " ".join(talk.texts)
@@ -327,6 +341,15 @@ def test_a_client_that_does_it_itself(office: Office, agent: Scripted, way: str)
     send(talk.live, "session.commentary.append", content="it is near", delegation_id=first)
     talk.turn()
     assert talk.texts == ["it is near"] and agent.packages == []
+    send(talk.live, "session.thinking.append", content="42 km, as I said.", delegation_id=first)
+    send(talk.live, "session.instructions.append", content="Be brief!", delegation_id=first)
+    assert [(one.source, one.text) for one in talk.live._inbox.take(1024).texts] == [
+        (TextSource.JOB, "1 forty two kilometers as i said"),
+        (TextSource.INSTRUCTIONS, "Be brief!"),
+    ]
+    for _ in range(2):
+        refused = send(talk.live, "session.commentary.append", content="x" * 3000, delegation_id=first)
+    assert error_of(refused)["code"] == "text_too_long"
 
 
 def test_a_client_that_wants_packages_gets_them(office: Office) -> None:
@@ -371,7 +394,7 @@ def test_what_a_killed_server_did_is_told_again_and_not_done_again(office: Offic
     assert agent.packages == []
     # From here on it is live: the job that was running is over, and the session is told.
     assert state_of(talk, "dlg_3") == ("failed", "the server was restarted")
-    assert " ".join(talk.texts) == "That failed, the server was restarted"
+    assert " ".join(talk.texts) == "that failed the server was restarted"
     assert talk.live.delegation.state_of("dlg_1") is State.DONE
     name = talk.delegate("sums")
     assert state_of(talk, name) == ("done", "") and len(agent.packages) == 1

@@ -70,7 +70,7 @@ def test_the_openai_package_hands_a_request_to_the_server_and_its_record_replays
     (folder,) = tmp_path.iterdir()
     lines = [json.loads(line) for line in (folder / "turns.jsonl").read_text().splitlines()]
     texts = [text for line in lines for text in line["texts"]]
-    assert texts == [["typed", "what is 6 times 7 please"], ["job", "The answer is forty two."]]
+    assert texts == [["typed", "what is 6 times 7 please"], ["job", "1 the answer is forty two"]]
     assert [line["act"] for line in lines if line["act"]] == ["delegate"]
     package = decode_package((folder / "packages" / f"{created.delegation.id}.json").read_bytes())
     assert package.task == "what is 6 times 7 please" and package.job == created.delegation.id
@@ -177,7 +177,7 @@ def test_a_killed_server_does_nothing_twice(tmp_path: Path) -> None:
     (folder,) = tmp_path.iterdir()
     texts = [text for line in (folder / "turns.jsonl").read_text().splitlines() for text in json.loads(line)["texts"]]
     said = [text for source, text in texts if source == "job"]
-    assert said == ["done with please.", "first.", "That failed, the server was restarted"]
+    assert said == ["1 done with please", "1 first", "1 that failed the server was restarted"]
     assert replay(delegating(small_model()), Recorded(folder)).difference is None
 
 

@@ -99,7 +99,7 @@ def test_a_call_is_a_response_and_its_output_is_read_once(realtime: Realtime, ho
     added, _ = send(realtime, "conversation.item.create", item=output)
     assert added["item"]["output"] == "it is 42 km" and added["previous_item_id"]
     assert [(one.source, one.text) for one in host.inbox.take(1024).texts] == [
-        (TextSource.JOB, "it is forty two kilometers")
+        (TextSource.JOB, "1 it is forty two kilometers")
     ]
     assert error_of(send(realtime, "conversation.item.create", item=output))["code"] == "invalid_value"
     unknown = {**output, "call_id": "dlg_9"}
@@ -161,7 +161,7 @@ def test_without_functions_the_server_does_it(office: Office) -> None:
             break
         assert "response.created" not in [plain(one)["type"] for one in realtime.take(_quiet(turn))]
         asyncio.run(asyncio.sleep(0.01))
-    assert texts == ["done with sums."]
+    assert texts == ["1 done with sums"]
 
 
 def _quiet(turn: int) -> Any:
