@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
@@ -30,8 +31,18 @@ MAX_REMEMBERED = 256
 MAX_STRAYS = 16
 """Agents that go on working for a job that is over: they do not keep others from starting, up to this number."""
 CLOSE_SECONDS = 1.0
+CORRECTS = re.compile(
+    r"(?:(?:oh|sorry|wait|hey|and|but|please|okay|ok|well|um|uh)[ ,]+)*"
+    r"(?:no|nope|not|actually|rather|instead|i (?:mean|meant|said)|(?:make|change) (?:that|it)|that(?:'s| is) wrong)\b"
+)
 
 log = logging.getLogger(__name__)
+
+
+def is_correction(words: str) -> bool:
+    """Whether what is handed over while a job runs puts that job right and is no job of its own: whether it begins as
+    corrections do ("no", "actually", "I mean", "make that", "sorry, not"). Anything else is another job."""
+    return CORRECTS.match(" ".join(words.lower().replace("’", "'").split())) is not None
 
 
 class State(StrEnum):

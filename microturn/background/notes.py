@@ -39,7 +39,8 @@ class Notes:
         """Read the folder. Raises ``InputError`` if it is none, or has too many files."""
         if not folder.is_dir():
             raise InputError(f"{folder}: is not a folder of notes")
-        self._database = sqlite3.connect(":memory:")
+        # Read here and asked in another thread, by one at a time.
+        self._database = sqlite3.connect(":memory:", check_same_thread=False)
         self._database.execute(
             "CREATE VIRTUAL TABLE notes USING fts5(text, file UNINDEXED, line UNINDEXED, tokenize='porter unicode61')"
         )

@@ -32,8 +32,8 @@ CLOCK_STEPS = ("hour", "minute", "second")
 NAMED_DAY = "|".join(sorted([*DAY_NUMBERS, *HOLIDAYS, "today", "tomorrow", "yesterday"], key=len, reverse=True))
 MONTH_DAY = rf"(?:{'|'.join(MONTH_NUMBERS)}) \d{{1,2}}(?:st|nd|rd|th)?"
 CHANGE = re.compile(
-    r"^(?:(?:no|oh|sorry|wait|actually|please)[ ,]+)*(?:(?:make|change) (?:that|it)(?: to)?|i meant?|rather|instead)"
-    r" (.+?)(?: instead| please)?$"
+    r"^(?:(?:no|oh|sorry|wait|actually|please)[ ,]+)*"
+    r"(?:(?:make|change) (?:that|it)(?: to)?|i meant?|rather|instead|no|not|actually) (.+?)(?: instead| please)?$"
 )
 
 
@@ -77,11 +77,17 @@ class OfflineAgent:
 
     async def work(self, package: ContextPackage, corrections: Corrections) -> AsyncGenerator[Result]:
         """One answer; if a correction has come meanwhile, the answer to the corrected request."""
-        task = request(package.task)
-        earlier = [one.task for one in package.jobs]
-        for change in (*([task] if CHANGE.match(task) else []), *corrections.take()):
-            before = task if change != task else request(earlier[-1]) if earlier else ""
-            changed = corrected(before, request(change))
+        task = ""
+        for one in package.jobs:
+            earlier = request(one.task)
+            task = (corrected(task, earlier) if CHANGE.match(earlier) else None) or earlier
+        asked, changes = request(package.task), [request(one) for one in corrections.take()]
+        if CHANGE.match(asked):
+            changes.insert(0, asked)
+        else:
+            task = asked
+        for change in changes:
+            changed = corrected(task, change)
             if changed is None:
                 yield Spoken(spoken(f"I do not know what to change to {change}"))
                 return

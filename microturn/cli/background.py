@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from microturn.cli import agent as options
 from microturn.errors import BackgroundError, InputError
 
 if TYPE_CHECKING:
@@ -21,15 +21,11 @@ MAX_REQUEST_CHARACTERS = 4_000
 
 def background(
     request: Annotated[str, typer.Argument(metavar="REQUEST", help="What the user asks for.")],
-    notes: Annotated[Path | None, typer.Option(help="Folder of notes and documents (.txt, .md) to search.")] = None,
-    background_url: Annotated[
-        str | None, typer.Option(help="OpenAI-compatible server (http://HOST:PORT/v1); without one: no language model.")
-    ] = None,
-    background_model: Annotated[str | None, typer.Option(help="Name of its model.")] = None,
-    key: Annotated[
-        str, typer.Option(envvar="MICROTURN_BACKGROUND_KEY", help="Its key; from the environment.", show_default=False)
-    ] = "",
-    mcp: Annotated[Path | None, typer.Option(help='File {"mcpServers": ...} of tool servers for the model.')] = None,
+    notes: options.Notes = None,
+    background_url: options.Url = None,
+    background_model: options.Model = None,
+    key: options.Key = "",
+    mcp: options.Mcp = None,
     seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="The job ends after it.")] = 120.0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a result.")] = False,
 ) -> None:
@@ -41,28 +37,9 @@ def background(
         raise InputError("REQUEST is empty")
     if len(request) > MAX_REQUEST_CHARACTERS:
         raise InputError(f"REQUEST has {len(request)} characters, at most {MAX_REQUEST_CHARACTERS} are taken")
-    agent = _agent(notes, background_url, background_model, key, mcp)
+    agent = options.agent_of(notes, background_url, background_model, key, mcp)
     package = build_package(job="command", task=request, at_ms=0)
     asyncio.run(_answer(agent, package, Budget(seconds=seconds), json))
-
-
-def _agent(notes: Path | None, url: str | None, model: str | None, key: str, mcp: Path | None) -> Agent:
-    from microturn.background.notes import Notes
-    from microturn.background.offline import OfflineAgent
-    from microturn.background.tools import Tools
-
-    tools = Tools(Notes(notes) if notes is not None else None)
-    if (url is None) != (model is None):
-        raise InputError("--background-url and --background-model go together")
-    if url is None or model is None:
-        if mcp is not None:
-            raise InputError("--mcp needs a language model: give --background-url and --background-model")
-        return OfflineAgent(tools)
-    try:
-        from microturn.background.agent import Endpoint, ModelAgent, read_servers
-    except ImportError as error:
-        raise InputError(f"--background-url needs pip install 'microturn[background]' ({error})") from error
-    return ModelAgent(Endpoint(url, model, key), tools, servers=[] if mcp is None else read_servers(mcp))
 
 
 async def _answer(agent: Agent, package: ContextPackage, budget: Budget, as_json: bool) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from microturn.cli import agent as options
 from microturn.errors import InputError
 
 
@@ -24,6 +25,15 @@ def serve(
         list[str] | None, typer.Option(help="Origin of other pages that may use it (https://...); may be repeated.")
     ] = None,
     record: Annotated[Path | None, typer.Option(help="Folder in which every session is recorded.")] = None,
+    background: Annotated[
+        Literal["offline", "off"],
+        typer.Option(help="What the model delegates is done without a language model, or (off) by clients alone."),
+    ] = "offline",
+    background_url: options.Url = None,
+    background_model: options.Model = None,
+    key: options.Key = "",
+    mcp: options.Mcp = None,
+    notes: options.Notes = None,
     ssl_certfile: Annotated[Path | None, typer.Option(help="Certificate, for https and wss.")] = None,
     ssl_keyfile: Annotated[Path | None, typer.Option(help="Its key, if that is in a file of its own.")] = None,
 ) -> None:
@@ -34,6 +44,12 @@ def serve(
         raise InputError(f"{host}: is not a loopback address: whoever reaches it could use it, give an --api-key-file")
     if ssl_keyfile is not None and ssl_certfile is None:
         raise InputError("--ssl-keyfile needs --ssl-certfile")
+    if background == "off":
+        if background_url or background_model or mcp or notes:
+            raise InputError("--background off: then nobody would use --background-url, --mcp or --notes")
+        agent = None
+    else:
+        agent = options.agent_of(notes, background_url, background_model, key, mcp, prepare=True)
     access = Access(
         keys=frozenset() if api_key_file is None else read_keys(api_key_file),
         hosts=frozenset(allowed_host or ()),
@@ -54,6 +70,7 @@ def serve(
         certificate_key=ssl_keyfile,
         weights=str(Path(weights).resolve()) if Path(weights).is_dir() else weights,
         record=record,
+        agent=agent,
     )
     check_certificate(config)
     if record is not None:

@@ -52,6 +52,11 @@ class Inbox:
         return self._sound.waiting_samples * 1000 // SAMPLE_RATE_HZ
 
     @property
+    def has_text(self) -> bool:
+        """Whether text waits for the next turns."""
+        return bool(self._pieces)
+
+    @property
     def trimmed_ms(self) -> int:
         """Sound that was left out to catch up, since the session began."""
         return self._sound.trimmed_samples * 1000 // SAMPLE_RATE_HZ
@@ -71,7 +76,7 @@ class Inbox:
         """Text of any length; ``False`` if it was refused, because more would wait than is allowed."""
         if self._text_bytes + len(text.text) > MAX_WAITING_TEXT_BYTES:
             return False
-        pieces = [TextIn(text.source, piece) for piece in _pieces(text.text)]
+        pieces = [TextIn(text.source, piece) for piece in pieces_of(text.text)]
         size = sum(_most_tokens(piece) for piece in pieces)
         with self._lock:
             if self._text_bytes + size > MAX_WAITING_TEXT_BYTES:
@@ -111,14 +116,14 @@ def _most_tokens(piece: TextIn) -> int:
     return len(piece.text.encode()) + 1
 
 
-def _pieces(text: str) -> Iterator[str]:
-    """``text`` in pieces of whole words; a word that is longer than a piece is cut."""
+def pieces_of(text: str, most_bytes: int = PIECE_BYTES) -> Iterator[str]:
+    """``text`` in pieces of whole words; a word that is longer than a quarter of a piece is cut."""
     piece = ""
     for word in text.split():
-        for start in range(0, len(word), PIECE_BYTES // 4):
-            part = word[start : start + PIECE_BYTES // 4]
+        for start in range(0, len(word), most_bytes // 4):
+            part = word[start : start + most_bytes // 4]
             joined = f"{piece} {part}" if piece else part
-            if len(joined.encode()) > PIECE_BYTES:
+            if len(joined.encode()) > most_bytes:
                 yield piece
                 joined = part
             piece = joined

@@ -22,9 +22,12 @@ KEY_PROTOCOL = "openai-insecure-api-key."
 SUBPROTOCOLS = ("microturn", "realtime")
 """What a browser that sends its key as a subprotocol gets in answer."""
 MIN_KEY_CHARACTERS = 16
+CARD_STYLE = "sha256-Cu8rxfR1B5TokWB/v1Si8Tb1lKIZBnaLoNvyfGNo0Qo="
+"""The style of the page's cards (page/cards.js), the only one that does not come from a file."""
 HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src 'self' blob:; media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": f"default-src 'none'; script-src 'self'; style-src 'self' '{CARD_STYLE}'; "
+    "connect-src 'self'; img-src 'self' blob:; media-src 'self' blob:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
     "Permissions-Policy": "microphone=(self), camera=(self), display-capture=(self)",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",

@@ -24,6 +24,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from microturn.errors import ServerError
 from microturn.media.wire import decode_picture, encode_picture
 from microturn.server import wire
+from microturn.server.job_wire import JobEvent
 from microturn.turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, Act, Pcm, TextIn, TextSource, TurnInput, TurnOutput
 
 PATH = "/v1/live/sessions"
@@ -49,7 +50,7 @@ ServerEvent = (
     | wire.InputTranscript
     | wire.OutputTranscript
     | wire.OutputAudio
-    | wire.DelegationCreated
+    | JobEvent
     | wire.TurnDone
     | wire.UsageUpdated
     | wire.Closed

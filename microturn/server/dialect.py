@@ -18,11 +18,13 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
+from microturn.background.office import Office
 from microturn.engine.inbox import Inbox
 from microturn.engine.slots import End, Turn
 from microturn.errors import BusyError, InputError
 from microturn.media.wire import SoundDecoder, SoundEncoder
 from microturn.server import limits, wire
+from microturn.server.delegation import MAX_SPOKEN_CHARACTERS, Delegation
 from microturn.server.limits import Allowance
 from microturn.server.wire import EventError
 from microturn.session.playback import Playback
@@ -43,6 +45,8 @@ class Service:
 
     model: str
     max_session_ms: int
+    office: Office | None = None
+    """Where the background model works."""
 
     def check_model(self, model: str, param: str) -> None:
         """Raises ``EventError`` unless ``model`` is what is served."""
@@ -125,6 +129,7 @@ class Dialect(ABC, Generic[FromClientT]):
         self.num_errors = 0
         self.num_turns = 0
         self.playback = Playback()
+        self.delegation = Delegation(service.office)
         self._service = service
         self._host = host
         self._inbox = Inbox()
@@ -223,6 +228,12 @@ class Dialect(ABC, Generic[FromClientT]):
             raise EventError("text_too_long", f"at most {most} characters", param=param)
         if not self._inbox.push_text(TextIn(source, text)):
             raise EventError("text_too_long", "too much text waits already", param=param)
+
+    def _read_job(self, delegation: str, text: str, param: str) -> None:
+        """Have read what a job of the client says. Raises ``EventError``."""
+        if not self.delegation.from_client(delegation, text, self._inbox):
+            message = f"a job says at most {MAX_SPOKEN_CHARACTERS} characters, or too much text waits already"
+            raise EventError("text_too_long", message, param=param)
 
     # From the model, and from whoever runs the connection.
 

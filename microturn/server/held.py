@@ -88,6 +88,7 @@ class HeldSession:
         self._over = False
         if recording is not None:
             recording.on_written = self._wake
+            dialect.delegation.recording = recording
         self.slot = sessions.engine.open(inbox, self._wake, seed=seed, recording=recording, state=state)
 
     @property
@@ -184,6 +185,7 @@ class HeldSession:
         self._over = True
         if self._timer is not None:
             self._timer.cancel()
+        self.dialect.delegation.close()
         self._sessions.engine.close(self.slot)
         self._sessions.forget(self)
         self._sessions.metrics.sessions.labels(end).inc()
@@ -263,6 +265,11 @@ class Sessions:
         inbox.restore(restored.texts, restored.muted)
         first_turn = restored.turns[0].made.turn if restored.turns else restored.num_turns
         live = Live.restored(service, host, known.config, known.opened, inbox, first_turn)
+        try:
+            live.delegation.restore(restored.jobs, restored.num_turns)
+        except msgspec.DecodeError as error:
+            log_event("session_lost", session=known.opened.session_id, cause=f"its jobs cannot be read ({error})")
+            return
         assert self.recorder is not None
         recording = self.recorder.go_on(restored.about, restored.num_turns)
         recording.inbox = inbox

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from microturn.background.job import State
 from microturn.engine.inbox import Inbox
 from microturn.engine.slots import Turn
 from microturn.errors import InputError
-from microturn.server import limits, wire
+from microturn.server import job_wire, limits, wire
+from microturn.server.delegation import Delegated, JobBrought, JobMoved, Notice
 from microturn.server.dialect import NORMAL, RESTART, VOICE, Dialect, Host, Opened, Phase, Service
 from microturn.server.wire import EventError
-from microturn.turn import TURN_MS, Act, Pcm, TextIn, TextSource
+from microturn.turn import TURN_MS, Pcm, TextIn, TextSource
 
 EVENTS_OF_A_TURN = 1_000
 """More than this are not sent in a turn."""
@@ -23,7 +25,6 @@ class Live(Dialect[wire.ClientEvent]):
 
     def __init__(self, service: Service, host: Host) -> None:
         super().__init__(service, host)
-        self._delegations: set[str] = set()
         self._trimmed_ms = 0
         self._skipped_turns = 0
 
@@ -64,7 +65,7 @@ class Live(Dialect[wire.ClientEvent]):
                 answer = wire.Muted if isinstance(event, wire.Mute) else wire.Unmuted
                 return [self._event(answer, client_event_id=event.event_id)]
             case wire.Update():
-                _check_delegation(event.session.delegation, event.session.triggers)
+                self._delegate_to(event.session.delegation, event.session.triggers)
                 return [self._event(wire.Updated, session=self._resource(), client_event_id=event.event_id)]
             case wire.Close():
                 return self._close("close_requested", NORMAL, event.event_id)
@@ -74,7 +75,7 @@ class Live(Dialect[wire.ClientEvent]):
             raise EventError("session_already_started", "a connection has one session")
         config = event.session
         self._service.check_model(config.model, "session.model")
-        _check_delegation(config.delegation, config.triggers)
+        self._delegate_to(config.delegation, config.triggers)
         if config.store:
             raise EventError("unsupported", "sessions are not stored", param="session.store")
         audio_format = (config.audio.format or wire.AudioFormat("audio/pcm")).resolved()
@@ -86,6 +87,7 @@ class Live(Dialect[wire.ClientEvent]):
 
     def _have(self, config: wire.SessionConfig, audio_format: wire.AudioFormat) -> None:
         self._config = config
+        self.delegation.wants_package = config.microturn.packages
         self._format = audio_format
         self._listen_in(audio_format)
         self._speak_in(audio_format)
@@ -100,6 +102,7 @@ class Live(Dialect[wire.ClientEvent]):
         # Event ids are not to come twice in a session.
         live._num_events = (turn + 1) * EVENTS_OF_A_TURN
         live.playback.sent_until_ms = turn * TURN_MS
+        live._delegate_to(config.delegation, config.triggers)
         live._have(config, (config.audio.format or wire.AudioFormat("audio/pcm")).resolved())
         return live
 
@@ -127,11 +130,27 @@ class Live(Dialect[wire.ClientEvent]):
                 raise EventError("text_too_long", "too much text", param="session")
 
     def _append(self, event: wire.AppendContext, source: TextSource, answer: type[wire.Spanning]) -> wire.ToClient:
-        if event.delegation_id is not None and event.delegation_id not in self._delegations:
-            raise EventError("delegation_not_found", "no delegation has this id", param="delegation_id")
-        self._read(source, event.content, limits.MAX_CONTEXT_CHARACTERS, "content")
+        if event.delegation_id is not None:
+            state = self.delegation.state_of(event.delegation_id)
+            if state is None:
+                raise EventError("delegation_not_found", "no delegation has this id", param="delegation_id")
+            if state is State.CANCELLED:
+                raise EventError("delegation_cancelled", "the user does not want it any more", param="delegation_id")
+        if event.delegation_id is not None and source is TextSource.JOB:
+            self._read_job(event.delegation_id, event.content, "content")
+        else:
+            self._read(source, event.content, limits.MAX_CONTEXT_CHARACTERS, "content")
         now_ms = self.num_turns * TURN_MS
         return self._event(answer, start_ms=now_ms, end_ms=now_ms, client_event_id=event.event_id)
+
+    def _delegate_to(self, delegation: wire.Delegation | None, triggers: list[dict[str, Any]] | None) -> None:
+        """Have the client do what is delegated, if it wants to. Raises ``EventError`` for anything else."""
+        if delegation is not None and delegation.type != "client":
+            message = "only the client can be delegated to (type client)"
+            raise EventError("unsupported", message, param="session.delegation.type")
+        if triggers:
+            raise EventError("unsupported", "there are no triggers", param="session.triggers")
+        self.delegation.by_client = self.delegation.by_client or delegation is not None
 
     def _acknowledge(self, event: wire.AckPlayback) -> list[wire.ToClient]:
         if event.dropped and self._host.drop_sound():
@@ -153,10 +172,8 @@ class Live(Dialect[wire.ClientEvent]):
         if made.say:
             events.append(self._event(wire.OutputTranscript, delta=made.say, start_ms=end_ms, end_ms=end_ms + TURN_MS))
         events += self._sound(made.audio, made.speaking, end_ms)
-        if made.act is Act.DELEGATE:
-            delegation = wire.DelegationResource(f"dlg_{made.turn}")
-            self._delegations.add(delegation.id)
-            events.append(self._event(wire.DelegationCreated, offset_ms=end_ms, delegation=delegation))
+        notices = self.delegation.take(turn, self._inbox, self.playback)
+        events += [self._told(one, end_ms) for one in notices]
         if self._config.microturn.turns:
             events.append(self._turn_done(turn))
         if self.num_turns % USAGE_EVERY_TURNS == 0:
@@ -173,6 +190,26 @@ class Live(Dialect[wire.ClientEvent]):
         end_ms = start_ms + lasts_ms
         self.playback.sent(start_ms, end_ms)
         return [self._event(wire.OutputAudio, delta=data, start_ms=start_ms, end_ms=end_ms)]
+
+    def _told(self, notice: Notice, offset_ms: int) -> wire.ToClient:
+        """What a client is told of the jobs of its session."""
+        match notice:
+            case Delegated(delegation, job, task, by_client):
+                target: Literal["client", "responses"] = "client" if by_client else "responses"
+                resource = job_wire.DelegationResource(delegation, target, job_wire.DelegationExtras(task, job))
+                return self._event(job_wire.DelegationCreated, offset_ms=offset_ms, delegation=resource)
+            case JobMoved(job, state, task, reason):
+                place = {"job_id": job, "offset_ms": offset_ms}
+                return self._event(job_wire.JobState, **place, state=state.value, task=task, reason=reason)
+            case JobBrought(job, index, result):
+                place = {"job_id": job, "offset_ms": offset_ms}
+                return self._event(job_wire.JobResult, **place, index=index, result=result)
+        return self._event(
+            job_wire.DelegationPackage,
+            offset_ms=offset_ms,
+            delegation_id=notice.delegation,
+            package=notice.package,
+        )
 
     def _turn_done(self, turn: Turn) -> wire.TurnDone:
         made = turn.made
@@ -242,7 +279,7 @@ class Live(Dialect[wire.ClientEvent]):
             expires_at=self._opened.expires_at,
             model=self._service.model,
             audio=wire.Audio(format=self._format, output=wire.AudioOutput(voice=VOICE)),
-            delegation=wire.Delegation("client"),
+            delegation=wire.Delegation("client") if self.delegation.by_client else None,
             instructions=self._config.instructions,
             microturn=wire.ExtrasResource(
                 turns=extras.turns,
@@ -252,13 +289,3 @@ class Live(Dialect[wire.ClientEvent]):
                 playback=self.playback.heard if self.phase is Phase.OVER else None,
             ),
         )
-
-
-def _check_delegation(delegation: wire.Delegation | None, triggers: list[dict[str, Any]] | None) -> None:
-    """Raises ``EventError`` for anything but the client's own delegation."""
-    if delegation is not None and delegation.type != "client":
-        raise EventError(
-            "unsupported", "only the client can be delegated to (type client)", param="session.delegation.type"
-        )
-    if triggers:
-        raise EventError("unsupported", "there are no triggers", param="session.triggers")

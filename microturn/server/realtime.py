@@ -7,23 +7,23 @@ response begins when the model begins to speak and ends when it yields.
 
 from __future__ import annotations
 
-import binascii
-from base64 import b64decode
 from collections import deque
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import numpy as np
 from msgspec import UNSET
 
+from microturn.background.job import State
 from microturn.engine.slots import Turn
 from microturn.errors import InputError
 from microturn.media.wire import SoundDecoder
 from microturn.server import limits, wire
 from microturn.server import realtime_wire as rt
-from microturn.server.conversation import Conversation, Spoken
+from microturn.server.conversation import Asked, Conversation, Spoken, Utterance, image_of, text_of
+from microturn.server.delegation import Delegated
 from microturn.server.dialect import NORMAL, POLICY, RESTART, TRY_LATER, VOICE, Dialect, Host, Service
+from microturn.server.realtime_calls import Function, called, function_of
 from microturn.server.wire import AudioFormat, EventError
 from microturn.turn import TURN_MS, TURN_SAMPLES, Pcm, TextSource, TurnOutput
 
@@ -38,30 +38,6 @@ ANSWER_TURNS = 5_000 // TURN_MS
 DEFAULT_FORMAT = AudioFormat("audio/pcm", 24000)
 
 
-@dataclass
-class Utterance:
-    """What the user says, until its transcript is complete."""
-
-    item_id: str
-    is_open: bool = True
-    """Whether more is expected to be said, or only late words to be written."""
-    until_turn: int = 0
-    """Once it is not open: when no late word comes any more."""
-    words: str = ""
-    last_turn: int = 0
-    start_ms: int = 0
-    end_ms: int = 0
-
-
-@dataclass
-class Asked:
-    """A response that the client asked for and that has not begun."""
-
-    until_turn: int
-    metadata: dict[str, str] | None
-    modality: rt.Modality | None
-
-
 class Realtime(Dialect[rt.ClientEvent]):
     """The protocol of one connection."""
 
@@ -74,6 +50,8 @@ class Realtime(Dialect[rt.ClientEvent]):
         """Whether the client says where what the user says begins and ends."""
         self._conversation = Conversation()
         self._num_responses = 0
+        self._function: Function | None = None
+        """The client's, which is called with what the model delegates."""
         self._user: Utterance | None = None
         self._has_sound = False
         """Whether sound was appended since the last commit."""
@@ -128,7 +106,7 @@ class Realtime(Dialect[rt.ClientEvent]):
     def _update(self, config: rt.SessionConfig) -> list[wire.ToClient]:
         if config.model is not None:
             self._service.check_model(config.model, "session.model")
-        _refuse_tools(config.tools, "session.tools")
+        function = self._function if config.tools is None else function_of(config.tools, "session.tools")
         audio = config.audio or rt.Audio()
         input_format = (audio.input or rt.AudioInput()).format or self._input_format
         output_format = (audio.output or rt.AudioOutput()).format or self._output_format
@@ -147,6 +125,8 @@ class Realtime(Dialect[rt.ClientEvent]):
         if audio.input is not None and audio.input.turn_detection is not UNSET:
             self._is_manual = not audio.input.turn_detection
         self._modality = _modality(config.output_modalities) or self._modality
+        self._function = function
+        self.delegation.by_client = function is not None or not self.delegation.has_agent
         return [self._event(rt.SessionUpdated, session=self._resource())]
 
     def _append(self, audio: bytes) -> list[wire.ToClient]:
@@ -172,8 +152,8 @@ class Realtime(Dialect[rt.ClientEvent]):
             self._user = None
         return [self._event(rt.Cleared)]
 
-    def _find(self, item_id: str) -> rt.Message:
-        return self._conversation.find(item_id, "item_retrieve_invalid_item_id").message
+    def _find(self, item_id: str) -> rt.Item:
+        return self._conversation.find(item_id, "item_retrieve_invalid_item_id").item
 
     def _settled(self) -> list[wire.ToClient]:
         """What the user said before something else is complete."""
@@ -184,18 +164,20 @@ class Realtime(Dialect[rt.ClientEvent]):
 
     def _create(self, event: rt.CreateItem) -> list[wire.ToClient]:
         item = event.item
+        if isinstance(item, rt.FunctionCallOutput):
+            return self._returned(item, event.previous_item_id)
         if not isinstance(item, rt.Message):
-            raise EventError("unsupported", "there are no functions", param="item.type")
+            raise EventError("unsupported", "the model calls functions, clients do not", param="item.type")
         self._conversation.check(item.id, event.previous_item_id)
         texts, images, clip = [], [], np.zeros(0, np.float32)
         for place, part in enumerate(item.content):
             path = f"item.content[{place}]"
             if part.type == "input_image" and item.role == "user":
-                images.append(_image(part.image_url, f"{path}.image_url"))
+                images.append(image_of(part, path))
             elif part.type == "input_audio" and item.role == "user":
                 clip = np.concatenate([clip, self._clip_of(part.audio, f"{path}.audio")])
             else:
-                texts.append(_text(part, path))
+                texts.append(text_of(part, path))
         if len(clip) and self._clip:
             raise EventError("rate_limit_exceeded", "sound that came before is still being heard", param="item")
         text = " ".join(texts)
@@ -212,13 +194,28 @@ class Realtime(Dialect[rt.ClientEvent]):
             status="completed",
             content=[msgspec.structs.replace(part, audio=None, image_url=None) for part in item.content],
         )
-        events: list[wire.ToClient] = []
-        if len(clip):
-            events += self._begin_clip(clip, message)
-        previous = self._conversation.add(message, event.previous_item_id)
-        return events + [
-            self._event(kind, item=message, previous_item_id=previous) for kind in (rt.ItemAdded, rt.ItemDone)
-        ]
+        events = self._begin_clip(clip, message) if len(clip) else []
+        return events + self._added(message, event.previous_item_id)
+
+    def _added(self, item: rt.Item, previous_item_id: str | None = None) -> list[wire.ToClient]:
+        """A new item that is complete."""
+        previous = self._conversation.add(item, previous_item_id)
+        return [self._event(kind, item=item, previous_item_id=previous) for kind in (rt.ItemAdded, rt.ItemDone)]
+
+    def _returned(self, item: rt.FunctionCallOutput, previous_item_id: str | None) -> list[wire.ToClient]:
+        """What the client's function brought, once: it is read, unless the call was cancelled."""
+        self._conversation.check(item.id, previous_item_id)
+        state = self.delegation.state_of(item.call_id)
+        if state is None:
+            raise EventError("item_not_found", f"there is no call {item.call_id[:64]}", param="item.call_id")
+        if state is State.DONE:
+            raise EventError("invalid_value", "this call has its output already", param="item.call_id")
+        if state is State.RUNNING:
+            self._read_job(item.call_id, item.output, "item.output")
+            self.delegation.finish(item.call_id)
+        item_id = item.id or self._conversation.new_id()
+        kept = msgspec.structs.replace(item, id=item_id, object="realtime.item", status="completed")
+        return self._added(kept, previous_item_id)
 
     def _clip_of(self, audio: bytes | None, param: str) -> Pcm:
         """The sound of a part, in whole turns."""
@@ -259,7 +256,8 @@ class Realtime(Dialect[rt.ClientEvent]):
         ]
 
     def _ask(self, config: rt.ResponseConfig) -> list[wire.ToClient]:
-        _refuse_tools(config.tools, "response.tools")
+        if config.tools:
+            raise EventError("unsupported", "functions are a session's, not a response's", param="response.tools")
         if config.conversation == "none":
             raise EventError("unsupported", "there is one conversation", param="response.conversation")
         if config.input:
@@ -297,6 +295,9 @@ class Realtime(Dialect[rt.ClientEvent]):
     def _take(self, turn: Turn) -> list[wire.ToClient]:
         self._feed()
         events = self._heard(turn.made) + self._said(turn.made)
+        for one in self.delegation.take(turn, self._inbox, self.playback):
+            if isinstance(one, Delegated) and self._function is not None:
+                events += self._called(self._function, one)
         if self._asked is not None and self.num_turns >= self._asked.until_turn:
             events += self._unanswered(self._asked, "completed")
         if self._expired:
@@ -415,13 +416,33 @@ class Realtime(Dialect[rt.ClientEvent]):
             self._event(rt.ContentPartDone, **spoken.content, part=spoken.part),
             self._event(rt.OutputItemDone, **spoken.place, item=item),
             self._event(rt.ItemDone, item=item, previous_item_id=previous),
-            self._event(rt.ResponseDone, response=self._response(spoken, status, [item])),
+            self._event(rt.ResponseDone, response=self._response(spoken, status, [item, *spoken.calls])),
         ]
+
+    def _called(self, function: Function, delegated: Delegated) -> list[wire.ToClient]:
+        """A function call: in the response in progress, or in one of its own."""
+        call = function.call(self._conversation.new_id(), delegated.delegation, delegated.task)
+        previous = self._conversation.add(call)
+        if self._spoken is not None:
+            self._spoken.calls.append(call)
+            place = {**self._spoken.place, "output_index": len(self._spoken.calls)}
+            return [self._event(kind, **fields) for kind, fields in called(call, previous, place)]
+        asked, self._asked = self._asked or Asked(0, None, None), None
+        alone = self._without_words(asked)
+        return [
+            self._event(rt.ResponseCreated, response=self._response(alone, "in_progress", [])),
+            *(self._event(kind, **fields) for kind, fields in called(call, previous, alone.place)),
+            self._event(rt.ResponseDone, response=self._response(alone, "completed", [call])),
+        ]
+
+    def _without_words(self, asked: Asked) -> Spoken:
+        modality = asked.modality or self._modality
+        return Spoken(self._new_response_id(), "", modality, 0, True, asked.metadata)
 
     def _unanswered(self, asked: Asked, status: rt.Status) -> list[wire.ToClient]:
         """The response that was asked for, without anything in it."""
         self._asked = None
-        nothing = Spoken(self._new_response_id(), "", asked.modality or self._modality, 0, True, asked.metadata)
+        nothing = self._without_words(asked)
         return [
             self._event(rt.ResponseCreated, response=self._response(nothing, "in_progress", [])),
             self._event(rt.ResponseDone, response=self._response(nothing, status, [])),
@@ -439,7 +460,7 @@ class Realtime(Dialect[rt.ClientEvent]):
         self._num_responses += 1
         return f"resp_{self._num_responses}"
 
-    def _response(self, spoken: Spoken, status: rt.Status, output: list[rt.Message]) -> rt.ResponseResource:
+    def _response(self, spoken: Spoken, status: rt.Status, output: list[rt.Item]) -> rt.ResponseResource:
         details: dict[str, str] = {"type": status}
         if status == "cancelled":
             details["reason"] = "client_cancelled"
@@ -466,6 +487,7 @@ class Realtime(Dialect[rt.ClientEvent]):
             model=self._service.model,
             instructions=self._instructions,
             output_modalities=[self._modality],
+            tools=[] if self._function is None else [self._function.tool],
             audio={"input": hearing, "output": {"format": self._output_format, "voice": VOICE, "speed": 1.0}},
         )
 
@@ -473,26 +495,3 @@ class Realtime(Dialect[rt.ClientEvent]):
 def _modality(modalities: list[rt.Modality] | None) -> rt.Modality | None:
     """Sound comes with its words; without sound there are words alone."""
     return None if modalities is None else "audio" if "audio" in modalities else "text"
-
-
-def _refuse_tools(tools: list[Any] | None, param: str) -> None:
-    if tools:
-        raise EventError("unsupported", "there are no functions", param=param)
-
-
-def _image(url: str | None, param: str) -> bytes:
-    """The file in a data URL. Raises ``EventError``."""
-    head, _, data = (url or "").partition(",")
-    if not head.startswith("data:image/") or not head.endswith(";base64"):
-        raise EventError("invalid_value", "a picture is a data URL: data:image/...;base64,...", param=param)
-    try:
-        return b64decode(data, validate=True)
-    except binascii.Error as error:
-        raise EventError("invalid_value", f"not base64 ({error})", param=param) from error
-
-
-def _text(part: rt.Part, path: str) -> str:
-    text = part.transcript if part.type == "output_audio" else part.text
-    if text is None or part.type in ("input_image", "input_audio"):
-        raise EventError("invalid_value", f"{part.type} has no text that could be taken", param=path)
-    return text

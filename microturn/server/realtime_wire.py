@@ -61,22 +61,37 @@ class Part(Strict, frozen=True):
     detail: Any = None
 
 
-class Message(Strict, frozen=True, kw_only=True, tag_field="type", tag="message"):
-    """The one kind of item that there is."""
+class OfConversation(Strict, frozen=True, kw_only=True, tag_field="type"):
+    """What every item has."""
 
-    role: Literal["user", "assistant", "system"]
-    content: Annotated[list[Part], Meta(max_length=64)]
     id: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
     object: Literal["realtime.item"] | None = None
     status: Literal["completed", "incomplete", "in_progress"] | None = None
 
 
-class FunctionCall(Struct, frozen=True, tag_field="type", tag="function_call"):
-    pass
+class Message(OfConversation, frozen=True, kw_only=True, tag="message"):
+    """What was said, typed or shown."""
+
+    role: Literal["user", "assistant", "system"]
+    content: Annotated[list[Part], Meta(max_length=64)]
 
 
-class FunctionCallOutput(Struct, frozen=True, tag_field="type", tag="function_call_output"):
-    pass
+class FunctionCall(OfConversation, frozen=True, kw_only=True, tag="function_call"):
+    """What the model delegated to the client."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+class FunctionCallOutput(OfConversation, frozen=True, kw_only=True, tag="function_call_output"):
+    """What the client's function brought."""
+
+    call_id: str
+    output: str
+
+
+Item = Message | FunctionCall | FunctionCallOutput
 
 
 # From the client.
@@ -99,7 +114,7 @@ class Clear(FromClient, frozen=True, tag="input_audio_buffer.clear"):
 
 
 class CreateItem(FromClient, frozen=True, tag="conversation.item.create"):
-    item: Message | FunctionCall | FunctionCallOutput
+    item: Item
     previous_item_id: str | None = None
 
 
@@ -162,7 +177,7 @@ class ResponseResource(Struct, frozen=True, kw_only=True):
     object: str = "realtime.response"
     status: Status
     status_details: dict[str, str] | None
-    output: list[Message]
+    output: list[Item]
     conversation_id: str
     output_modalities: list[Modality]
     metadata: dict[str, str] | None
@@ -211,17 +226,17 @@ class TranscriptionCompleted(OfItem, tag="conversation.item.input_audio_transcri
 
 
 class ItemAdded(ToClient, tag="conversation.item.added"):
-    item: Message
+    item: Item
     previous_item_id: str | None = None
 
 
 class ItemDone(ToClient, tag="conversation.item.done"):
-    item: Message
+    item: Item
     previous_item_id: str | None = None
 
 
 class ItemRetrieved(ToClient, tag="conversation.item.retrieved"):
-    item: Message
+    item: Item
 
 
 class ItemTruncated(OfItem, tag="conversation.item.truncated"):
@@ -242,22 +257,22 @@ class ResponseDone(ToClient, tag="response.done"):
 
 
 class OfResponse(ToClient, kw_only=True):
-    """Something about the one item of a response."""
+    """Something about an item of a response."""
 
     response_id: str
     output_index: Annotated[int, Meta(ge=0)]
 
 
 class OutputItemAdded(OfResponse, tag="response.output_item.added"):
-    item: Message
+    item: Item
 
 
 class OutputItemDone(OfResponse, tag="response.output_item.done"):
-    item: Message
+    item: Item
 
 
 class OfContent(OfResponse, kw_only=True):
-    """Something about the one piece of that item."""
+    """Something about the one piece of what the model says."""
 
     item_id: str
     content_index: int
@@ -299,3 +314,19 @@ class TextDelta(OfContent, tag="response.output_text.delta"):
 
 class TextDone(OfContent, tag="response.output_text.done"):
     text: str
+
+
+class OfCall(OfResponse, kw_only=True):
+    """Something about a function call of a response."""
+
+    item_id: str
+    call_id: str
+
+
+class ArgumentsDelta(OfCall, tag="response.function_call_arguments.delta"):
+    delta: str
+
+
+class ArgumentsDone(OfCall, tag="response.function_call_arguments.done"):
+    name: str
+    arguments: str

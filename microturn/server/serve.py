@@ -15,6 +15,8 @@ from signal import SIGINT, SIGTERM
 
 import uvicorn
 
+from microturn.background.job import Agent
+from microturn.background.office import Office
 from microturn.engine.admission import Admission
 from microturn.engine.engine import Engine
 from microturn.errors import InputError, RecordingError
@@ -48,6 +50,8 @@ class ServeConfig:
     """What the model was loaded by: recordings name it."""
     record: Path | None = None
     """Where sessions are recorded, if they are."""
+    agent: Agent | None = None
+    """The background model; without one the client does what is delegated."""
 
 
 class _Uvicorn(uvicorn.Server):
@@ -127,7 +131,8 @@ class ServerProcess:
     ) -> None:
         """``admission`` is measured if it is not given."""
         metrics = Metrics()
-        service = Service(config.model_name, config.max_session_ms)
+        self._office = Office(config.agent)
+        service = Service(config.model_name, config.max_session_ms, self._office)
         self._engine = Engine(model, config.max_sessions, admission=admission, observe=metrics.ticked)
         self._listening = listening
         self._recorder = None
@@ -164,6 +169,7 @@ class ServerProcess:
             self._uvicorn.run(sockets=[self._listening])
         finally:
             self._engine.stop()
+            self._office.close()
             if self._recorder is not None:
                 self._recorder.close()
             log_event("stopped")

@@ -43,6 +43,7 @@ Code = Literal[
     "session_already_started",
     "session_not_found",
     "delegation_not_found",
+    "delegation_cancelled",
     "item_not_found",
     "item_retrieve_invalid_item_id",
     "item_truncate_invalid_item_id",
@@ -124,7 +125,7 @@ class Audio(Strict, frozen=True):
 
 
 class Delegation(Struct, frozen=True):
-    """Who does what the model delegates; only the client can."""
+    """Who does what the model delegates: the client. Without this the server does, if it has a background model."""
 
     type: str
 
@@ -150,6 +151,7 @@ class Extras(Strict, frozen=True):
     turns: bool = False
     seed: Annotated[int, Meta(ge=0, le=MAX_SEED)] = 0
     resumable: bool = False
+    packages: bool = False
 
 
 class SessionConfig(Strict, frozen=True):
@@ -300,7 +302,7 @@ class SessionResource(Struct, frozen=True, kw_only=True, tag_field="status", tag
     expires_at: int
     model: str
     audio: Audio
-    delegation: Delegation
+    delegation: Delegation | None
     microturn: ExtrasResource
     instructions: str | None = None
 
@@ -354,17 +356,6 @@ class OutputTranscript(Spanning, tag="session.output_transcript.delta"):
 
 class OutputAudio(Spanning, tag="session.output_audio.delta"):
     delta: bytes
-
-
-class DelegationResource(Struct, frozen=True):
-    id: str
-    type: str = "delegation"
-    target: str = "client"
-
-
-class DelegationCreated(ToClient, tag="session.delegation.created"):
-    offset_ms: int
-    delegation: DelegationResource
 
 
 class TurnDone(Spanning, tag="session.turn"):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from microturn.errors import InputError
 
 MAX_STRETCHES = 256
-"""Stretches of sound of which nothing is known yet; the oldest are forgotten."""
+"""Stretches of sound of which nothing is known yet, and of those that were dropped; the oldest are forgotten."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,16 @@ class Playback:
         self.sent_until_ms = 0
         self.heard_until_ms = 0
         self._open: deque[tuple[int, int]] = deque(maxlen=MAX_STRETCHES)
+        self._dropped: deque[tuple[int, int]] = deque(maxlen=MAX_STRETCHES)
         self._sent_ms = self._heard_ms = self._dropped_ms = 0
 
     @property
     def heard(self) -> Heard:
         return Heard(self._sent_ms, self._heard_ms, self._dropped_ms)
+
+    def was_dropped(self, at_ms: int) -> bool:
+        """Whether the sound of ``at_ms`` was sent and never left the loudspeaker."""
+        return any(start_ms <= at_ms < end_ms for start_ms, end_ms in self._dropped)
 
     def sent(self, start_ms: int, end_ms: int) -> None:
         """Sound to be heard from ``start_ms`` to ``end_ms`` has been sent."""
@@ -59,4 +64,5 @@ class Playback:
                 self._open.appendleft((heard_until_ms, end_ms))
         if dropped:
             self._dropped_ms += sum(end_ms - start_ms for start_ms, end_ms in self._open)
+            self._dropped.extend(self._open)
             self._open.clear()

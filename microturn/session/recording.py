@@ -5,6 +5,8 @@
       turns.jsonl           a line a turn: what came in and what went out, with digests of the sounds and the picture
       arrived.jsonl         of a session that can be resumed: a line for every text as it arrived, and for every mute
       user.wav  model.wav   16 bits, as both came; the model's sound lies where it is heard, a turn later
+      jobs.jsonl            what became of delegated tasks, if there were any, each with the turn in which it was told
+      packages/dlg_12.json  the context package of the task that was delegated in turn 12
       frames/000200.png     the picture of the turn that begins at 200 ms
       states/000050.safetensors     what the session remembered before turn 50; the newest two are kept
 
@@ -39,9 +41,9 @@ from microturn.model.state import State
 from microturn.turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, Frame, Pcm, TextIn
 
 FORMAT = 1
-SESSION_NAME, TURNS_NAME, ARRIVED_NAME = "session.json", "turns.jsonl", "arrived.jsonl"
+SESSION_NAME, TURNS_NAME, ARRIVED_NAME, JOBS_NAME = "session.json", "turns.jsonl", "arrived.jsonl", "jobs.jsonl"
 USER_NAME, MODEL_NAME = "user.wav", "model.wav"
-FRAMES_NAME, STATES_NAME = "frames", "states"
+FRAMES_NAME, STATES_NAME, PACKAGES_NAME = "frames", "states", "packages"
 STATE_EVERY_TURNS = 10_000 // TURN_MS
 KEPT_STATES = 2
 MAX_WAITING_JOBS = 512
@@ -205,6 +207,14 @@ class SessionRecording:
         line = RecordedArrival([(text.source.value, text.text) for text in texts], muted)
         self._submit(lambda: self._note(line))
 
+    def keep_job(self, line: bytes) -> None:
+        """Keep what became of a delegated task."""
+        self._submit(lambda: self._opened().keep_job(line))
+
+    def keep_package(self, delegation: str, package: bytes) -> None:
+        """Keep the context package of a delegation."""
+        self._submit(lambda: self._opened().keep_package(delegation, package))
+
     def add(self, turn: Turn, state: Callable[[], State]) -> None:
         """Keep a turn and, if it is time, the state after it."""
         self._turns_to_state -= 1
@@ -285,6 +295,9 @@ class _Files:
         self._turns.truncate(sum(len(line) + 1 for line in lines))
         self._turns.seek(0, 2)
         self._arrived = (folder / ARRIVED_NAME).open("a+b", buffering=0) if about.client is not None else None
+        if (jobs := folder / JOBS_NAME).exists():
+            lines = jobs.read_bytes().split(b"\n")[:-1]
+            jobs.write_bytes(b"".join(line + b"\n" for line in lines))
         if self._arrived is not None:
             self._arrived.seek(0)
             self._arrived.truncate(self._arrived.read().rfind(b"\n") + 1)
@@ -293,6 +306,16 @@ class _Files:
         """Append what has arrived."""
         if self._arrived is not None:
             self._arrived.write(msgspec.json.encode(line) + b"\n")
+
+    def keep_job(self, line: bytes) -> None:
+        """Append what became of a delegated task."""
+        with (self._folder / JOBS_NAME).open("ab") as file:
+            file.write(line + b"\n")
+
+    def keep_package(self, delegation: str, package: bytes) -> None:
+        """Write the context package of a delegation."""
+        (self._folder / PACKAGES_NAME).mkdir(exist_ok=True)
+        write_whole(self._folder / PACKAGES_NAME / f"{delegation}.json", package)
 
     def write(self, turn: Turn) -> None:
         """Append a turn."""

@@ -19,6 +19,7 @@ from microturn.session.recording import (
     FORMAT,
     FRAMES_NAME,
     FULL_SCALE,
+    JOBS_NAME,
     SESSION_NAME,
     STATES_NAME,
     TURNS_NAME,
@@ -60,6 +61,8 @@ class Restored:
     texts: list[TextIn]
     """Those that had arrived and no turn had taken, in pieces."""
     muted: bool
+    jobs: list[bytes]
+    """Lines that tell what became of delegated tasks."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,14 @@ class Recorded:
             raise RecordingError(f"{path}: is not what was taken in")
         return pieces[len(gone) :], bool(arrived) and arrived[-1].muted
 
+    def jobs(self) -> list[bytes]:
+        """What became of delegated tasks: whole lines."""
+        path = self.folder / JOBS_NAME
+        try:
+            return _whole_lines(path) if path.exists() else []
+        except OSError as error:
+            raise RecordingError(f"{path}: cannot be read ({error.strerror})") from error
+
     def state(self, turn: int) -> bytes | None:
         """What the session remembered before ``turn``, if that was kept."""
         path = self.folder / STATES_NAME / state_name(turn)
@@ -226,7 +237,7 @@ def restore(model: Microturn, recorded: Recorded) -> Restored:
             turns.append(Turn(turn_input, made, tick, line.waiting_ms, 0, line.skipped_turns))
     except InputError as error:
         raise RecordingError(f"{recorded.folder}: {error}") from error
-    return Restored(recorded.about, session.turn, session.state, turns, *recorded.waiting())
+    return Restored(recorded.about, session.turn, session.state, turns, *recorded.waiting(), recorded.jobs())
 
 
 def _whole_lines(path: Path) -> list[bytes]:

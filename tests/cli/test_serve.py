@@ -27,6 +27,9 @@ from tests.server.conftest import small_weights
         (["--host", "0.0.0.0", "--api-key-file", "none"], "none: cannot be read as a file of keys"),
         (["--ssl-keyfile", "key.pem"], "--ssl-keyfile needs --ssl-certfile"),
         (["--ssl-certfile", "none.pem"], "none.pem: no certificate with its key"),
+        (["--background", "off", "--notes", "."], "--background off: then nobody would use"),
+        (["--background-url", "http://127.0.0.1:9/v1"], "--background-url and --background-model go together"),
+        (["--notes", "/no/such/folder"], "/no/such/folder: is not a folder of notes"),
         (["--weights", "none", "--port", "0"], "none: neither packaged weights nor a folder"),
     ],
 )

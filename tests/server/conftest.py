@@ -11,6 +11,8 @@ from threading import Thread
 
 import pytest
 
+from microturn.background.job import Agent
+from microturn.background.office import Office
 from microturn.engine.admission import Admission
 from microturn.engine.inbox import Inbox
 from microturn.errors import BusyError
@@ -28,8 +30,8 @@ ALWAYS = Admission({1: 1.0}, budget_ms=math.inf)
 """Whatever a turn costs on a machine that is busy with other things."""
 
 
-def service(max_session_ms: int = 60_000) -> Service:
-    return Service("small", max_session_ms)
+def service(max_session_ms: int = 60_000, office: Office | None = None) -> Service:
+    return Service("small", max_session_ms, office)
 
 
 @dataclass
@@ -82,10 +84,13 @@ def running(
     *,
     weights: Path | None = None,
     record: Path | None = None,
+    agent: Agent | None = None,
 ) -> Iterator[int]:
     """A server in a thread of its own, of a small model unless one is given, or of ``weights``; yields its port."""
     listening = bind("127.0.0.1", 0)
-    config = ServeConfig("small", max_sessions, max_session_ms, access or Access(), weights=str(weights), record=record)
+    config = ServeConfig(
+        "small", max_sessions, max_session_ms, access or Access(), weights=str(weights), record=record, agent=agent
+    )
     model = load(weights) if weights is not None else model
     process = ServerProcess(model or small_model(), config, listening, ALWAYS)
     port: int = listening.getsockname()[1]

@@ -22,7 +22,7 @@ from microturn.turn import TURN_MS, TURN_SAMPLES, Act, TextSource, TurnInput, Tu
 from tests.server.conftest import FakeHost, service
 from tests.server.test_wire import EVENTS
 
-OURS = {"session.turn"}
+OURS = {"session.turn", "session.job.state", "session.job.result", "session.delegation.package"}
 OPENAI: TypeAdapter[Any] = TypeAdapter(ServerEvent)
 
 EXAMPLES: dict[str, dict[str, Any]] = {
@@ -255,6 +255,7 @@ def test_what_a_turn_becomes(live: Live) -> None:
     assert (sound["start_ms"], sound["end_ms"]) == (800, 1000)
     assert len(base64.b64decode(sound["delta"])) == 2 * TURN_SAMPLES
     assert (delegated["offset_ms"], delegated["delegation"]["target"]) == (800, "client")
+    assert delegated["delegation"]["microturn"] == {"task": "red", "job_id": "dlg_3"}
     assert {key: done[key] for key in done if key not in ("type", "event_id")} == {
         "turn": 3,
         "start_ms": 600,

@@ -139,7 +139,10 @@ def test_what_is_not_supported_says_so(realtime: Realtime) -> None:
     events: list[tuple[str, dict[str, Any]]] = [
         ("output_audio_buffer.clear", {}),
         ("session.update", {"session": {"type": "realtime", "tools": [{"type": "function", "name": "a"}]}}),
-        ("conversation.item.create", {"item": {"type": "function_call_output", "call_id": "a", "output": "b"}}),
+        (
+            "conversation.item.create",
+            {"item": {"type": "function_call", "call_id": "a", "name": "b", "arguments": "{}"}},
+        ),
         ("response.create", {"response": {"conversation": "none"}}),
         ("response.create", {"response": {"input": [message(TYPED)]}}),
         ("response.create", {"response": {"tools": [{"type": "function", "name": "a"}]}}),

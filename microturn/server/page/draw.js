@@ -7,6 +7,8 @@ const SPINE = 8;
 const COMPUTE = 34;
 const AXIS = 24;
 const PAD = 10;
+const JOB_ROW = 5;
+const MOST_JOB_ROWS = 4;
 const QUIETEST = 0.12; // A voice fills its lane with its loudest moment, unless that is as quiet as noise.
 
 /** Where each lane lies, from top to bottom. */
@@ -66,6 +68,7 @@ export class Drawing {
     this.at = lanes(height, timeline.pictures.length > 0);
     this.#axis(nowMs);
     this.#turns(timeline);
+    this.#jobs(timeline, nowMs);
     this.#wave(timeline.microphone, this.at.user, this.colours.ink, nowMs);
     this.#wave(timeline.voice, this.at.model, this.colours.accent, nowMs);
     this.#words(timeline);
@@ -151,6 +154,24 @@ export class Drawing {
     pen.font = this.small;
     pen.textAlign = "left";
     pen.fillText(act, x + 10, y - 8);
+  }
+
+  /** Jobs as bars under the words that the model says: from when they began until they are over. */
+  #jobs(timeline, nowMs) {
+    const { pen, at } = this;
+    for (const { state, task, fromMs, toMs = nowMs, level } of timeline.jobs.values()) {
+      if (toMs < this.fromMs || fromMs > this.toMs || level >= MOST_JOB_ROWS) continue;
+      const y = at.deadline - PAD - (level + 1) * JOB_ROW;
+      pen.fillStyle = state === "running" ? this.colours.accent : state === "done" ? this.colours.soft : this.colours.rest;
+      pen.beginPath();
+      pen.roundRect(this.x(fromMs), y, Math.max(3, (toMs - fromMs) * this.scale), 3, 1.5);
+      pen.fill();
+      if (level) continue;
+      pen.font = this.small;
+      pen.textAlign = "left";
+      pen.fillStyle = this.colours.soft;
+      pen.fillText(`${task.slice(0, 40)}${state === "running" ? "" : `: ${state}`}`, this.x(fromMs), y - 4 - (MOST_JOB_ROWS - 1) * JOB_ROW);
+    }
   }
 
   #compute({ compute_ms, margin_ms }, x, width) {

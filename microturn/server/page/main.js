@@ -1,5 +1,6 @@
 /** The page: puts microphone, camera, session, voice and timeline together and hands what the person does to them. */
 import { Audio } from "./audio.js";
+import { Cards } from "./cards.js";
 import { peaks } from "./pcm.js";
 import { Recording } from "./recording.js";
 import { LiveSession } from "./session.js";
@@ -32,10 +33,11 @@ const nowMs = () => (session.state === "live" || session.state === "resuming" ? 
 let endMs = 0;
 const transport = new AnyTransport("/v1/live/sessions", () => audio.outgoing, (stream) => audio.playStream(stream));
 const session = new LiveSession(transport, {
-  onState, onStarted, onVoice, onText, onTurn, onError: showAlert,
+  onState, onStarted, onVoice, onText, onTurn, onJob, onError: showAlert,
 });
 const stage = new Stage(nowMs);
 const transcript = new Transcript(element("transcript"));
+const cards = new Cards(element("cards"));
 const audio = new Audio(onReport);
 const video = new Video(element("preview"), onPicture, () => showVideo());
 
@@ -60,6 +62,7 @@ function onStarted() {
   clock.told(-1, performance.now());
   stage.timeline.clear();
   transcript.clear();
+  cards.clear();
   audio.restart();
   if (recording) finishRecording();
 }
@@ -83,6 +86,16 @@ function onTurn(turn) {
   if (spoke && !turn.speaking && stage.timeline.speaks(nowMs())) audio.keep(YIELD_MS);
   spoke = turn.speaking;
   if (paused && spoke && transport.hasVoice) session.acknowledge(0, true);
+}
+
+/** What is being done beside the conversation: a bar, its words in the transcript, and a card for what it shows. */
+function onJob(event) {
+  const { type, job_id: id, offset_ms: ms, state, result, reason } = event;
+  if (type === "session.job.state") {
+    stage.timeline.setJob(event);
+    transcript.add("job", state === "running" ? event.task : `${state}${reason ? `: ${reason}` : ""}`, ms);
+  } else if (result.type === "spoken") transcript.add("job", result.text, ms);
+  else cards.add(result, stage.timeline.jobs.get(id)?.task ?? "", ms);
 }
 
 // What the sound system tells.

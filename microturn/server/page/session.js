@@ -11,7 +11,7 @@ const REASONS = { close_requested: "", expired: "The session's time is over.", r
 /**
  * ``idle`` -> ``connecting`` -> ``live`` <-> ``resuming`` -> ``ended``. Handlers: ``onState(state, why)``, ``onStarted()``
  * (a new session's clock stands at 0), ``onVoice(pcm, startMs, endMs)``, ``onText(lane, text, ms)`` (``ms`` is now, if it is
- * not told), ``onTurn(turn)``, ``onError(message)``.
+ * not told), ``onTurn(turn)``, ``onJob(event)``, ``onError(message)``.
  */
 export class LiveSession {
   constructor(transport, handlers, later = (task, ms) => setTimeout(task, ms), now = () => performance.now()) {
@@ -111,6 +111,10 @@ export class LiveSession {
       case "session.turn":
         this.receivedMs = event.end_ms;
         handlers.onTurn(event);
+        break;
+      case "session.job.state":
+      case "session.job.result":
+        handlers.onJob(event);
         break;
       case "session.closed":
         this.#ended(REASONS[event.reason] ?? `The session was closed: ${event.reason}.`);

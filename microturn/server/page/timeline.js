@@ -60,6 +60,7 @@ export class Timeline {
     this.turns = new Map();
     this.words = { heard: [], said: [], typed: [] };
     this.pictures = [];
+    this.jobs = new Map();
     this.reactions = [];
     this.lastVoiceMs = -Infinity;
     this.lastTypedMs = -Infinity;
@@ -154,6 +155,17 @@ export class Timeline {
       this.words[lane] = [];
       for (const word of words) this.words[lane].push(this.#placed(lane, word));
     }
+  }
+
+  /** A job begins, or is over; its bar lies on the lowest level that is free. */
+  setJob({ job_id: id, state, task, offset_ms: ms }) {
+    const job = this.jobs.get(id);
+    if (state !== "running") return void (job && Object.assign(job, { state, toMs: ms }));
+    const taken = new Set([...this.jobs.values()].filter((one) => one.toMs === undefined).map((one) => one.level));
+    let level = 0;
+    while (taken.has(level)) level++;
+    this.jobs.set(id, { state, task, fromMs: ms, toMs: undefined, level });
+    for (const [old, { toMs }] of this.jobs) if (toMs < ms - KEPT_MS) this.jobs.delete(old);
   }
 
   /** Whether a picture of ``ms`` would lie beside the last one and not over it. */

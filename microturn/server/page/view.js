@@ -3,7 +3,7 @@ import { TURN_MS, clockText } from "./timeline.js";
 
 const PAUSE_MS = 4 * TURN_MS; // Words of one voice that are this far apart are two lines, as `microturn talk` has it.
 const MOST_LINES = 500;
-const WHO = { heard: "You", said: "Model", typed: "Typed" };
+const WHO = { heard: "You", said: "Model", typed: "Typed", job: "Job" };
 
 /** @returns {any} the element with this id */
 export const element = (id) => document.getElementById(id);
@@ -52,7 +52,7 @@ export class Transcript {
 
   add(lane, text, ms) {
     const open = this.open[lane];
-    if (lane !== "typed" && open && ms - open.ms < PAUSE_MS) {
+    if (lane !== "typed" && lane !== "job" && open && ms - open.ms < PAUSE_MS) {
       open.words.textContent += text;
       open.ms = ms;
     } else {

@@ -27,13 +27,11 @@ from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 import microturn
+from microturn.server.access import HEADERS
 from microturn.turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES
 
 PACKAGE = Path(microturn.__file__).parent
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' blob:; "
-    "media-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
+POLICY = HEADERS["Content-Security-Policy"]
 TONE_HZ = 330.0
 
 
@@ -55,6 +53,8 @@ class FakeSession:
     gap: bool = False
     late: bool = False
     act: str | None = None
+    jobs: list[dict[str, Any]] = field(default_factory=list)
+    """What is to be told of jobs with the next turn."""
     connections: int = 0
     socket: WebSocket | None = None
 
@@ -86,6 +86,8 @@ class FakeSession:
             times = {"start_ms": self.sent_to_ms, "end_ms": self.sent_to_ms + TURN_MS}
             events.append({"type": "session.output_audio.delta", "delta": tone(self.sent_to_ms), **times})
             self.sent_to_ms += TURN_MS
+        events += [{**job, "offset_ms": start_ms} for job in self.jobs]
+        self.jobs = []
         compute_ms = 260.0 if self.late else 20.0 + 15.0 * speaking
         turn = {
             "turn": self.turn - 1, "start_ms": start_ms - TURN_MS, "end_ms": start_ms, "hear": heard, "say": word,
