@@ -52,6 +52,12 @@ class TextIn:
     source: TextSource
     text: str
 
+    @classmethod
+    def from_job(cls, number: int, text: str) -> TextIn:
+        """What job ``number`` brings: its number, the smallest that no other running job has, from 1 on, and ``text``,
+        lower-case words without marks. Words to be said have no digits, so the number is not taken for one."""
+        return cls(TextSource.JOB, f"{number} {text}")
+
 
 @dataclass(frozen=True)
 class Rehearsed:

@@ -157,12 +157,13 @@ def clips_of(said: Iterable[Said], outputs: Sequence[TurnOutput]) -> list[Clip]:
 
 
 def vocabularies(family: str, expected: Iterable[str]) -> Vocabularies:
-    """What may be said in sessions of ``family``: its kinds of content and the words of ``expected`` texts."""
+    """What may be said in sessions of ``family``: its kinds of content and the words of ``expected`` texts, if the
+    recogniser can pronounce them. Raises as ``dictionary``."""
     greetings = tuple(sorted(GREETINGS))
     words = {word for text in expected if text not in greetings for word in text.split()}
     if family == "count":
         return (tuple(sorted({*NUMBERS, *words})),)
-    content = tuple(sorted({*CONTENT, *words} - set(LETTERS)))
+    content = tuple(sorted(({*CONTENT, *words} & dictionary()) - set(LETTERS)))
     return (content, LETTERS, greetings) if family == "say" else (content,)
 
 
