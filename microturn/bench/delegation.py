@@ -1,9 +1,10 @@
 """What is handed over and what is not, and what becomes of it (family ``delegate``).
 
 Every act belongs to what the user said last: to the newest ``Due`` that had begun by then. A request is handed over
-right if there is one act after it, ``delegate``, and in time; anything that asks for no act if there is none. Results
-are scored as events are, and by their moment alone: there, it is enough to say half of a result's words. To cancel is to
-ask for it, and to say no word after it that nothing explains. Requests come whether they were handed over or not, and so does what their jobs bring.
+right if there is one act after it, ``delegate``, and in time; what asks for no act is left right if there is none.
+Results are scored as events are, and by their moment alone: there, it is enough to say half of a result's words. To
+cancel is to ask for it, and to say no word after it that nothing explains. Requests come whether they were handed over
+or not, and so does what their jobs bring.
 """
 
 from __future__ import annotations

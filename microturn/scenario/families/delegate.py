@@ -15,7 +15,7 @@ from microturn.language.wordings import CUE, NEVER_MIND, ONCE, aside, loose_word
 from microturn.scenario.asked import HOLDS, Asked, draw_asked
 from microturn.scenario.families import cue, free, say, time
 from microturn.scenario.scenario import first_turn_heard_after
-from microturn.scenario.script import REPLY_LATE_MS, Script
+from microturn.scenario.script import REPLY_LATE_MS, Script, estimate_ms
 from microturn.turn import TURN_MS, Act, TextIn, TextSource
 
 DELEGATE = "delegate"
@@ -200,13 +200,13 @@ def _give(script: Script, number: int | None, result: str, turn: int) -> None:
 
 def _say(script: Script, result: str, turn: int) -> None:
     """The model says what has come in since ``turn``, when the user is silent and nothing else is being said."""
-    user_end_ms = script.heard_until_ms
+    user_end_ms, busy_until_ms = script.heard_until_ms, script.busy_until_ms
     from_ms = max(float((turn + 1) * TURN_MS), user_end_ms)
     free_ms = max(from_ms, script.said_until_ms)
     at_ms = script.say(result, max(turn + 1, first_turn_heard_after(user_end_ms + SILENT_MS)))
     script.expect(result, at_ms, at_ms - from_ms, free_ms + LATE_MS - at_ms, from_ms)
     long_words = sum(len(word) > LONG_WORD_LETTERS for word in result.split())
-    script.wait_until(script.busy_until_ms + TURN_MS * long_words)
+    script.wait_until(max(from_ms, busy_until_ms) + SILENT_MS + estimate_ms(result) + TURN_MS * long_words)
 
 
 # What is not handed over.
