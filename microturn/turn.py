@@ -53,10 +53,11 @@ class TextIn:
     text: str
 
     @classmethod
-    def from_job(cls, number: int, text: str) -> TextIn:
-        """What job ``number`` brings: its number, the smallest that no other running job has, from 1 on, and ``text``,
-        lower-case words without marks. Words to be said have no digits, so the number is not taken for one."""
-        return cls(TextSource.JOB, f"{number} {text}")
+    def from_job(cls, number: int | None, text: str) -> TextIn:
+        """What a job brings, as words to be said: in lower case, without marks. Its number, if it is told, stands in
+        front in digits, which such words do not have: the smallest, from 1 on, that no other running job has."""
+        words = "".join(one if one.isalpha() or one == "'" else " " for one in text.lower()).split()
+        return cls(TextSource.JOB, " ".join([*([] if number is None else [str(number)]), *words]))
 
 
 @dataclass(frozen=True)

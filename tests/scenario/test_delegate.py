@@ -76,14 +76,16 @@ def test_results_are_said_word_for_word_after_they_came_in(made: list[Scenario])
     for scenario in made:
         texts = brought(scenario)
         for event, utterance in results(scenario):
-            number, pieces = next(
-                (number, turns)
+            pieces = next(
+                found
                 for number in {number for _, number, _ in texts}
-                for turns in [[(turn, words) for turn, one, words in texts if one == number]]
-                if " ".join(words for _, words in turns) == event.words
+                for one in [[(turn, words) for turn, other, words in texts if other == number]]
+                for start in range(len(one))
+                for found in (one[start : start + length] for length in (1, 2, 3))
+                if " ".join(words for _, words in found) == event.words
             )
-            assert len(pieces) <= 3 and all(after - before == 1 for (before, _), (after, _) in pairwise(pieces))
-            assert utterance.turn > pieces[0][0], number
+            assert all(after - before == 1 for (before, _), (after, _) in pairwise(pieces))
+            assert utterance.turn > pieces[0][0]
             assert [word.text for word in utterance.speech.words] == event.words.split()
 
 
@@ -121,12 +123,15 @@ def test_what_was_cancelled_is_not_said(made: list[Scenario]) -> None:
         if not cancelled:
             continue
         num_jobs = sum(due.act is Act.DELEGATE for due in scenario.dues)
-        late = [words for turn, number, words in brought(scenario) if number == str(num_jobs)]
+        came = [(number, words) for turn, number, words in brought(scenario) if turn > cancelled[0]]
+        assert len(came) == len(brought(scenario))
         said = [event.words for event, _ in results(scenario)]
-        assert " ".join(late) not in said and len(said) == num_jobs - 1
-        assert all(turn > cancelled[0] for turn, _, _ in brought(scenario))
+        assert len(said) == num_jobs - 1
+        # What nobody asked for any more: of the only job, or of the second one.
+        late = " ".join(words for number, words in came if num_jobs == 1 or number == "2")
+        assert late not in said
         leaked, went_on = leaked + bool(late), went_on + bool(said)
-    assert leaked > 2 and went_on > 1
+    assert leaked > 2 and went_on > 0
 
 
 def test_all_that_may_happen_happens(made: list[Scenario]) -> None:
@@ -137,13 +142,8 @@ def test_all_that_may_happen_happens(made: list[Scenario]) -> None:
     assert sum(due.corrects for due in dues) > 8
     assert all(due.act is Act.DELEGATE for due in dues if due.corrects)
     assert sum(TextSource.TYPED in [text.source for texts in one.texts.values() for text in texts] for one in made) > 3
-    orders = set()
-    for scenario in made:
-        numbers = [number for _, number, _ in brought(scenario)]
-        if len(results(scenario)) == 2:
-            orders.add(numbers[0])
-    assert orders == {"1", "2"}
-    assert any(number == "" for scenario in made for _, number, _ in brought(scenario))
+    first = [brought(scenario)[0][1] for scenario in made if len(results(scenario)) == 2]
+    assert set(first) == {"1", "2", ""}
     holds = [event for event in events if event.kind == HOLD]
     assert all(event.words in OR_HOLDS and (event.or_words == OR_HOLDS or event.words == "okay") for event in holds)
 
@@ -171,5 +171,8 @@ def test_strings_have_no_jobs() -> None:
         assert not scenario.dues and not scenario.act_labels()
 
 
-def test_a_jobs_text_says_which_job_it_is_from() -> None:
+def test_a_jobs_text_is_words_to_be_said_perhaps_behind_the_jobs_number() -> None:
     assert TextIn.from_job(2, "it is nine") == TextIn(TextSource.JOB, "2 it is nine")
+    assert TextIn.from_job(None, "It's half-past nine, I 7 think.") == TextIn(
+        TextSource.JOB, "it's half past nine i think"
+    )

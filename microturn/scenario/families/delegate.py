@@ -16,7 +16,7 @@ from microturn.scenario.asked import HOLDS, Asked, draw_asked
 from microturn.scenario.families import cue, free, say, time
 from microturn.scenario.scenario import first_turn_heard_after
 from microturn.scenario.script import REPLY_LATE_MS, Script, estimate_ms
-from microturn.turn import TURN_MS, Act, TextIn, TextSource
+from microturn.turn import TURN_MS, Act, TextIn
 
 DELEGATE = "delegate"
 HOLD = "hold"
@@ -24,8 +24,8 @@ HOLD = "hold"
 TYPED_SHARE = 0.1
 TALK_SHARE = 0.45
 """Share of results that come in while the user talks."""
-UNNUMBERED_SHARE = 0.15
-"""Share of sessions with a single job whose texts do not say which job they are from."""
+NUMBERED_SHARE = 0.5
+"""Share of sessions in which what jobs bring says which job it is from."""
 SILENT_MS = 500.0
 """The user has fallen silent when nothing was heard of him for so long."""
 LATE_MS = 1000.0
@@ -35,6 +35,9 @@ OR_HOLDS = (*sorted({*HOLDS.values()}), OKAY)
 """What may be said where something is handed over."""
 LONG_WORD_LETTERS = 7
 """Longer words may take the model more than ``WORD_ESTIMATE_MS``."""
+
+Numbers = tuple[int | None, int | None]
+"""Of the first job and of the second one, if they are told."""
 
 
 def build(script: Script) -> None:
@@ -46,7 +49,7 @@ def build(script: Script) -> None:
     if beside < 0.3:
         _beside(script)
         script.pause(300.0, 1200.0)
-    story(script)
+    story(script, (1, 2) if rng.random() < NUMBERED_SHARE else (None, None))
     if beside > 0.8:
         script.pause(500.0, 1500.0)
         _beside(script)
@@ -55,14 +58,14 @@ def build(script: Script) -> None:
 # Stories.
 
 
-def _alone(script: Script) -> None:
+def _alone(script: Script, numbers: Numbers) -> None:
     asked = draw_asked(script.rng, script.split)
     _ask(script, asked)
     script.pause(0.0, 4000.0)
-    _bring(script, None if script.rng.random() < UNNUMBERED_SHARE else 1, asked.result)
+    _bring(script, numbers[0], asked.result)
 
 
-def _stays(script: Script) -> None:
+def _stays(script: Script, numbers: Numbers) -> None:
     """While the job runs the model answers, keeps time, or follows a rule."""
     rng = script.rng
     asked = draw_asked(rng, script.split)
@@ -83,10 +86,10 @@ def _stays(script: Script) -> None:
                 script.pause(300.0, 1000.0)
                 _request(script)
     script.pause(200.0, 2000.0)
-    _bring(script, 1, asked.result)
+    _bring(script, numbers[0], asked.result)
 
 
-def _corrected(script: Script) -> None:
+def _corrected(script: Script, numbers: Numbers) -> None:
     asked = draw_asked(script.rng, script.split, correctable=True)
     _ask(script, asked)
     script.pause(300.0, 2000.0)
@@ -95,11 +98,12 @@ def _corrected(script: Script) -> None:
     script.due(Act.DELEGATE, start_ms, corrects=True)
     _hold(script, OKAY)
     script.pause(0.0, 4000.0)
-    _bring(script, 1, asked.corrected)
+    _bring(script, numbers[0], asked.corrected)
 
 
-def _cancelled(script: Script) -> None:
-    """The only job, or the newer one of two. In half of the sessions its result was on its way already."""
+def _cancelled(script: Script, numbers: Numbers) -> None:
+    """The only job, or the newer one of two. In half of the sessions in which that can be told, its result was on its
+    way already."""
     rng = script.rng
     jobs = [draw_asked(rng, script.split) for _ in range(1 if rng.random() < 0.7 else 2)]
     for asked in jobs:
@@ -110,24 +114,24 @@ def _cancelled(script: Script) -> None:
     script.due(Act.CANCEL, start_ms)
     _hold(script, OKAY, Act.CANCEL)
     script.pause(200.0, 2000.0)
-    if rng.random() < 0.5:
-        _give(script, len(jobs), jobs[-1].result, int(script.now_ms // TURN_MS))
+    if rng.random() < 0.5 and (numbers[0] or len(jobs) == 1):
+        _give(script, numbers[len(jobs) - 1], jobs[-1].result, int(script.now_ms // TURN_MS))
         script.pause(1500.0, 2500.0)
     if len(jobs) > 1:
-        _bring(script, 1, jobs[0].result)
+        _bring(script, numbers[0], jobs[0].result)
     elif rng.random() < 0.5:
         _beside(script)
     script.pause(1000.0, 2500.0)
 
 
-def _two(script: Script) -> None:
+def _two(script: Script, numbers: Numbers) -> None:
     """Two jobs at a time; what they bring comes in either order, one after the other or at nearly the same time."""
     rng = script.rng
     jobs = [draw_asked(rng, script.split) for _ in range(2)]
     for asked in jobs:
         _ask(script, asked)
         script.pause(300.0, 1500.0)
-    results = list(enumerate((asked.result for asked in jobs), start=1))
+    results = [(number, asked.result) for number, asked in zip(numbers, jobs, strict=True)]
     if rng.random() < 0.5:
         results.reverse()
     script.pause(0.0, 2000.0)
@@ -143,7 +147,7 @@ def _two(script: Script) -> None:
         turn += 3 + int(rng.integers(0, 6))
 
 
-STORIES: tuple[Callable[[Script], None], ...] = (_alone, _stays, _corrected, _cancelled, _two)
+STORIES: tuple[Callable[[Script, Numbers], None], ...] = (_alone, _stays, _corrected, _cancelled, _two)
 STORY_SHARES = (0.3, 0.25, 0.15, 0.15, 0.15)
 
 # What is handed over, and what comes back.
@@ -194,8 +198,7 @@ def _give(script: Script, number: int | None, result: str, turn: int) -> None:
     ends = sorted(int(end) + 1 for end in script.rng.permutation(len(words) - 1)[: num_pieces - 1])
     for place, (start, end) in enumerate(zip([0, *ends], [*ends, len(words)], strict=True)):
         text = " ".join(words[start:end])
-        given = TextIn(TextSource.JOB, text) if number is None else TextIn.from_job(number, text)
-        script.give_text(given, turn + place)
+        script.give_text(TextIn.from_job(number, text), turn + place)
 
 
 def _say(script: Script, result: str, turn: int) -> None:
