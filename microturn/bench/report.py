@@ -262,7 +262,7 @@ def _delegation_table(results: Sequence[FamilyResult]) -> Table:
         for name, figures in ((result.system, result.by_lane), (f"{result.system} (sound alone)", result.by_sound)):
             if figures is not None and figures.delegation is not None:
                 table.add_row(name, *_delegation_cells(figures.delegation))
-    table.caption = "Of what asks for it, of what does not, ...: shares, and how many there are."
+    table.caption = "Shares of all that belong into a column, and how many these are."
     return table
 
 

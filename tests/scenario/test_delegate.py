@@ -9,6 +9,7 @@ import pytest
 
 from microturn.language.lexicon import UNSEEN
 from microturn.scenario.families.delegate import DELEGATE, HOLD, LATE_MS, OR_HOLDS, SILENT_MS
+from microturn.scenario.families.time import WINDOW_MS
 from microturn.scenario.generate import SPLITS, STRING, STRUNG, generate
 from microturn.scenario.scenario import Event, Scenario, Utterance
 from microturn.split import Split
@@ -146,6 +147,17 @@ def test_all_that_may_happen_happens(made: list[Scenario]) -> None:
     assert set(first) == {"1", "2", ""}
     holds = [event for event in events if event.kind == HOLD]
     assert all(event.words in OR_HOLDS and (event.or_words == OR_HOLDS or event.words == "okay") for event in holds)
+
+
+def test_timers_are_kept_while_jobs_run_and_while_their_results_are_said(made: list[Scenario]) -> None:
+    between = 0
+    for scenario in made:
+        timers = [event for event in scenario.events if event.kind == "time"]
+        for event in timers:
+            utterance = scenario.said[scenario.events.index(event)]
+            assert abs((utterance.turn + 1) * TURN_MS - event.at_ms) <= WINDOW_MS
+            between += any(event.cause_ms < other.at_ms < event.at_ms for other, _ in results(scenario))
+    assert between > 1
 
 
 @SLT

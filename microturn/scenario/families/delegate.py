@@ -33,6 +33,8 @@ LATE_MS = 1000.0
 OKAY = "okay"
 OR_HOLDS = (*sorted({*HOLDS.values()}), OKAY)
 """What may be said where something is handed over."""
+MAX_BETWEEN_MS = 5000.0
+"""Longer results are not said while a timer runs."""
 LONG_WORD_LETTERS = 7
 """Longer words may take the model more than ``WORD_ESTIMATE_MS``."""
 
@@ -78,8 +80,11 @@ def _stays(script: Script, numbers: Numbers) -> None:
     else:
         _ask(script, asked)
         script.pause(300.0, 1200.0)
-        if kind < 0.5:
+        if kind < 0.4:
             _time(script)
+        elif kind < 0.55 and estimate_ms(asked.result) <= MAX_BETWEEN_MS:
+            _time(script, numbers[0], asked.result)
+            return
         else:
             _request(script)
             if kind > 0.8:
@@ -177,11 +182,11 @@ def _hold(script: Script, text: str, act: Act = Act.DELEGATE) -> None:
     script.kind = DELEGATE
 
 
-def _bring(script: Script, number: int | None, result: str) -> None:
+def _bring(script: Script, number: int | None, result: str, talk_share: float = TALK_SHARE) -> None:
     """A job brings its result, while the user is silent or says something that asks nothing; then he listens."""
     rng = script.rng
     turn = int(script.now_ms // TURN_MS)
-    if rng.random() < TALK_SHARE:
+    if rng.random() < talk_share:
         script.pause(0.0, 800.0)
         start_ms = script.now_ms
         script.speak(plain_sentence(rng, script.split) if rng.random() < 0.6 else " ".join(loose_words(rng, 8)))
@@ -239,14 +244,19 @@ def _request(script: Script) -> None:
     script.kind = DELEGATE
 
 
-def _time(script: Script) -> None:
-    """A request of ``time``, and what is said in time."""
-    script.kind = "time"
-    content, seconds = time.draw_timer(script, 2, 6, words=1)
+def _time(script: Script, number: int | None = None, result: str = "") -> None:
+    """A request of ``time``, and what is said in time; meanwhile a job may bring its result."""
+    least = 4 + int(estimate_ms(result) / 1000.0) if result else 2
+    content, seconds = time.draw_timer(script, least, least + 3, words=1)
     start_ms = script.now_ms
     script.speak(ONCE.draw(script.rng, script.split, x=content, n=NUMBERS[seconds]))
     script.due(None, start_ms)
-    time.say_at(script, content, script.now_ms + 1000.0 * seconds, script.now_ms)
+    end_ms = script.now_ms
+    if result:
+        script.pause(600.0, 1000.0)
+        _bring(script, number, result, talk_share=0.0)
+    script.kind = "time"
+    time.say_at(script, content, end_ms + 1000.0 * seconds, end_ms)
     script.wait_until(script.busy_until_ms)
     script.kind = DELEGATE
 
