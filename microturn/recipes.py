@@ -18,14 +18,15 @@ from microturn.train.tasks import TaskConfig
 from microturn.train.voice import SpeakingRows, VoiceRows
 
 REHEARSALS = {
-    REHEARSED + "say": 0.26,
-    REHEARSED + "time": 0.22,
-    REHEARSED + "cue": 0.22,
-    REHEARSED + "free": 0.05,
+    REHEARSED + "say": 0.22,
+    REHEARSED + "time": 0.19,
+    REHEARSED + "cue": 0.19,
+    REHEARSED + "free": 0.04,
     REHEARSED + "idle": 0.02,
-    REHEARSED + "string": 0.10,
-    PRACTICE: 0.06,
-    SPELLING: 0.07,
+    REHEARSED + "string": 0.08,
+    REHEARSED + "delegate": 0.15,
+    PRACTICE: 0.05,
+    SPELLING: 0.06,
 }
 """Shares of the families among sessions without pictures."""
 TASKS = {

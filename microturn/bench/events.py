@@ -76,6 +76,8 @@ class SessionScore:
     matches: tuple[Match, ...]
     num_words: int
     extra_words: int
+    extra: tuple[Said, ...] = ()
+    """The runs that no events explain."""
 
     @property
     def right(self) -> bool:
@@ -140,6 +142,7 @@ def score_session(events: Sequence[Event], num_turns: int, said: Sequence[Said])
     """Match what was said with ``events`` one to one. A sounding run without words counts as one extra word."""
     unused = sorted(events, key=_deadline_ms)
     matches: list[Match] = []
+    unexplained: list[Said] = []
     num_words = extra = 0
     for run in said:
         size = max(1, len(run.words))
@@ -147,11 +150,12 @@ def score_session(events: Sequence[Event], num_turns: int, said: Sequence[Said])
         found = _explain(run, 0, unused) if run.num_turns and run.words else None
         if found is None:
             extra += size
+            unexplained.append(run)
             continue
         for match in found:
             unused = _without(unused, match.event)
         matches += found
-    return SessionScore(num_turns, len(events), tuple(matches), num_words, extra)
+    return SessionScore(num_turns, len(events), tuple(matches), num_words, extra, tuple(unexplained))
 
 
 def _deadline_ms(event: Event) -> float:
@@ -175,13 +179,15 @@ def _explain(run: Said, start: int, unused: Sequence[Event]) -> list[Match] | No
     said = [word.text for word in run.words[start:]]
     tried: set[str] = set()
     for event in unused:
-        words = event.words.split()
-        in_time = event.at_ms - event.early_ms <= time_ms <= _deadline_ms(event)
-        if in_time and event.words not in tried and said[: len(words)] == words:
-            tried.add(event.words)
-            rest = _explain(run, start + len(words), _without(unused, event))
-            if rest is not None:
-                return [Match(event, time_ms), *rest]
+        if not event.at_ms - event.early_ms <= time_ms <= _deadline_ms(event):
+            continue
+        for text in (event.words, *event.or_words):
+            words = text.split()
+            if text not in tried and said[: len(words)] == words:
+                tried.add(text)
+                rest = _explain(run, start + len(words), _without(unused, event))
+                if rest is not None:
+                    return [Match(event, time_ms), *rest]
     return None
 
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from microturn.bench.cost import CostResult
+from microturn.bench.delegation import DelegationScore
 from microturn.bench.heard import NOTHING_SAID, SEEN_ENGINE, UNSEEN_ENGINE, HeardScore
 from microturn.bench.people import (
     COMMAND_WORDS,
@@ -22,6 +23,14 @@ from microturn.bench.people import (
 from microturn.bench.sound import SoundScore
 from microturn.bench.suite import FamilyFigures, FamilyResult, LongResult
 
+DELEGATION = {
+    "handed_over": ("handed over when asked for", 90.0),
+    "left": ("not handed over when not", 95.0),
+    "followed": ("answered meanwhile", 85.0),
+    "in_time": ("results: moment", 90.0),
+    "changed": ("corrected or cancelled", 90.0),
+}
+"""By figure of ``DelegationScore``: its name and its bar, in percent."""
 EVENTS_RIGHT = {"say": 85.0, "time": 80.0, "cue": 80.0}
 """Bars of the event accuracy of families, in percent."""
 VOICES_RIGHT = {SEEN_ENGINE: 93.0, UNSEEN_ENGINE: 70.0}
@@ -79,6 +88,10 @@ def bars(results: Results) -> list[Bar]:
     counts = own["count"].by_lane.counts if "count" in own else None
     if counts is not None:
         found.append(_share_bar("count: off by at most one", counts.off_by_one_accuracy, 80.0))
+    delegation = own["delegate"].by_lane.delegation if "delegate" in own else None
+    if delegation is not None:
+        for name, (figure, limit) in DELEGATION.items():
+            found.append(_share_bar(f"delegate: {figure}", getattr(delegation, name), limit))
     if "idle" in events:
         found.append(Bar("idle: words a minute", events["idle"].words_per_minute, 0.2))
     sounds = [result.sound for result in own.values() if result.sound is not None]
@@ -165,6 +178,8 @@ def print_tables(results: Results, console: Console) -> None:
     cost, long = results.cost, results.long
     if results.families:
         console.print(_family_table(results.families))
+    if any(result.by_lane.delegation for result in results.families):
+        console.print(_delegation_table(results.families))
     if results.heard:
         table = _table("Words heard right of synthesised voices", ["voices"], SCORE_COLUMNS)
         for group, score in results.heard.items():
@@ -238,6 +253,29 @@ def _figure_cells(figures: FamilyFigures) -> list[str]:
         "-" if counts is None else _share(counts.exact_accuracy),
         "-" if counts is None else f"{counts.normalised_error:.2f}",
     ]
+
+
+def _delegation_table(results: Sequence[FamilyResult]) -> Table:
+    columns = ("handed over", "not handed over", "answered meanwhile", "results in time", "results right", "changes")
+    table = _table("What is handed over, and what comes back", ["system"], columns)
+    for result in results:
+        for name, figures in ((result.system, result.by_lane), (f"{result.system} (sound alone)", result.by_sound)):
+            if figures is not None and figures.delegation is not None:
+                table.add_row(name, *_delegation_cells(figures.delegation))
+    table.caption = "Shares of all that belong into a column, and how many these are."
+    return table
+
+
+def _delegation_cells(score: DelegationScore) -> list[str]:
+    shares = (
+        (score.handed_over, score.num_requests),
+        (score.left, score.num_others),
+        (score.followed, score.num_follow_ups),
+        (score.in_time, score.num_results),
+        (score.results_right, score.num_results),
+        (score.changed, score.num_changes),
+    )
+    return [f"{_share(share)} of {count}" for share, count in shares]
 
 
 def _people_table(results: Sequence[PeopleResult], system: str) -> Table:

@@ -40,7 +40,11 @@ SILENCE_PROBABILITY = 0.1
 SILENT_PEAK = 1e-3
 """What stays below this at either end is cut off. Sound that never reaches it is not given to the decoder, which finds
 a word in digital silence now and then."""
-PRONUNCIATIONS = {"snowboy": "S N OW B OY", "yoghurt": "Y OW G ER T"}
+PRONUNCIATIONS = {
+    "chatterbox": "CH AE T ER B AA K S", "henny": "HH EH N IY", "kaliko": "K AE L IH K OW",
+    "refraction": "R IH F R AE K SH AH N", "snowboy": "S N OW B OY", "tocino": "T OW S IY N OW",
+    "yoghurt": "Y OW G ER T",
+}  # fmt: skip
 """Words that the dictionary does not have."""
 
 Clip = tuple[Said, Pcm]

@@ -11,6 +11,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from functools import partial
 
+from microturn.bench.delegation import Acts, DelegationScore, acts_of, score_delegation
 from microturn.bench.events import (
     CountScore,
     EventScore,
@@ -24,13 +25,13 @@ from microturn.bench.events import (
 )
 from microturn.bench.heard import NOTHING_SAID, HeardScore, groups, score_heard
 from microturn.bench.sound import Clip, SoundScore, clips_of, hear_clips, score_sound, vocabularies
-from microturn.bench.systems import SessionSource, System, baselines
+from microturn.bench.systems import Answer, SessionSource, System, baselines
 from microturn.errors import InputError
 from microturn.scenario.generate import generate, string_parts
 from microturn.scenario.scenario import Scenario
 from microturn.turn import TURN_MS
 
-FAMILIES = ("say", "time", "cue", "count", "idle")
+FAMILIES = ("say", "time", "cue", "count", "idle", "delegate")
 """Families with events, and the one in which nothing is to be said. ``free`` is scored by what was heard."""
 FIRST_SEED = 1_000_000
 """Far from the seeds that figures during training use."""
@@ -45,6 +46,7 @@ class FamilyFigures:
 
     events: EventScore
     counts: CountScore | None
+    delegation: DelegationScore | None = None
 
 
 @dataclass(frozen=True)
@@ -74,13 +76,13 @@ def score_family(
 ) -> list[FamilyResult]:
     """The system's row, then the trivial answers' rows, all on the same sessions. What is said is recognised by
     ``listeners`` too, if there are any."""
-    played: dict[int, tuple[Scenario, list[Said], list[Clip]]] = {}
+    played: dict[int, tuple[Scenario, list[Said], list[Clip], Acts]] = {}
     for one in system.play(sources):
         said = said_runs(one.outputs)
-        played[one.session] = one.scenario, said, clips_of(said, one.outputs)
+        played[one.session] = one.scenario, said, clips_of(said, one.outputs), acts_of(one.outputs)
         advance()
-    sessions, runs, clips = zip(*(played[index] for index in sorted(played)), strict=True)
-    result = FamilyResult(family, system.name, figures(sessions, runs))
+    sessions, runs, clips, acts = zip(*(played[index] for index in sorted(played)), strict=True)
+    result = FamilyResult(family, system.name, figures(sessions, runs, acts))
     everything = [clip for some in clips for clip in some]
     if listeners is not None and everything:
         vocabulary = vocabularies(family, (event.words for session in sessions for event in session.events))
@@ -88,20 +90,23 @@ def score_family(
         rest = iter(heard)
         by_session = [[next(rest) for _ in some] for some in clips]
         sound = score_sound([run for run, _ in everything], heard, vocabulary, listeners)
-        result = replace(result, by_sound=figures(sessions, by_session), sound=sound)
-    trivial = {
-        name: [said_runs(answer(session)) for session in sessions]
-        for name, answer in baselines(family, sessions).items()
-    }
-    return [result, *(FamilyResult(family, name, figures(sessions, runs)) for name, runs in trivial.items())]
+        result = replace(result, by_sound=figures(sessions, by_session, acts), sound=sound)
+    return [result, *(_trivial(family, name, answer, sessions) for name, answer in baselines(family, sessions).items())]
 
 
-def figures(sessions: Sequence[Scenario], said: Sequence[Sequence[Said]]) -> FamilyFigures:
-    """Scores of ``said``, one list of runs a session (their media are not needed)."""
+def _trivial(family: str, name: str, answer: Answer, sessions: Sequence[Scenario]) -> FamilyResult:
+    outputs = [answer(session) for session in sessions]
+    said, acts = [said_runs(one) for one in outputs], [acts_of(one) for one in outputs]
+    return FamilyResult(family, name, figures(sessions, said, acts))
+
+
+def figures(sessions: Sequence[Scenario], said: Sequence[Sequence[Said]], acts: Sequence[Acts] = ()) -> FamilyFigures:
+    """Scores of ``said``, and of ``acts`` where they are due, one list of each a session (no media are needed)."""
     pairs = list(zip(sessions, said, strict=True))
     events = summarise([score_session(session.events, session.num_turns, runs) for session, runs in pairs])
     counts = [(counted(session, runs), session.true_count) for session, runs in pairs if session.true_count is not None]
-    return FamilyFigures(events, score_counts(counts) if counts else None)
+    delegation = score_delegation(sessions, said, acts) if any(session.dues for session in sessions) else None
+    return FamilyFigures(events, score_counts(counts) if counts else None, delegation)
 
 
 def score_listening(system: System, num_sessions: int, advance: Advance) -> dict[str, HeardScore]:

@@ -22,9 +22,9 @@ from microturn.language.lexicon import number_words
 from microturn.model.hearing import VOICE_LAG_MS
 from microturn.model.microturn import Microturn, use_one_thread
 from microturn.model.weights import load
-from microturn.scenario.scenario import Scenario
+from microturn.scenario.scenario import REPLY_PAUSE_MS, Scenario, first_turn_heard_after
 from microturn.session.session import Session
-from microturn.turn import TURN_MS, TURN_SAMPLES, Rehearsed, TurnInput, TurnOutput
+from microturn.turn import TURN_MS, TURN_SAMPLES, Act, Rehearsed, TextSource, TurnInput, TurnOutput
 
 SessionSource = Callable[[], Iterable[Scenario]]
 """Makes the scenarios of one session; a module's function or a ``partial`` of one, so that it can be pickled."""
@@ -32,6 +32,8 @@ Answer = Callable[[Scenario], list[TurnOutput]]
 """What goes out in every turn of a scenario."""
 WORD_MS = 400
 """Time that a trivial answer takes for a word."""
+SPEECH_PAUSE_MS = 600.0
+"""Speech is over when the next word comes so much later."""
 FILLER = "yes"
 """What is always said where nothing is expected."""
 
@@ -121,8 +123,8 @@ def _rehearsed(scenario: Scenario, turn: int) -> Rehearsed:
 
 
 def baselines(family: str, scenarios: Sequence[Scenario]) -> dict[str, Answer]:
-    """Silence; what is expected most often in ``scenarios``, over and over; and the number that is within one of most
-    true counts in them."""
+    """Silence; what is expected most often in ``scenarios``, over and over; the number that is within one of most true
+    counts in them; and everything handed over and what jobs bring said at once."""
     expected = Counter(event.words for scenario in scenarios for event in scenario.events)
     answers: dict[str, Answer] = {
         "never speak": never_speak,
@@ -134,6 +136,8 @@ def baselines(family: str, scenarios: Sequence[Scenario]) -> dict[str, Answer]:
         number = max(guesses, key=lambda guess: sum(abs(guess - count) <= 1 for count in counts))
         words = " ".join(number_words(number))
         answers[f"always say {words}"] = partial(repeat, words)
+    if family == "delegate":
+        answers["always delegate, read out"] = always_delegate
     return answers
 
 
@@ -153,12 +157,36 @@ def repeat(words: str, scenario: Scenario) -> list[TurnOutput]:
     return outputs
 
 
+def always_delegate(scenario: Scenario) -> list[TurnOutput]:
+    """``delegate`` at the end of all speech and of typed texts, and what jobs bring, said as soon as it is there."""
+    starts_ms = [*(word.start_ms for word in scenario.heard), np.inf]
+    ends_ms = [word.end_ms for word, then_ms in zip(scenario.heard, starts_ms[1:], strict=True)
+               if then_ms - word.end_ms > SPEECH_PAUSE_MS]  # fmt: skip
+    turns = {first_turn_heard_after(end_ms + REPLY_PAUSE_MS) for end_ms in ends_ms}
+    turns |= {turn + 1 for turn, texts in scenario.texts.items() if texts[0].source is TextSource.TYPED}
+    silence = np.zeros(TURN_SAMPLES, np.float32)
+    waiting: list[str] = []
+    speaking_until = 0
+    outputs = []
+    for turn in range(scenario.num_turns):
+        for text in scenario.texts.get(turn - 1, ()):
+            if text.source is TextSource.JOB:
+                waiting += [word for word in text.text.split() if not word.isdigit()]
+        word = ""
+        if waiting and turn >= speaking_until:
+            word, speaking_until = waiting.pop(0), turn + WORD_MS // TURN_MS
+        act = Act.DELEGATE if turn in turns else None
+        outputs.append(TurnOutput(turn, "", _lane(word.split()), act, turn < speaking_until, silence))
+    return outputs
+
+
 def labels(scenario: Scenario) -> list[TurnOutput]:
     """Every word and sound where the scenario has it: the ceiling of every figure."""
     say, hear, speaking = scenario.say_labels(), scenario.hear_labels(), scenario.speaking()
+    acts = scenario.act_labels()
     pcm = scenario.model_pcm().reshape(-1, TURN_SAMPLES)
     return [
-        TurnOutput(turn, _lane(hear.get(turn, ())), _lane(say.get(turn, ())), None, speaking[turn], pcm[turn])
+        TurnOutput(turn, _lane(hear.get(turn, ())), _lane(say.get(turn, ())), acts.get(turn), speaking[turn], pcm[turn])
         for turn in range(scenario.num_turns)
     ]
 

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 def scenario(
     family: Annotated[
-        str, typer.Argument(metavar="FAMILY", help="say, time, cue, count, free, idle, or string for several in one.")
+        str,
+        typer.Argument(
+            metavar="FAMILY", help="say, time, cue, count, free, idle, delegate, or string for several in one."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for user.wav, model.wav, labels.json, timeline.png and frames/.")],
     seed: Annotated[int, typer.Option(help="The same family, seed and split give the same scenario.")] = 0,
@@ -44,12 +47,12 @@ def draw(scenario: Scenario, path: Path) -> None:
         {turn: "".join(f" {word}" for word in words) for turn, words in labels.items()}
         for labels in (scenario.hear_labels(), scenario.say_labels())
     )
-    made = scenario.model_pcm()
+    acts, made = scenario.act_labels(), scenario.model_pcm()
     for turn, speaking in enumerate(scenario.speaking()):
         now = slice(turn * TURN_SAMPLES, (turn + 1) * TURN_SAMPLES)
         sound = None if turn in scenario.gaps else scenario.user[now]
         timeline.add(
             TurnInput(sound, scenario.frames.get(turn), scenario.texts.get(turn, ())),
-            TurnOutput(turn, heard.get(turn, ""), said.get(turn, ""), None, speaking, made[now]),
+            TurnOutput(turn, heard.get(turn, ""), said.get(turn, ""), acts.get(turn), speaking, made[now]),
         )
     draw_timeline(timeline, path)

@@ -1,10 +1,10 @@
 """The words of the open scenarios by class (``words.toml``): plain lower-case words, each in one class only.
 
 ``CONTENT`` is what may be asked for, repeated, heard and set as a cue. ``FUNCTION`` holds the other words of requests
-and sentences. ``UNSEEN`` is kept out of training altogether, for a row of its own in the benchmark. ``COMMANDS`` (those
-of Speech Commands) and ``COMMON`` are words that people say and requests are not about: heard, written and spoken like
-the others. A letter's name is written as the single letter in the lanes and as ``"a."`` in a text to be spoken (see
-``voices.wordtimes.tokens``).
+and sentences, ``HANDED`` those of requests that are handed over. ``UNSEEN`` is kept out of training altogether, for a
+row of its own in the benchmark. ``COMMANDS`` (those of Speech Commands) and ``COMMON`` are words that people say and
+requests are not about: heard, written and spoken like the others. A letter's name is written as the single letter in
+the lanes and as ``"a."`` in a text to be spoken (see ``voices.wordtimes.tokens``).
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ FUNCTION = _WORDS["function"]
 UNSEEN = _WORDS["unseen"]
 COMMANDS = _WORDS["commands"]
 COMMON = _WORDS["common"]
+HANDED = _WORDS["handed"]
 
 MAX_NUMBER = 120
 """Largest number that ``number_words`` writes."""

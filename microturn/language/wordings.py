@@ -22,7 +22,11 @@ from microturn.split import Split
 
 HELDOUT_SHARE = 0.25
 """Share of word combinations kept for testing."""
-VERBS = ("say", "repeat", "tell", "let", "spell", "remind", "wait", "answer", "count")
+VERBS = (
+    "say", "repeat", "tell", "let", "spell", "remind", "wait", "answer", "count", "work", "calculate", "convert",
+    "change", "look", "explain", "find", "search", "read", "book", "write", "ask", "call", "send", "set", "plan", "put",
+    "move",
+)  # fmt: skip
 """Requests that start with one of these may be opened by ``ASKS``."""
 COMMA_SHARE = 0.12
 """Share of loose words that a pause follows."""
@@ -69,6 +73,9 @@ def _wordings(found: dict[str, dict[Split, list[str]]]) -> dict[str, Wordings]:
 _FOUND = tomllib.loads(Path(__file__).with_name("wordings.toml").read_text())
 GREETINGS = _wordings(_FOUND.pop("greetings"))
 """The answer to each greeting, and the ways to put the greeting."""
+ASKED = _wordings(_FOUND.pop("asked"))
+"""By kind, requests that are handed over, and how jobs put what they bring."""
+BROUGHT = _wordings(_FOUND.pop("brought"))
 _WORDINGS = _wordings(_FOUND)
 CALLS = _WORDINGS["calls"]
 """Openings that go before any request."""
@@ -81,6 +88,8 @@ TWO_TIMERS = _WORDINGS["two_timers"]
 STOP = _WORDINGS["stop"]
 CUE = _WORDINGS["cue"]
 COUNT = _WORDINGS["count"]
+CORRECT = _WORDINGS["correct"]
+NEVER_MIND = _WORDINGS["never_mind"]
 PLAIN = _WORDINGS["plain"]
 """Sentences that ask nothing; their slots are named after classes of words, as those of ``ASIDE``."""
 ASIDE = _WORDINGS["aside"]

@@ -66,11 +66,13 @@ def labels(scenario: Scenario) -> dict[str, Any]:
         ],
         "hear_labels": {str(turn): words for turn, words in sorted(scenario.hear_labels().items())},
         "say_labels": {str(turn): words for turn, words in sorted(scenario.say_labels().items())},
+        "acts": {str(turn): act.value for turn, act in scenario.act_labels().items()},
         "speaking": [int(speaks) for speaks in scenario.speaking()],
         "texts": {str(turn): [asdict(text) for text in texts] for turn, texts in scenario.texts.items()},
         "frame_turns": list(scenario.frames),
         "gaps": sorted(scenario.gaps),
         "events": [asdict(event) for event in scenario.events],
+        "dues": [asdict(due) for due in scenario.dues],
         "true_count": scenario.true_count,
         "penultimate_end_ms": scenario.penultimate_end_ms,
     }

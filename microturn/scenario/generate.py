@@ -18,6 +18,8 @@ from microturn.turn import TURN_MS
 STRING = "string"
 """The family name of several scenarios joined in one session."""
 SPLITS: tuple[Split, ...] = ("train", "heldout")
+STRUNG = tuple(family for family in FAMILIES if family != "delegate")
+"""The families of a string, in which words are scored and acts are not."""
 PART_MS = 45_000.0
 """Length of one part of a long string, before its last scenario is over."""
 
@@ -39,7 +41,7 @@ def generate(family: str, seed: int, split: Split, **given: Unpack[Given]) -> Sc
 
 
 def generate_string(seed: int, split: Split, target_ms: float, **given: Unpack[Given]) -> Scenario:
-    """Two or more scenarios of any family on one clock, 0.5 to 2 s apart, until ``target_ms`` is reached.
+    """Two or more scenarios of the families ``STRUNG`` on one clock, 0.5 to 2 s apart, until ``target_ms`` is reached.
 
     Half of the time another voice goes on; a rule is ended with "stop" before the next scenario. Each event's ``kind``
     is its own family. Raises as ``generate``.
@@ -54,7 +56,7 @@ def generate_string(seed: int, split: Split, target_ms: float, **given: Unpack[G
             script.pause(500.0, 2000.0)
             if rng.random() < 0.5:
                 script.change_speaker()
-        script.kind = str(rng.choice(list(FAMILIES)))
+        script.kind = str(rng.choice(STRUNG))
         FAMILIES[script.kind](script)
         scenarios += 1
     script.true_count = script.penultimate_end_ms = None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from microturn.turn import TURN_MS, TURN_SAMPLES, Frame, Pcm, TextIn
+from microturn.turn import TURN_MS, TURN_SAMPLES, Act, Frame, Pcm, TextIn
 from microturn.voices.speech import Speech, Word
 
 HEAR_LAG_MS = 200
@@ -29,6 +29,8 @@ class Utterance:
 
     turn: int
     speech: Speech
+    act: Act | None = None
+    """What is asked of the runtime in ``turn``."""
 
     @property
     def num_turns(self) -> int:
@@ -41,7 +43,7 @@ class Event:
     [``at_ms - early_ms``, ``at_ms + late_ms``] on the session's clock.
 
     ``cause_ms`` is the end of what makes it right to speak (request, cue word, repetition): reaction is measured from
-    it, and no label may come before it. ``kind`` names the family.
+    it, and no label may come before it. ``kind`` names the family. Any of ``or_words`` is as good as ``words``.
     """
 
     kind: str
@@ -50,6 +52,18 @@ class Event:
     early_ms: float
     late_ms: float
     cause_ms: float
+    or_words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Due:
+    """What is to be asked of the runtime, if anything, once the user has said (or typed) something from ``start_ms`` to
+    ``end_ms``. ``corrects``: it puts right what is being worked on."""
+
+    act: Act | None
+    start_ms: float
+    end_ms: float
+    corrects: bool = False
 
 
 @dataclass
@@ -69,13 +83,15 @@ class Scenario:
     frames: dict[int, Frame] = field(default_factory=dict)
     """Pictures by the turn they come in, (height, width, 3) uint8."""
     texts: dict[int, tuple[TextIn, ...]] = field(default_factory=dict)
-    """Typed text by the turn it comes in."""
+    """Text, typed or from jobs, by the turn it comes in."""
     rehearsed: bool = False
     """Whether the user's words are given in place of sound."""
     gaps: frozenset[int] = frozenset()
     """Turns whose sound did not arrive."""
     events: list[Event] = field(default_factory=list)
     """What is scored, in order of time."""
+    dues: list[Due] = field(default_factory=list)
+    """All that the user says, where acts are scored (family ``delegate``), in order of time."""
     true_count: int | None = None
     """Repetitions shown (family ``count``)."""
     phases: dict[int, int] = field(default_factory=dict)
@@ -90,6 +106,10 @@ class Scenario:
             for word in utterance.speech.words:
                 labels.setdefault(utterance.turn + int(word.start_ms // TURN_MS), []).append(word.text)
         return labels
+
+    def act_labels(self) -> dict[int, Act]:
+        """What is asked of the runtime, by output turn."""
+        return {utterance.turn: utterance.act for utterance in self.said if utterance.act is not None}
 
     def hear_labels(self) -> dict[int, list[str]]:
         """Words of the hear lane by turn: a word belongs to the turn that contains its end plus HEAR_LAG_MS."""

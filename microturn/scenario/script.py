@@ -7,7 +7,7 @@ on the user's side and returns the ``Scenario``. Everything is drawn from ``rng`
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,9 +17,17 @@ import numpy as np
 
 from microturn.language.lexicon import CONTENT
 from microturn.pictures.repcount import RepTiming, load_timings
-from microturn.scenario.scenario import HEAR_LAG_MS, REPLY_PAUSE_MS, Event, Scenario, Utterance, first_turn_heard_after
+from microturn.scenario.scenario import (
+    HEAR_LAG_MS,
+    REPLY_PAUSE_MS,
+    Due,
+    Event,
+    Scenario,
+    Utterance,
+    first_turn_heard_after,
+)
 from microturn.split import Split
-from microturn.turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, Frame, Pcm, TextIn, TextSource
+from microturn.turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, Act, Frame, Pcm, TextIn, TextSource
 from microturn.voices import noise, recordings
 from microturn.voices.catalogue import Voice, assistant_voice, draw_voice, synthesise
 from microturn.voices.speech import Speech, Word
@@ -181,6 +189,7 @@ class Script:
         self._frames: dict[int, Frame] = {}
         self._texts: dict[int, tuple[TextIn, ...]] = {}
         self._events: list[Event] = []
+        self._dues: list[Due] = []
 
     def change_speaker(self) -> None:
         """Another person goes on: the given voice, or one of the split, at rate and pitch 0.8 to 1.25."""
@@ -223,8 +232,9 @@ class Script:
         """Pictures, by turn counted from ``first_turn``."""
         self._frames.update({first_turn + turn: frame for turn, frame in frames.items()})
 
-    def say(self, text: str, turn: int) -> float:
-        """The model says ``text`` from output turn ``turn`` on, or as soon as it is done with what it is saying.
+    def say(self, text: str, turn: int, act: Act | None = None) -> float:
+        """The model says ``text`` from output turn ``turn`` on, or as soon as it is done with what it is saying, and
+        asks for ``act`` as it begins.
 
         Returns the moment its first sound is heard.
         """
@@ -232,33 +242,60 @@ class Script:
         if self._said:
             turn = max(turn, self._said[-1].turn + self._said[-1].num_turns)
         speech = assistant_speech(text) if self.assistant else silent_speech(text)
-        self._said.append(Utterance(turn, speech))
+        self._said.append(Utterance(turn, speech, act))
         return float((turn + 1) * TURN_MS)
 
-    def expect(self, text: str, at_ms: float, early_ms: float, late_ms: float, cause_ms: float) -> None:
+    def expect(
+        self, text: str, at_ms: float, early_ms: float, late_ms: float, cause_ms: float, *, or_words: Sequence[str] = ()
+    ) -> None:
         """``text`` is scored: its first sound belongs into [``at_ms - early_ms``, ``at_ms + late_ms``]."""
-        self._events.append(Event(self.kind, plain_words(text), at_ms, early_ms, late_ms, cause_ms))
+        event = Event(self.kind, plain_words(text), at_ms, early_ms, late_ms, cause_ms, tuple(or_words))
+        self._events.append(event)
 
-    def answer(self, text: str, request_end_ms: float) -> float:
-        """The model answers a spoken request: says ``text`` after the pause that tells that it is over.
+    def due(self, act: Act | None, start_ms: float, *, corrects: bool = False) -> None:
+        """``act``, or none, is scored after what the user said from ``start_ms`` until now."""
+        self._dues.append(Due(act, start_ms, self.now_ms, corrects))
+
+    def answer(
+        self, text: str, request_end_ms: float, act: Act | None = None, *, or_words: Sequence[str] = ()
+    ) -> float:
+        """The model answers a spoken request: says ``text`` after the pause that tells that it is over, and asks for
+        ``act``. Any of ``or_words`` is as good an answer.
 
         Returns the planned end of the answer.
         """
-        at_ms = self.say(text, first_turn_heard_after(request_end_ms + REPLY_PAUSE_MS))
-        self.expect(text, at_ms, at_ms - request_end_ms, REPLY_LATE_MS, request_end_ms)
+        at_ms = self.say(text, first_turn_heard_after(request_end_ms + REPLY_PAUSE_MS), act)
+        self.expect(text, at_ms, at_ms - request_end_ms, REPLY_LATE_MS, request_end_ms, or_words=or_words)
         return at_ms + estimate_ms(text)
 
-    def answer_typed(self, request: str, text: str, late_ms: float = REPLY_LATE_MS) -> float:
-        """The user types ``request`` now, and the model says ``text`` in the turn after the one it came in.
+    def give_text(self, given: TextIn, turn: int) -> None:
+        """Text comes in during ``turn``."""
+        self._texts[turn] = (*self._texts.get(turn, ()), given)
+
+    def answer_typed(
+        self,
+        request: str,
+        text: str,
+        late_ms: float = REPLY_LATE_MS,
+        act: Act | None = None,
+        *,
+        or_words: Sequence[str] = (),
+    ) -> float:
+        """The user types ``request`` now; the model answers as to a spoken one, in the turn after the one it came in.
 
         Returns the planned end of the answer.
         """
         turn = int(self.now_ms // TURN_MS)
-        self._texts[turn] = (*self._texts.get(turn, ()), TextIn(TextSource.TYPED, request))
+        self.give_text(TextIn(TextSource.TYPED, request), turn)
         self.now_ms = float((turn + 1) * TURN_MS)
-        at_ms = self.say(text, turn + 1)
-        self.expect(text, at_ms, at_ms - self.now_ms, late_ms, self.now_ms)
+        at_ms = self.say(text, turn + 1, act)
+        self.expect(text, at_ms, at_ms - self.now_ms, late_ms, self.now_ms, or_words=or_words)
         return at_ms + estimate_ms(text)
+
+    @property
+    def heard_until_ms(self) -> float:
+        """When the user's last word so far ends."""
+        return max((word.end_ms for word in self._heard), default=0.0)
 
     @property
     def said_until_ms(self) -> float:
@@ -298,6 +335,7 @@ class Script:
             rehearsed=not self.sound,
             gaps=gaps,
             events=sorted(self._events, key=lambda event: event.at_ms),
+            dues=sorted(self._dues, key=lambda due: due.start_ms),
             true_count=self.true_count,
             penultimate_end_ms=self.penultimate_end_ms,
         )

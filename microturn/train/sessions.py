@@ -16,7 +16,7 @@ from microturn.model.ear import AUDIO_TOKENS
 from microturn.model.eye import frame_to_patches, with_before
 from microturn.model.flow import SILENT_MEL
 from microturn.model.hearing import VOICE_LAG_MS
-from microturn.model.outputs import SAY_WEIGHT, OutputVocabulary
+from microturn.model.outputs import ACTS, SAY_WEIGHT, OutputVocabulary
 from microturn.model.turns import (
     MAX_TEXT_IN_TOKENS,
     SOURCE_OF_TEXT,
@@ -24,6 +24,7 @@ from microturn.model.turns import (
     Kind,
     Sound,
     Token,
+    act_token,
     input_tokens,
     say_token,
 )
@@ -104,8 +105,8 @@ class Packer:
     def _add_tokens(self, scenario: Scenario, row: Row, rng: np.random.Generator) -> dict[Head, Targets]:
         """Put all tokens and pictures into ``row``; returns what is to be told.
 
-        A word that is said is told at the token before it, and the turn's end at the turn's last token. Where there are
-        phases nothing is said: such pictures are only watched.
+        A word that is said is told at the token before it, an act too, and the turn's end at the turn's last token.
+        Where there are phases nothing is said: such pictures are only watched.
         """
         heard, frames, speaking = scenario.hear_labels(), scenario.frames, scenario.speaking()
         if self.augment is not None:
@@ -119,6 +120,7 @@ class Packer:
         hear = spread(self._ids(heard), AUDIO_TOKENS, scenario.num_turns)
         say = spread(self._ids(scenario.say_labels()), MAX_SAY_TOKENS, scenario.num_turns)
         texts = spread(typed, MAX_TEXT_IN_TOKENS, scenario.num_turns)
+        acts = {turn: ACTS.index(act) for turn, act in scenario.act_labels().items()}
         outputs = OutputVocabulary(self.tokenizer.vocab_size)
         tokens: list[tuple[int, ...]] = []
         phases: list[tuple[int, int, float]] = []
@@ -140,6 +142,9 @@ class Packer:
             for place, word in enumerate(say[turn]):
                 said.append((len(tokens) - 1, word, SAY_WEIGHT))
                 tokens.append(_placed(say_token(word, place), turn))
+            if turn in acts:
+                said.append((len(tokens) - 1, outputs.act + acts[turn], 1.0))
+                tokens.append(_placed(act_token(acts[turn]), turn))
             said.append((len(tokens) - 1, outputs.speak if speaking[turn] else outputs.listen, 1.0))
             ended = End.SPEAK if speaking[turn] else End.LISTEN
         row.tokens = np.array(tokens, np.int64).reshape(-1, 5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -74,6 +76,15 @@ def test_a_longer_answer_is_preferred_when_only_it_explains_the_run() -> None:
     said = said_runs(outputs(" red", " car", None))
     score = score_session([event("red", 200.0), event("red car", 200.0, late_ms=500.0)], 3, said)
     assert [match.event.words for match in score.matches] == ["red car"]
+
+
+def test_other_words_that_are_as_good_count_too() -> None:
+    either = replace(event("one moment", 400.0), or_words=("let me see", "okay"))
+    for text in ("one moment", "let me see", "okay"):
+        score = score_session([either], 5, said_runs(outputs(None, f" {text}", None)))
+        assert [match.event for match in score.matches] == [either] and score.right
+    wrong = score_session([either], 5, said_runs(outputs(None, " let me", None)))
+    assert not wrong.matches and [run.text for run in wrong.extra] == ["let me"]
 
 
 def test_an_answer_given_twice_counts_once() -> None:

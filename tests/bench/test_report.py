@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from microturn.bench.cost import CostResult
+from microturn.bench.delegation import DelegationScore
 from microturn.bench.events import CountScore, EventScore
 from microturn.bench.heard import SEEN_ENGINE, UNSEEN_ENGINE, UNSEEN_WORDS, HeardScore
 from microturn.bench.people import (
@@ -29,6 +31,9 @@ def events(accuracy: float | None, *, words: float = 0.0, reaction_ms: float | N
     return EventScore(10, 100, accuracy, 0.0, words, 1.0, reaction_ms)
 
 
+DELEGATION = DelegationScore(40, 0.9, 20, 0.94, 0, None, 30, 0.95, 0.8, 10, 0.9)
+
+
 def results() -> Results:
     say = FamilyFigures(events(0.95, reaction_ms=300.0), None)
     count = FamilyFigures(events(0.5), CountScore(0.79, 0.70, 0.1))
@@ -40,6 +45,8 @@ def results() -> Results:
             FamilyResult("say", "never speak", FamilyFigures(events(0.0), None)),
             FamilyResult("count", "nano", count, count, SoundScore(300, 0.45, 0.9)),
             FamilyResult("idle", "nano", FamilyFigures(events(None, words=0.3), None)),
+            FamilyResult("delegate", "nano", FamilyFigures(events(0.7), None, DELEGATION)),
+            FamilyResult("delegate", "never speak", FamilyFigures(events(0.0), None, replace(DELEGATION, left=1.0))),
         ],
         heard={
             SEEN_ENGINE: HeardScore(100, 96, 100, 4),
@@ -64,6 +71,11 @@ def test_every_bar_and_whether_it_holds() -> None:
     assert found == {
         "say: event accuracy": (95.0, True),
         "count: off by at most one": (79.0, False),
+        "delegate: handed over when asked for": (90.0, True),
+        "delegate: not handed over when not": (94.0, False),
+        "delegate: answered meanwhile": (None, False),
+        "delegate: results: moment": (95.0, True),
+        "delegate: corrected or cancelled": (90.0, True),
         "idle: words a minute": (0.3, False),
         "audible: recognised, against synthesis": (0.591, False),
         "say: reaction, median": (300.0, True),
@@ -105,6 +117,7 @@ def test_json_has_everything() -> None:
     assert found["families"][0]["by_lane"]["events"]["event_accuracy"] == 0.95
     assert found["families"][0]["audible_ratio"] == pytest.approx(0.9)
     assert found["families"][1]["sound"] is None
+    assert found["families"][4]["by_lane"]["delegation"]["handed_over"] == 0.9
     assert found["heard"][0]["share_right"] == pytest.approx(0.96)
     own, nothing, constant, *_ = found["people"]["groups"]
     assert (own["system"], own["num_clips"], own["num_people"], own["score"]["share_right"]) == ("nano", 320, 53, 0.9)
@@ -124,6 +137,8 @@ def test_tables_name_every_row() -> None:
     for row in ("nano (sound alone)", "never speak", SEEN_ENGINE, "does not hold", "95.0 %", "0.90 x", "18000"):
         assert row in text
     for row in (COMMAND_WORDS, 'always "on"', EVERYDAY_SOUNDS, ">= 98 %", "90.6 %", "1.25"):
+        assert row in text
+    for row in ("What is handed over", "94.0 % of 20", "100.0 % of 20", "80.0 % of 30", "- of 0"):
         assert row in text
     wake = next(line for line in text.splitlines() if WAKE_WORDS in line)
     assert "?" in wake, "nobody noted who speaks"

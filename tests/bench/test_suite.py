@@ -45,7 +45,8 @@ def test_labels_are_right_and_trivial_answers_are_not(family: str) -> None:
         assert 0.0 < constant[0].by_lane.counts.off_by_one_accuracy < 1.0
     else:
         assert own.by_lane.counts is None
-        assert not constant
+        assert [row.system for row in constant] == (["always delegate, read out"] if family == "delegate" else [])
+    assert (own.by_lane.delegation is not None) == (family == "delegate")
     if family in ("say", "cue"):
         assert events.reaction_ms is not None
         assert 100.0 <= events.reaction_ms <= 400.0, "labels answer within the bar"

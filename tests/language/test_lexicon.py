@@ -28,6 +28,7 @@ CLASSES = {
     "function": lexicon.FUNCTION,
     "unseen": lexicon.UNSEEN,
 }
+KNOWN = {*lexicon.CONTENT, *lexicon.FUNCTION, *lexicon.COMMON, *lexicon.COMMANDS, *lexicon.HANDED}
 
 
 def test_no_word_is_in_two_classes() -> None:
@@ -71,11 +72,16 @@ def _template_words() -> set[str]:
 def test_requests_and_sentences_use_only_words_of_the_lexicon() -> None:
     words = _template_words()
     assert "whenever" in words
-    assert words <= set(lexicon.CONTENT) | set(lexicon.FUNCTION)
+    assert words <= KNOWN
 
 
 def test_unseen_words_are_in_no_request_or_sentence() -> None:
-    assert not set(lexicon.UNSEEN) & (_template_words() | set(lexicon.CONTENT) | set(lexicon.FUNCTION))
+    assert not set(lexicon.UNSEEN) & (_template_words() | KNOWN)
+
+
+def test_words_of_requests_that_are_handed_over_are_in_no_other_class() -> None:
+    others = {*lexicon.CONTENT, *lexicon.FUNCTION, *lexicon.COMMON, *lexicon.COMMANDS}
+    assert lexicon.HANDED and not others & set(lexicon.HANDED)
 
 
 def test_homophones_name_words_of_the_lexicon() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from microturn.language import wordings
-from microturn.language.lexicon import CONTENT, FUNCTION, HOMOPHONES, sounds_alike
+from microturn.language.lexicon import COMMANDS, COMMON, CONTENT, FUNCTION, HANDED, HOMOPHONES, sounds_alike
 from microturn.language.wordings import (
     HELDOUT_SHARE,
     REQUEST_WORDS,
@@ -22,8 +22,8 @@ from microturn.language.wordings import (
 )
 
 TEMPLATES = {name: value for name, value in vars(wordings).items() if isinstance(value, Wordings)}
-REQUESTS = {name: value for name, value in TEMPLATES.items() if name not in ("PLAIN", "ASIDE")}
-ALL = {**TEMPLATES, **wordings.GREETINGS}
+REQUESTS = {name: value for name, value in (TEMPLATES | wordings.ASKED).items() if name not in ("PLAIN", "ASIDE")}
+ALL = {**TEMPLATES, **wordings.GREETINGS, **wordings.ASKED}
 
 
 def plain(templates: tuple[str, ...]) -> set[str]:
@@ -60,10 +60,28 @@ def test_every_wording_says_all_that_is_asked(name: str) -> None:
 def test_all_words_are_in_the_lexicon_and_held_out_wordings_use_trained_ones() -> None:
     trained = set.union(*(plain(both.train) for both in ALL.values()))
     held_out = set.union(*(plain(both.heldout) for both in ALL.values()))
-    assert trained <= {*CONTENT, *FUNCTION}
+    assert trained <= {*CONTENT, *FUNCTION, *COMMON, *COMMANDS, *HANDED}
     assert held_out <= trained | set(CONTENT)
     assert {slot for both in (wordings.PLAIN, wordings.ASIDE) for template in (*both.train, *both.heldout)
             for _, slot, _, _ in string.Formatter().parse(template) if slot} <= set(SLOTS)  # fmt: skip
+
+
+def test_what_is_handed_over_is_asked_for_in_words_of_its_own() -> None:
+    """Or nobody could tell it from what the model answers itself."""
+    asked = [template for both in wordings.ASKED.values() for template in (*both.train, *both.heldout)]
+    others = {template for name, both in ALL.items() if name not in wordings.ASKED
+              for template in (*both.train, *both.heldout)}  # fmt: skip
+    assert len(asked) == len(set(asked)) and others.isdisjoint(asked)
+
+
+@pytest.mark.parametrize("kind", wordings.BROUGHT)
+def test_jobs_of_every_kind_put_what_they_bring_in_several_ways(kind: str) -> None:
+    both = wordings.BROUGHT[kind]
+    assert wordings.BROUGHT.keys() == wordings.ASKED.keys()
+    assert len({*both.train, *both.heldout}) == len(both.train) + len(both.heldout) >= 11
+    asked = {slot for template in wordings.ASKED[kind].train for _, slot, _, _ in string.Formatter().parse(template)}
+    brought = {slot for template in both.train for _, slot, _, _ in string.Formatter().parse(template)}
+    assert brought - {None} <= {*asked, *"rwvukdts"}
 
 
 def test_a_request_is_a_template_with_an_opening_of_its_split() -> None:

@@ -14,7 +14,7 @@ from microturn.language.tokenizer import default_tokenizer
 from microturn.media.mel import log_mel, normalise_mel
 from microturn.model.flow import SILENT_MEL
 from microturn.model.lanes import initial_lane_state, lanes
-from microturn.model.outputs import SAY_WEIGHT, OutputVocabulary
+from microturn.model.outputs import ACTS, SAY_WEIGHT, OutputVocabulary
 from microturn.model.turns import End, Kind, Sound, Source
 from microturn.scenario.practice import PRACTICE, REHEARSED, SPELLING, WATCHING, make_scenario
 from microturn.scenario.scenario import HEAR_LAG_MS, Scenario
@@ -28,7 +28,7 @@ from tests.train.tiny import WORDS, echo
 TOKENIZER = default_tokenizer()
 OUTPUTS = OutputVocabulary(TOKENIZER.vocab_size)
 FAMILIES = (
-    *(f"{REHEARSED}{family}" for family in ("say", "time", "cue", "free", "idle", "string", "count")),
+    *(f"{REHEARSED}{family}" for family in ("say", "time", "cue", "free", "idle", "string", "count", "delegate")),
     PRACTICE,
     SPELLING,
 )
@@ -55,8 +55,10 @@ def check_said(row: Row) -> None:
     ends = 0
     for at, value, weight in told(row, Head.SAY):
         turn = tokens[at][3]
-        assert tokens[at][0] in (Kind.NOW, Kind.SAY)
-        if value < OUTPUTS.vocab_size:
+        assert tokens[at][0] in (Kind.NOW, Kind.SAY, Kind.ACT)
+        if OUTPUTS.act <= value < OUTPUTS.listen:
+            assert tokens[at + 1][:4] == [Kind.ACT, Source.SELF, value - OUTPUTS.act, turn] and weight == 1.0
+        elif value < OUTPUTS.vocab_size:
             kind, source, payload, unit, _ = tokens[at + 1]
             assert (kind, source, payload, unit, weight) == (Kind.SAY, Source.SELF, value, turn, SAY_WEIGHT)
         else:
@@ -67,7 +69,7 @@ def check_said(row: Row) -> None:
                 now = next(token for token in tokens[at + 1 :] if token[0] == Kind.NOW)
                 assert now[2] == (End.SPEAK if value == OUTPUTS.speak else End.LISTEN)
     assert ends == row.num_turns
-    assert len(row.targets[Head.SAY].at_P) == ends + sum(token[0] == Kind.SAY for token in tokens)
+    assert len(row.targets[Head.SAY].at_P) == ends + sum(token[0] in (Kind.SAY, Kind.ACT) for token in tokens)
 
 
 @given(st.integers(0, 10_000), st.booleans())
@@ -114,6 +116,31 @@ def test_texts_come_with_their_sources_and_wait_for_room() -> None:
     assert given[:, 2].tolist() == ids
     assert given[:, 1].tolist() == [Source.TYPED] * (len(ids) - 1) + [Source.JOB]
     assert given[:, 3].tolist() == [2] * 16 + [3] * (len(ids) - 16)
+
+
+@pytest.mark.needs_engine("flite", "slt")
+def test_acts_and_what_jobs_bring_are_part_of_a_batch() -> None:
+    """An act stands after the word that goes with it, and stays with it when both are late."""
+    scenarios = [make_scenario(f"{REHEARSED}delegate", seed, "train", None) for seed in range(4)]
+    for augment in (None, AugmentConfig(late_probabilities=(0.5, 0.3))):
+        rows = [packed(scenario, augment, seed=seed) for seed, scenario in enumerate(scenarios)]
+        for row, scenario in zip(rows, scenarios, strict=True):
+            kinds = row.tokens[:, 0]
+            acts = np.flatnonzero(kinds == Kind.ACT)
+            assert [ACTS[act] for act in row.tokens[acts, 2]] == list(scenario.act_labels().values())
+            assert (kinds[acts - 1] == Kind.SAY).all() and (kinds[acts - 2] == Kind.NOW).all()
+            brought = [
+                text.text for texts in scenario.texts.values() for text in texts if text.source is TextSource.JOB
+            ]
+            from_jobs = row.tokens[(kinds == Kind.TEXT_IN) & (row.tokens[:, 1] == Source.JOB), 2]
+            assert from_jobs.tolist() == TOKENIZER.encode(" ".join(brought))
+        width = max(len(row.tokens) for row in rows)
+        batch = collate("decide", rows, width, max(row.num_turns for row in rows))
+        flat = batch.turns.kind_BT.flatten()
+        told_acts = (batch.targets[Head.SAY].value_P >= OUTPUTS.act) & (
+            batch.targets[Head.SAY].value_P < OUTPUTS.listen
+        )
+        assert (flat[batch.targets[Head.SAY].at_P[told_acts] + 1] == Kind.ACT).all() and told_acts.sum() >= 4
 
 
 def test_what_does_not_fit_goes_on_in_the_next_turn() -> None:

@@ -21,7 +21,7 @@ def build(script: Script) -> None:
     rules: dict[str, str] = {}
     for _ in range(1 if rng.random() < 0.8 else 2):
         script.pause(200.0, 2000.0 if not rules else 800.0)
-        cue, reply = _draw_rule(script, rules)
+        cue, reply = draw_rule(script, rules)
         script.speak(CUE.draw(rng, script.split, x=reply, y=cue))
         rules[cue] = reply
     script.pause(400.0, 1500.0)
@@ -33,7 +33,7 @@ def build(script: Script) -> None:
         script.pause(300.0, 600.0)
 
 
-def _draw_rule(script: Script, rules: dict[str, str]) -> tuple[str, str]:
+def draw_rule(script: Script, rules: dict[str, str]) -> tuple[str, str]:
     """A cue word and the answer to it: an ordered pair of the split, with sounds that no other rule has."""
     rng = script.rng
     taken = [*rules, *(word for reply in rules.values() for word in reply.split())]
@@ -68,12 +68,17 @@ def _talk_with_cues(script: Script, rules: dict[str, str]) -> None:
             script.wait_until(free_from_ms - _end_ms(speech.words, cue))
         placed = script.place(speech, matters=bool(cue))
         if cue:
-            cue_end_ms = _end_ms(placed, cue)
-            free_from_ms = cue_end_ms + spacing_ms
-            at_ms = script.say(rules[cue], first_turn_heard_after(cue_end_ms + REPLY_PAUSE_MS))
-            script.expect(rules[cue], at_ms, at_ms - cue_end_ms, cue_end_ms + WINDOW_MS - at_ms, cue_end_ms)
+            free_from_ms = answer_cue(script, placed, cue, rules[cue]) + spacing_ms
             remaining -= 1
         script.pause(20.0, 300.0)
+
+
+def answer_cue(script: Script, placed: Sequence[Word], cue: str, reply: str) -> float:
+    """The model answers ``cue``, one of the words ``placed``; returns when the cue ends."""
+    cue_end_ms = _end_ms(placed, cue)
+    at_ms = script.say(reply, first_turn_heard_after(cue_end_ms + REPLY_PAUSE_MS))
+    script.expect(reply, at_ms, at_ms - cue_end_ms, cue_end_ms + WINDOW_MS - at_ms, cue_end_ms)
+    return cue_end_ms
 
 
 def _end_ms(words: Sequence[Word], text: str) -> float:

@@ -27,11 +27,11 @@ def build(script: Script) -> None:
 
 
 def _once(script: Script) -> None:
-    content, seconds = _draw_timer(script, 2, 10)
+    content, seconds = draw_timer(script, 2, 10)
     request = ONCE.draw(script.rng, script.split, x=content, n=NUMBERS[seconds])
     end_ms = script.speak(request)[-1].end_ms
     due_ms = end_ms + 1000.0 * seconds
-    _say_at(script, content, due_ms, end_ms)
+    say_at(script, content, due_ms, end_ms)
     _talk(script, due_ms + 500.0)
     script.wait_until(script.busy_until_ms)
 
@@ -40,7 +40,7 @@ def _two_timers(script: Script) -> None:
     """Two different things at least two seconds apart, asked for in either order."""
     rng = script.rng
     while True:
-        timers = [_draw_timer(script, 2, 10, words=1) for _ in range(2)]
+        timers = [draw_timer(script, 2, 10, words=1) for _ in range(2)]
         if timers[0][0] != timers[1][0] and abs(timers[0][1] - timers[1][1]) >= 2:
             break
     (first, first_seconds), (second, second_seconds) = timers
@@ -48,7 +48,7 @@ def _two_timers(script: Script) -> None:
     request = TWO_TIMERS.draw(rng, script.split, x=first, y=second, n=delays[0], m=delays[1])
     end_ms = script.speak(request)[-1].end_ms
     for content, seconds in sorted(timers, key=lambda timer: timer[1]):
-        _say_at(script, content, end_ms + 1000.0 * seconds, end_ms)
+        say_at(script, content, end_ms + 1000.0 * seconds, end_ms)
     _talk(script, end_ms + 1000.0 * max(first_seconds, second_seconds))
     script.wait_until(script.busy_until_ms)
 
@@ -56,13 +56,13 @@ def _two_timers(script: Script) -> None:
 def _every(script: Script) -> None:
     """Two to four repetitions, then the user says stop well before the next one, and nothing follows."""
     rng = script.rng
-    content, seconds = _draw_timer(script, 2, 5)
+    content, seconds = draw_timer(script, 2, 5)
     interval_ms = 1000.0 * seconds
     request = EVERY.draw(rng, script.split, x=content, n=NUMBERS[seconds])
     end_ms = script.speak(request)[-1].end_ms
     repetitions = int(rng.integers(2, 5))
     for repetition in range(1, repetitions + 1):
-        _say_at(script, content, end_ms + repetition * interval_ms, end_ms)
+        say_at(script, content, end_ms + repetition * interval_ms, end_ms)
     last_due_ms = end_ms + repetitions * interval_ms
     stop = script.speaker.speak(STOP.draw(rng, script.split, polite=False))
     latest_ms = last_due_ms + interval_ms - stop.words[-1].end_ms - 500.0
@@ -75,7 +75,7 @@ def _every(script: Script) -> None:
     script.wait_until(last_due_ms + interval_ms + 600.0)
 
 
-def _draw_timer(script: Script, low: int, high: int, words: int | None = None) -> tuple[str, int]:
+def draw_timer(script: Script, low: int, high: int, words: int | None = None) -> tuple[str, int]:
     """What to say and the delay in seconds, a combination of the split."""
     rng = script.rng
     while True:
@@ -85,7 +85,7 @@ def _draw_timer(script: Script, low: int, high: int, words: int | None = None) -
             return content, seconds
 
 
-def _say_at(script: Script, content: str, due_ms: float, cause_ms: float) -> None:
+def say_at(script: Script, content: str, due_ms: float, cause_ms: float) -> None:
     """The model says ``content`` from the turn's edge that is nearest to ``due_ms``."""
     script.say(content, round(due_ms / TURN_MS) - 1)
     script.expect(content, due_ms, WINDOW_MS, WINDOW_MS, cause_ms)
