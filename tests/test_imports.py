@@ -42,15 +42,9 @@ ABOVE_ALL = ("microturn", "microturn.__main__")
 """The front door and ``python -m microturn``: they may import everything, nothing may import them."""
 TAUGHT = ("microturn.language", "microturn.voices", "microturn.pictures", "microturn.scenario")
 NETWORK = re.compile(r"microturn\.model(\.|$)")
-<<<<<<< HEAD
-MAX_PACKAGE_LINES = 25_601
+MAX_PACKAGE_LINES = 25_658
 """11,000 was the aim before the background model, which has 1,914 of these, the sound card with what a killed server
-keeps, 638, WebRTC, 730, and delegation within sessions, 1,103; without them, it does not grow (docs/log.md,
-=======
-MAX_PACKAGE_LINES = 25_601
-"""11,000 was the aim before the background model, which has 1,914 of these, the sound card with what a killed server
-keeps, 638, WebRTC, 730, and the family delegate with its scores, 736; without them, it does not grow (docs/log.md,
->>>>>>> 8d5bad1223ec04e042755fc68e8cae68025509e0
+keeps, 638, WebRTC, 730, delegation within sessions, 1,103, the family delegate 736; without them, it does not grow (docs/log.md,
 2026-11-24)."""
 MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 100

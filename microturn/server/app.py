@@ -159,6 +159,9 @@ class Server:
         call = asyncio.create_task(self._run(connection))
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
+        answered = asyncio.create_task(connection.answered())
+        await asyncio.wait({call, answered}, return_when=asyncio.FIRST_COMPLETED)
+        answered.cancel()
         answer = {"session": begun.session, "transport": wire.WebRtc(peer.answer, "webrtc")}
         return Response(msgspec.json.encode(answer), 201, media_type="application/json")
 

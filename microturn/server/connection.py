@@ -62,7 +62,7 @@ class Connection:
         self._decoders = decoders
         self._loop = asyncio.get_running_loop()
         self._unsent: deque[str] = deque()
-        self._wake, self._room = asyncio.Event(), asyncio.Event()
+        self._wake, self._room, self._answered = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._held: HeldSession | None = None
         self._was_replaced = False
         self._decoding = 0
@@ -73,6 +73,10 @@ class Connection:
     def begin(self, message: bytes) -> wire.ToClient:
         """Take the event that the client sent ahead of its line; returns its answer, which will be sent as well."""
         return self._tell(partial(self._dialect.receive, message))[0]
+
+    async def answered(self) -> None:
+        """Returns when the client may be told something: that a recorded session has begun when it was written."""
+        await self._answered.wait()
 
     async def run(self) -> None:
         """Serve the client until one of both ends it."""
@@ -197,6 +201,8 @@ class Connection:
         return answers
 
     def _queue(self, events: list[wire.ToClient]) -> None:
+        if events:
+            self._answered.set()
         for event in events:
             if isinstance(event, wire.Error):
                 self._metrics.errors.labels(event.error.code).inc()

@@ -1,7 +1,7 @@
 /** Streaming sample-rate conversion: a windowed sinc, one set of taps for each phase of the ratio. */
 
-const ZERO_CROSSINGS = 16;
-const PASS = 0.92; // Share of the narrower band that is kept; the rest is the filter's slope.
+const ZERO_CROSSINGS = 32;
+const PASS = 0.96; // Share of the narrower band that is kept; the rest is the filter's slope.
 
 function divisor(a, b) {
   return b ? divisor(b, a % b) : a;
