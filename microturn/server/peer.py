@@ -41,8 +41,8 @@ from microturn.turn import SAMPLE_RATE_HZ, TURN_MS
 CODECS = {"audio": ("audio/opus",), "video": ("video/vp8", "video/rtx")}
 OPUS = re.compile(r"a=rtpmap:(\d+) opus/48000/2\r\n")
 OPUS_PARAMETERS = "maxplaybackrate=16000;maxaveragebitrate=64000"
-"""Of the user's voice. Chromium's own 32,000 bits a second for 24 kHz leave little of what is above 3 kHz as it was; the
-ear goes to 8."""
+"""Of the user's voice. Chromium's own 32,000 bits a second for 24 kHz leave little of what is above 3 kHz as it was;
+the ear goes to 8."""
 CONNECT_SECONDS = 8.0
 """A client that has not opened its data channel by then does not get through."""
 CHECK_SECONDS = 1.0
