@@ -12,6 +12,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from microturn.language.lexicon import FUNCTION
 from microturn.language.wordings import LOOSE_FUNCTION_WORDS, pick
 from microturn.media.mel import LOG_CEIL, LOG_FLOOR, MEL_BANDS, TURN_FRAMES, LogMel
 from microturn.scenario.scenario import Utterance
@@ -40,15 +41,17 @@ class AugmentConfig:
     mask_time_probability: float = 0.15
     """Of a turn in which a stretch of up to ``mask_time_frames`` goes down to the floor."""
     mask_time_frames: int = 8
-    mishear_probability: float = 0.06
+    mishear_probability: float = 0.12
     """Of a function word that is given in place of sound: it gets lost, or another one takes its place."""
+    extra_probability: float = 0.06
+    """Of a function word to be written once more, or behind a word that nobody said."""
     late_probabilities: tuple[float, ...] = (0.15, 0.05)
     """Of an utterance of the model that starts one turn late, two turns late, and so on."""
 
 
 def misheard(words: dict[int, list[str]], rng: np.random.Generator, config: AugmentConfig) -> dict[int, list[str]]:
-    """Words by turn as a hear lane may have them: some lost, some wrong among those that nothing depends on, some a
-    turn late."""
+    """Words by turn as a hear lane may have them: some lost, some wrong among those that nothing depends on, some that
+    nobody said, some a turn late."""
     changed: dict[int, list[str]] = {}
     for turn in sorted(words):
         late = rng.random() < config.mishear_probability
@@ -57,7 +60,10 @@ def misheard(words: dict[int, list[str]], rng: np.random.Generator, config: Augm
                 if rng.random() < 0.5:
                     continue
                 word = pick(rng, LOOSE_FUNCTION_WORDS)
-            changed.setdefault(turn + late, []).append(word)
+            heard = changed.setdefault(turn + late, [])
+            if word in FUNCTION and rng.random() < config.extra_probability:
+                heard.append(word if rng.random() < 0.5 else pick(rng, LOOSE_FUNCTION_WORDS))
+            heard.append(word)
     return changed
 
 

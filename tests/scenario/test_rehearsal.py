@@ -73,7 +73,7 @@ def test_words_mostly_run_into_each_other_and_now_and_then_somebody_hesitates() 
 def test_only_words_that_nothing_depends_on_are_misheard_and_some_come_a_turn_late() -> None:
     rng = np.random.default_rng(0)
     spoken = {3 * turn: ["say", "radio", "the", "stop", "whenever"] for turn in range(500)}
-    changed = misheard(spoken, rng, AugmentConfig(mishear_probability=0.5))
+    changed = misheard(spoken, rng, AugmentConfig(mishear_probability=0.5, extra_probability=0.0))
     late = sum(turn % 3 == 1 for turn in changed)
     assert len(changed) == len(spoken) and {turn % 3 for turn in changed} == {0, 1}
     assert 210 < late < 290
@@ -84,4 +84,15 @@ def test_only_words_that_nothing_depends_on_are_misheard_and_some_come_a_turn_la
         lost += len(heard) == 4
         kept += "the" in heard
     assert 90 < lost < 160 and 220 < kept < 290
-    assert misheard(spoken, rng, AugmentConfig(mishear_probability=0.0)) == spoken
+    assert misheard(spoken, rng, AugmentConfig(mishear_probability=0.0, extra_probability=0.0)) == spoken
+
+
+def test_function_words_come_twice_or_behind_one_that_nobody_said() -> None:
+    rng = np.random.default_rng(0)
+    spoken = {turn: ["say", "radio", "the"] for turn in range(1000)}
+    changed = misheard(spoken, rng, AugmentConfig(mishear_probability=0.0, extra_probability=0.2))
+    twice = sum(heard.count("say") == 2 or heard.count("the") == 2 for heard in changed.values())
+    longer = sum(len(heard) - 3 for heard in changed.values())
+    assert 360 < longer < 440 and 150 < twice < 230
+    assert all(heard.count("radio") == 1 for heard in changed.values()), "what is asked for stays as it is"
+    assert all(heard[-1] == "the" and "say" in heard[:2] for heard in changed.values())
