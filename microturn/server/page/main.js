@@ -31,7 +31,7 @@ let computeMs = [];
 
 const nowMs = () => (session.state === "live" || session.state === "resuming" ? clock.at(performance.now()) : endMs);
 let endMs = 0;
-const transport = new AnyTransport("/v1/live/sessions", () => audio.outgoing, (stream) => audio.playStream(stream));
+const transport = new AnyTransport("/v1/live/sessions", () => [audio.outgoing, video.outgoing], (stream) => audio.playStream(stream));
 const session = new LiveSession(transport, {
   onState, onStarted, onVoice, onText, onTurn, onJob, onError: showAlert,
 });
@@ -117,10 +117,11 @@ function onReport(report) {
   }
 }
 
-async function onPicture(base64, canvas) {
+async function onPicture(canvas) {
   if (!stage.live || paused) return;
   const ms = nowMs();
-  session.sendPicture(base64, ms);
+  if (transport.hasPictures) video.send();
+  else session.sendPicture(await video.jpeg(), ms);
   if (stage.timeline.hasRoomForPicture(ms)) stage.timeline.addPicture(ms, await createImageBitmap(canvas));
 }
 
@@ -284,8 +285,10 @@ element("composer").onsubmit = (event) => {
 element("screen-button").hidden = !navigator.mediaDevices?.getDisplayMedia;
 navigator.mediaDevices?.addEventListener("devicechange", showDevices);
 showDevices();
-setInterval(() => {
+setInterval(async () => {
   element("figures").hidden = !stage.live;
+  const waitedMs = await transport.waitedMs();
+  if (waitedMs !== undefined) delayMs = waitedMs + audio.outputDelayMs;
   const middle = computeMs.toSorted((a, b) => a - b)[computeMs.length >> 1];
   const reaction = stage.timeline.reactions.at(-1);
   showFigures({ computeMs: middle, delayMs, reactionMs: reaction && reaction.toMs - reaction.fromMs });

@@ -1,6 +1,6 @@
 /**
  * How events travel between page and server. A transport has ``open()``, ``send(event)``, ``close()``, ``refusal``,
- * ``name``, ``hasVoice`` (the voices do not go as events), and calls ``onOpen()``, ``onEvent(event)`` and ``onClose(reason)``.
+ * ``name``, ``hasVoice`` and ``hasPictures`` (they do not go as events), and calls ``onOpen()``, ``onEvent(event)`` and ``onClose(reason)``.
  */
 import { WebRtcTransport } from "./webrtc.js";
 
@@ -37,8 +37,17 @@ export class AnyTransport {
     return this.way.hasVoice;
   }
 
+  get hasPictures() {
+    return this.way.hasPictures;
+  }
+
   get refusal() {
     return this.socket.refusal;
+  }
+
+  /** How long the model's voice waits on its way, if the line knows. */
+  async waitedMs() {
+    return this.way.waitedMs?.();
   }
 
   open() {
@@ -66,7 +75,7 @@ class WebSocketTransport {
     this.url = new URL(path, location.href);
     this.url.protocol = this.url.protocol === "https:" ? "wss:" : "ws:";
     this.name = "WebSocket";
-    this.hasVoice = false;
+    this.hasVoice = this.hasPictures = false;
     // A server that is not on this machine wants a key; a browser can only say it as a subprotocol.
     const key = asked("key");
     this.protocols = key ? ["microturn", `openai-insecure-api-key.${key}`] : [];

@@ -1,13 +1,14 @@
-/** Events by a data channel, both voices as tracks: the microphone's, and the model's, which the server paces. */
+/** Events by a data channel; tracks: the microphone's, the camera's, and the model's voice, which the server paces. */
 
 const OPEN_WITHIN_MS = 4000;
 const GATHER_WITHIN_MS = 500;
 const MOST_WAITING_BYTES = 512 * 1024;
+const SERVER_WAITS_MS = 80; // docs/protocol.md: 60 ms, and then 20 ms go at a time.
 const FIRST = { "session.start": ({ session }) => ({ session }), "session.resume": ({ type, ...resume }) => ({ resume }) };
 
-/** A transport (transport.js) that also has the voices; ``onFailed(session)`` when no connection comes about. */
+/** A transport (transport.js) that also has the voices and the pictures; ``onFailed(session)`` when no connection comes about. */
 export class WebRtcTransport {
-  /** @param {() => MediaStreamTrack|undefined} outgoing the microphone @param {(stream: MediaStream) => void} onVoice the model's voice */
+  /** @param {() => (MediaStreamTrack|undefined)[]} outgoing microphone and pictures @param {(stream: MediaStream) => void} onVoice the model's voice */
   constructor(path, headers, outgoing, onVoice) {
     [this.path, this.headers, this.outgoing, this.onVoice] = [path, headers, outgoing, onVoice];
     this.hasVoice = true;
@@ -20,11 +21,14 @@ export class WebRtcTransport {
     this.peer = peer;
     this.isOpen = false;
     this.session = undefined;
+    [this.delayS, this.emitted] = [0, 0];
     try {
-      const track = this.outgoing();
-      if (track) peer.addTrack(track);
+      const [voice, pictures] = this.outgoing();
+      if (voice) peer.addTrack(voice);
       else peer.addTransceiver("audio", { direction: "recvonly" });
-      peer.ontrack = ({ track: voice }) => this.onVoice(new MediaStream([voice]));
+      if (pictures) peer.addTransceiver(pictures, { direction: "sendonly" });
+      this.hasPictures = Boolean(pictures);
+      peer.ontrack = ({ track }) => this.onVoice(new MediaStream([track]));
       this.channel = peer.createDataChannel("events");
       await peer.setLocalDescription();
       if (peer.iceGatheringState !== "complete") {
@@ -48,6 +52,15 @@ export class WebRtcTransport {
 
   close() {
     this.#drop();
+  }
+
+  /** How long the model's voice has waited at both ends since this was asked last; undefined if none came. */
+  async waitedMs() {
+    const reports = [...((await this.peer?.getStats()) ?? new Map()).values()];
+    const { jitterBufferDelay, jitterBufferEmittedCount } = reports.find(({ type, kind }) => type === "inbound-rtp" && kind === "audio") ?? {};
+    const [delayS, count] = [jitterBufferDelay - this.delayS, jitterBufferEmittedCount - this.emitted];
+    [this.delayS, this.emitted] = [jitterBufferDelay, jitterBufferEmittedCount];
+    return count > 0 ? SERVER_WAITS_MS + (delayS * 1000) / count : undefined;
   }
 
   async #offer(peer, first) {
