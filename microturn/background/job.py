@@ -14,7 +14,8 @@ import asyncio
 import logging
 import re
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -22,12 +23,14 @@ from typing import Protocol
 import msgspec
 
 from microturn.background.package import MAX_TASK_CHARACTERS, ContextPackage
-from microturn.background.results import Result
+from microturn.background.results import Question, Result
 from microturn.errors import BackgroundError, BusyError, InputError
 
 MAX_CORRECTIONS = 32
 MAX_REMEMBERED = 256
 """Jobs that are over and still known by name, so that one that is asked for again is not done twice."""
+ANSWER_SECONDS = 30.0
+"""A question to the user that has no answer after it is taken as answered with no."""
 MAX_STRAYS = 16
 """Agents that go on working for a job that is over: they do not keep others from starting, up to this number."""
 CLOSE_SECONDS = 1.0
@@ -36,6 +39,11 @@ CORRECTS = re.compile(
     r"(?:no|nope|not|actually|rather|instead|i (?:mean|meant|said)|(?:make|change) (?:that|it)|that(?:'s| is) wrong)\b"
 )
 
+AGREES = re.compile(
+    r"(?:(?:oh|well|um|uh)[ ,]+)*(?:yes|yeah|yep|sure|okay|ok|of course|please do|do (?:it|that)|go ahead)\b"
+)
+REFUSES = re.compile(r"\b(?:no|not|don't|dont|never|stop|wait|but|cancel|instead)\b")
+
 log = logging.getLogger(__name__)
 
 
@@ -43,6 +51,12 @@ def is_correction(words: str) -> bool:
     """Whether what is handed over while a job runs puts that job right and is no job of its own: whether it begins as
     corrections do ("no", "actually", "I mean", "make that", "sorry, not"). Anything else is another job."""
     return CORRECTS.match(" ".join(words.lower().replace("’", "'").split())) is not None
+
+
+def agrees(words: str) -> bool:
+    """Whether an answer allows what was asked for: it begins with a yes, and nothing in it takes that back."""
+    plain = " ".join(words.lower().replace("’", "'").split())
+    return AGREES.match(plain) is not None and REFUSES.search(plain) is None
 
 
 class State(StrEnum):
@@ -73,15 +87,29 @@ class Budget:
 
 
 class Corrections:
-    """What the user changed his mind about since the job began; the agent takes it when it can."""
+    """What the user said since the job began: the agent takes it when it can, or asks and waits for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, bring: Callable[[Question], bool] = lambda question: False) -> None:
+        """``bring`` has a question said, if that is possible."""
+        self._bring = bring
         self._waiting: deque[str] = deque()
+        self._arrived = asyncio.Event()
         self.count = 0
 
     def put(self, text: str) -> None:
         self._waiting.append(text)
         self.count += 1
+        self._arrived.set()
+
+    async def ask(self, question: str) -> str:
+        """What the user says next, once he was asked; nothing if he cannot be asked or does not answer in time."""
+        self._arrived.clear()
+        if not self._bring(Question(question)):
+            return ""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self._arrived.wait()
+        return self._waiting.pop() if self._arrived.is_set() and self._waiting else ""
 
     def take(self) -> tuple[str, ...]:
         """What came since the last call, in order."""
@@ -108,7 +136,7 @@ class Job:
         self.reason = ""
         """Why it failed, in a line that can be said."""
         self.characters = 0
-        self._corrections = Corrections()
+        self._corrections = Corrections(self._accept)
         self._waiting: deque[Result] = deque()
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None

@@ -92,6 +92,10 @@ class Desk:
         """Pass a correction on to a job, or find it ``TooLate`` under its own ``name``."""
         self._office.call(lambda: self._correct(job, name, text))
 
+    def answer(self, job: str, text: str) -> None:
+        """Pass on what the user said to a question of a job, if it still waits for it."""
+        self._office.call(lambda: self._running[job].correct(text) if job in self._running else None)
+
     def cancel(self, job: str) -> None:
         """End a job."""
         self._office.call(lambda: self._running[job].cancel() if job in self._running else None)

@@ -21,6 +21,12 @@ class Spoken(Piece, frozen=True, tag="spoken"):
     text: str
 
 
+class Question(Piece, frozen=True, tag="question"):
+    """Text to be said; the job waits for what the user says to it."""
+
+    text: str
+
+
 class Markdown(Piece, frozen=True, tag="markdown"):
     title: str
     text: str
@@ -44,4 +50,4 @@ class Html(Piece, frozen=True, tag="html"):
 
 
 Card = Markdown | Table | Chart | Html
-Result = Spoken | Card
+Result = Spoken | Question | Card

@@ -46,12 +46,15 @@ async def _answer(agent: Agent, package: ContextPackage, budget: Budget, as_json
     import msgspec
 
     from microturn.background.job import Jobs, State
+    from microturn.background.results import Question
 
     jobs = Jobs(agent)
     job = jobs.start(package, budget)
     async for result in job:
         sys.stdout.write((msgspec.json.encode(result).decode() if as_json else _printed(result)) + "\n")
         sys.stdout.flush()
+        if isinstance(result, Question):
+            job.correct(await asyncio.to_thread(sys.stdin.readline) or "no")
     await jobs.close()
     if job.state is State.FAILED:
         raise BackgroundError(job.reason)
@@ -60,10 +63,10 @@ async def _answer(agent: Agent, package: ContextPackage, budget: Budget, as_json
 def _printed(result: Result) -> str:
     import msgspec
 
-    from microturn.background.results import Chart, Html, Markdown, Spoken
+    from microturn.background.results import Chart, Html, Markdown, Question, Spoken
 
     match result:
-        case Spoken(text):
+        case Spoken(text) | Question(text):
             return text
         case Markdown(title, text) | Html(title, text):
             return f"\n[{title}]\n{text}"

@@ -19,7 +19,7 @@ from msgspec import Struct
 from microturn.background.job import OVER, State, is_correction
 from microturn.background.office import MAX_RUNNING, Brought, Desk, Ended, Office, Packed, TooLate
 from microturn.background.package import ContextPackage, OpenJob
-from microturn.background.results import Markdown, Result, Spoken
+from microturn.background.results import Markdown, Question, Result, Spoken
 from microturn.background.spoken import spoken
 from microturn.engine.inbox import Inbox, pieces_of
 from microturn.engine.slots import Turn
@@ -40,6 +40,8 @@ MAX_RESULT_BYTES = 48 * 1024
 MAX_TITLE_CHARACTERS = 200
 PIECE_BYTES = 64
 """Of a job's text in a turn: about what a turn reads."""
+ANSWER_PAUSE_TURNS = 3
+"""An answer is over after so many turns without a word."""
 PATIENCE_SECONDS = 5.0
 """A job that has not ended so long after its time is not waited for."""
 
@@ -119,6 +121,10 @@ class _Job:
     num_results: int = 0
     num_spoken: int = 0
     """Characters that it says."""
+    asks: bool = False
+    """It waits for what the user says to its question."""
+    was_asked: bool = False
+    """The session has got the question."""
     has_ended: bool = False
     """Nothing more comes; what it says may still be on its way in."""
 
@@ -168,6 +174,7 @@ class Delegation:
         elif made.act is Act.CANCEL and (running := self.running):
             notices += self._cancel(running[-1])
         notices += self._news(playback) + self._feed(inbox)
+        self._pass_on_answers()
         for one in notices:
             if self.recording is not None and not isinstance(one, PackageMade):
                 self.recording.keep_job(msgspec.json.encode(RecordedJob(made.turn, one)))
@@ -218,6 +225,9 @@ class Delegation:
             log.info("nothing was said that could be delegated")
             return []
         running = [one for one in self.running if not one.by_client]
+        if asking := [one for one in running if one.was_asked]:
+            self._answer(asking[-1], task)
+            return []
         corrected = running[-1] if running and is_correction(task) else None
         if corrected is not None and not corrected.has_ended:
             self._desk.correct(corrected.name, name, task)
@@ -225,6 +235,21 @@ class Delegation:
         # What is on its way in already is not what is wanted any more.
         outdated = [] if corrected is None else self._cancel(corrected)
         return [*outdated, Delegated(name, name, task, by_client=False), *self._start(name, task, playback)]
+
+    def _pass_on_answers(self) -> None:
+        """What is said after a question, up to a pause, is its answer, whatever else the model makes of it."""
+        for job in self.running:
+            if job.asks and not job.was_asked and all(one is not job for one, _ in self._incoming):
+                job.was_asked = True
+                self._context.request()  # what was said before is no answer
+            elif job.was_asked and (words := self._context.quiet_request(ANSWER_PAUSE_TURNS)):
+                self._answer(job, words)
+
+    def _answer(self, job: _Job, words: str) -> None:
+        assert self._desk is not None
+        job.asks = job.was_asked = False
+        self._context.request()
+        self._desk.answer(job.name, " ".join(words.split()))
 
     def _start(self, name: str, task: str, playback: Playback) -> list[Notice]:
         assert self._desk is not None
@@ -296,9 +321,10 @@ class Delegation:
         return notices
 
     def _brought(self, job: _Job, result: Result) -> Notice:
-        if isinstance(result, Spoken):
+        if isinstance(result, Spoken | Question):
             text = " ".join("".join(one if one.isprintable() else " " for one in result.text).split())
-            result = Spoken(text[:MAX_SPOKEN_CHARACTERS])
+            result = type(result)(text[:MAX_SPOKEN_CHARACTERS])
+            job.asks = job.asks or isinstance(result, Question)
             self._say(job, result.text)
         elif len(result.title) > MAX_TITLE_CHARACTERS or len(msgspec.json.encode(result)) > MAX_RESULT_BYTES:
             result = Markdown(result.title[:MAX_TITLE_CHARACTERS], "This is too long to be shown.")

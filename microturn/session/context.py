@@ -73,6 +73,7 @@ class Context:
         self._answered_turn: int | None = None
         """When it began to speak, or acted, since the last of those words; a word that comes later begins anew."""
         self._spoke = False
+        self._last_word_turn = 0
 
     def add(self, given: TurnInput, made: TurnOutput) -> None:
         """Take in one turn."""
@@ -108,12 +109,17 @@ class Context:
             if self._answered_turn is not None and turn - self._answered_turn > late:
                 self._request, self._answered_turn = "", None
             self._request = (self._request + words)[-MAX_TASK_CHARACTERS:]
+            self._last_word_turn = turn
 
     def _instruct(self, text: str, turn: int) -> None:
         """Instructions come in pieces, turn by turn."""
         if self._instructions and turn - self._instructions[-1][0] <= 1:
             text = f"{self._instructions.pop()[1]} {text}"
         self._instructions.append((turn, text[:MAX_INSTRUCTIONS_CHARACTERS]))
+
+    def quiet_request(self, turns: int) -> str:
+        """What ``request`` would give, once no word of it has come for so many turns; nothing before that."""
+        return self._request if self.num_turns - self._last_word_turn > turns else ""
 
     def request(self) -> str:
         """What the user said and typed since the model last acted or spoke; it counts as acted on now."""

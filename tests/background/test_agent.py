@@ -19,10 +19,11 @@ from pydantic_ai.messages import ModelMessage, ModelRequest, UserPromptPart
 from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
 from pydantic_ai.models.test import TestModel
 
+from microturn.background import job as jobs
 from microturn.background.agent import MAX_TOOL_CHARACTERS, Endpoint, Limits, ModelAgent, described, read_servers
 from microturn.background.job import Budget, Job, Jobs, State
 from microturn.background.package import ContextPackage, Line, OpenJob, OpenTimer, Picture, build_package
-from microturn.background.results import Html, Result, Spoken, Table
+from microturn.background.results import Html, Question, Result, Spoken, Table
 from microturn.background.tools import Tools
 from microturn.errors import InputError
 from tests.background.chat_server import ChatServer, serving
@@ -188,6 +189,49 @@ def test_tools_of_an_mcp_server_over_stdio(tmp_path: Path) -> None:
     assert len(chat.bodies[1]["messages"][-1]["content"]) < MAX_TOOL_CHARACTERS + 100
     job, found, chat = over_http("call/stock_broken {}", servers=read_servers(file))
     assert job.state is State.DONE and "Error executing tool broken" in chat.bodies[1]["messages"][-1]["content"]
+
+
+@pytest.mark.parametrize(
+    ("call", "question", "answer", "outcome"),
+    [
+        (
+            'order {"item": "rye", "pieces": 20}',
+            "Shall I stock order, item rye, pieces twenty?",
+            "yes please",
+            "on their",
+        ),
+        ('order {"item": "rye", "pieces": 20}', "Shall I stock order, item rye, pieces twenty?", "no", "not agree, no"),
+        ("clear {}", "Shall I stock clear?", "yes but not today", "not agree, yes but not today"),
+        ("clear {}", "Shall I stock clear?", None, "not agree, no answer"),
+    ],
+)
+def test_a_tool_that_may_change_something_is_called_once_the_user_agrees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, question: str, answer: str | None, outcome: str
+) -> None:
+    monkeypatch.setattr(jobs, "ANSWER_SECONDS", 0.2 if answer is None else 10.0)
+    file = servers_file(tmp_path, stock={"command": sys.executable, "args": [str(TOOL_SERVER)]})
+
+    async def session() -> list[Result]:
+        async with serving() as chat:
+            endpoint = Endpoint(chat.url, f"call/stock_{call}", "secret")
+            job = Jobs(ModelAgent(endpoint, TOOLS, servers=read_servers(file))).start(package())
+            found: list[Result] = []
+            async for one in job:
+                found.append(one)
+                if isinstance(one, Question) and answer is not None:
+                    job.correct(answer)
+            assert job.state is State.DONE
+            return found
+
+    found = asyncio.run(session())
+    assert found[0] == Question(question)
+    assert outcome in said(found)
+
+
+def test_what_counts_as_agreement() -> None:
+    agreed = ("yes", "Yes, please do", "okay", "um sure", "go ahead", "of course", "do it")
+    refused = ("", "no", "yes but not now", "okay wait", "sure, don't", "what", "maybe yes", "yesterday")
+    assert all(map(jobs.agrees, agreed)) and not any(map(jobs.agrees, refused))
 
 
 def test_tools_of_an_mcp_server_over_http(tmp_path: Path) -> None:

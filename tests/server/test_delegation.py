@@ -180,6 +180,28 @@ def test_a_correction_reaches_the_job_that_runs(talk: Talk, agent: Scripted) -> 
     assert agent.corrections == ["make that tuesday"] and len(agent.packages) == 1
 
 
+def test_what_is_said_after_a_question_is_its_answer(talk: Talk, agent: Scripted) -> None:
+    """Whether or not the model delegates it; what was said before is none, and other words are no answer to it."""
+    for by_act in (False, True):
+        agent.corrections.clear()
+        name = talk.delegate("ask send it")
+        talk.turn("hello")
+        talk.until(lambda: " ".join(talk.texts).endswith("shall i send it"))
+        assert talk.results(name) == [{"type": "question", "text": "shall I send it?"}]
+        talk.turn(speaking=True, say=" shall i send it")
+        talk.turn("yes")
+        if by_act:
+            assert not [one for one in talk.turn("please", act=Act.DELEGATE) if "delegation" in one]
+        else:
+            talk.turn()
+            assert agent.corrections == []
+            talk.turn("please")
+        assert state_of(talk, name) == ("done", "")
+        assert agent.corrections == ["yes please"]
+        talk.texts.clear()
+        assert state_of(talk, talk.delegate("something else")) == ("done", "")
+
+
 def test_a_correction_takes_the_place_of_an_answer_that_is_on_its_way_in(talk: Talk) -> None:
     name = talk.delegate("long")
     talk.until(lambda: talk.results(name) and talk.live.delegation.running[0].has_ended)

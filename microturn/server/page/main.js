@@ -94,7 +94,7 @@ function onJob(event) {
   if (type === "session.job.state") {
     stage.timeline.setJob(event);
     transcript.add("job", state === "running" ? event.task : `${state}${reason ? `: ${reason}` : ""}`, ms);
-  } else if (result.type === "spoken") transcript.add("job", result.text, ms);
+  } else if (["spoken", "question"].includes(result.type)) transcript.add("job", result.text, ms);
   else cards.add(result, stage.timeline.jobs.get(id)?.task ?? "", ms);
 }
 
