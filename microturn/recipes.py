@@ -29,9 +29,12 @@ REHEARSALS = {
     SPELLING: 0.06,
 }
 """Shares of the families among sessions without pictures."""
+CONVERSATIONS = {"say": 0.28, "time": 0.22, "cue": 0.22, "free": 0.05, "idle": 0.03, "delegate": 0.2}
+"""Shares of the families among sessions with the user's sound."""
 TASKS = {
     "hear": TaskConfig(source=ListeningRows(), tokens=2_560, uses=3),
     "decide": TaskConfig(source=SessionRows(shares=REHEARSALS), max_tokens=384),
+    "converse": TaskConfig(source=SessionRows(shares=CONVERSATIONS, hears=True), max_tokens=384, uses=4),
     "watch": TaskConfig(source=SessionRows(shares={WATCHING: 1.0})),
     "count": TaskConfig(source=SessionRows(shares={REHEARSED + "count": 1.0})),
     "speak": TaskConfig(source=SpeakingRows(), tokens=1_536, uses=4),
@@ -61,7 +64,7 @@ def nano() -> Recipe:
                 StageConfig(
                     name="decide",
                     num_steps=8_000,
-                    shares={"decide": 0.7, "watch": 0.2, "count": 0.1},
+                    shares={"decide": 0.4, "converse": 0.35, "watch": 0.1, "count": 0.15},
                     optim=optim(1.0, *READING),
                 ),
                 StageConfig(name="speak", num_steps=3_000, shares={"speak": 1.0}, optim=optim(1.0, *SPEAKING)),

@@ -13,6 +13,7 @@ import pickle
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -155,6 +156,9 @@ class Trainer:
         stop: Callable[[], bool],
     ) -> bool:
         seed = (self.config.seed, self.stage, self.ranks.rank)
+        # Where hearing learns it is not listened to, so a copy of how it was at the beginning does.
+        hearing = deepcopy(self.learner.network.hearing).cpu().eval()
+        materials = replace(materials, hearing=hearing.requires_grad_(False))
         mixture = Mixture(self.config.tasks, stage.shares, materials, seed, self.step)
         batches = loaded(mixture, self.config.num_workers, pinned=self.device.type == "cuda")
         meter = Meter()
@@ -186,6 +190,7 @@ class Trainer:
         memory = self._memory(batch, stage)
         totals = dict(zip(Head, self.ranks.summed([batch.totals.get(head, 0.0) for head in Head]), strict=True))
         self.learner.train()
+        self.learner.network.hearing.train(stage.optim.learns("network.hearing."))
         with self._precision():
             told = self.learner(batch.to(self.device), memory)
         weights = self.config.head_weights

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from microturn.errors import InputError
 from microturn.language.tokenizer import TextTokenizer
-from microturn.media.mel import MEL_BANDS, TURN_FRAMES, log_mel, normalise_mel
+from microturn.media.mel import MEL_BANDS, TURN_FRAMES, dmel_levels, log_mel, normalise_mel
 from microturn.model.ear import AUDIO_TOKENS
 from microturn.model.eye import frame_to_patches, with_before
 from microturn.model.flow import SILENT_MEL
-from microturn.model.hearing import VOICE_LAG_MS
+from microturn.model.hearing import NO_WORD, VOICE_LAG_MS, Hearing, initial_hearing_state, turn_levels
+from microturn.model.network import last_of_turn
 from microturn.model.outputs import ACTS, SAY_WEIGHT, OutputVocabulary
 from microturn.model.turns import (
     MAX_TEXT_IN_TOKENS,
@@ -30,10 +32,10 @@ from microturn.model.turns import (
 )
 from microturn.scenario.practice import WATCHING, make_scenario
 from microturn.scenario.scenario import Scenario
-from microturn.train.augment import AugmentConfig, augment_frames, hesitant, misheard
+from microturn.train.augment import AugmentConfig, augment_frames, augment_user, hesitant, misheard
 from microturn.train.batch import Head, MelTargets, Row, Targets
 from microturn.train.tasks import Draw, Materials, RowSource
-from microturn.turn import MAX_SAY_TOKENS, TURN_MS
+from microturn.turn import MAX_SAY_TOKENS, TURN_MS, TURN_SAMPLES
 from microturn.voices.catalogue import assistant_voice
 
 # Shapes: T tokens, U turns, S speaking turns, F mel frames, M bands.
@@ -49,13 +51,19 @@ LAST_NOISE = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class SessionRows:
-    """Sessions of families (``scenario.practice``), the words heard given as the hearing stack would write them."""
+    """Sessions of families (``scenario.practice``): the words that are heard are given as they ought to be written, or
+    are those that the hearing stack writes of the user's sound."""
 
     shares: dict[str, float]
     """By family: how often it is drawn."""
+    hears: bool = False
 
     def open(self, materials: Materials) -> Draw:
-        """Raises ``VoiceError`` without the assistant's voice, from which the times of its words come."""
+        """Raises ``VoiceError`` without the assistant's voice, from which the times of its words come, and
+        ``InputError`` where the hearing stack is to hear and there is none."""
+        hearing = materials.hearing if self.hears else None
+        if self.hears and hearing is None:
+            raise InputError("sessions with the user's sound need a hearing stack")
         if self.shares.keys() - {WATCHING}:
             assistant_voice()
         packer = Packer(materials.tokenizer, materials.patch_rows, materials.augment)
@@ -66,7 +74,7 @@ class SessionRows:
         def draw(rng: np.random.Generator, uses: int) -> list[Row]:
             family = families[int(rng.choice(len(families), p=shares))]
             scenario = make_scenario(family, int(rng.integers(1 << 40)), materials.split, materials.data)
-            return [packer.row(scenario, rng) for _ in range(uses)]
+            return [packer.row(scenario, rng, hearing) for _ in range(uses)]
 
         return draw
 
@@ -82,18 +90,24 @@ class Packer:
     patch_rows: int
     augment: AugmentConfig | None
 
-    def row(self, scenario: Scenario, rng: np.random.Generator) -> Row:
-        """One scenario: words to say and ends of turns are told, or phases."""
+    def row(self, scenario: Scenario, rng: np.random.Generator, hearing: Hearing | None = None) -> Row:
+        """One scenario: words to say and ends of turns are told, or phases. ``hearing`` writes what is heard."""
         scenario = self._changed(scenario, rng)
-        row = Row(sound=sounds(scenario, rng, vary=self.augment is not None))
-        row.targets = self._add_tokens(scenario, row, rng)
+        if hearing is None:
+            row = Row(sound=sounds(scenario, rng, vary=self.augment is not None))
+            heard = self._rehearsed(scenario, rng)
+        else:
+            levels = self._levels(scenario, rng)
+            heard, told = listened(hearing, levels, scenario.gaps)
+            row = Row(sound=told, levels=levels)
+        row.targets = self._add_tokens(scenario, row, rng, heard)
         return row
 
     def spoken_row(self, scenario: Scenario, rng: np.random.Generator) -> Row:
         """One scenario of which the model's sound is told: frames after each speaking turn's last token."""
         scenario = self._changed(scenario, rng)
         row = Row(sound=sounds(scenario, rng, vary=False))
-        self._add_tokens(scenario, row, rng)
+        self._add_tokens(scenario, row, rng, self._rehearsed(scenario, rng))
         row.mel = self._mel_targets(scenario, row.tokens[:, 3], rng)
         return row
 
@@ -102,22 +116,37 @@ class Packer:
             return scenario
         return replace(scenario, said=hesitant(scenario.said, scenario.num_turns, rng, self.augment))
 
-    def _add_tokens(self, scenario: Scenario, row: Row, rng: np.random.Generator) -> dict[Head, Targets]:
+    def _rehearsed(self, scenario: Scenario, rng: np.random.Generator) -> list[list[int]]:
+        """The words of every turn that ought to be heard."""
+        heard = scenario.hear_labels()
+        if self.augment is not None:
+            heard = misheard(heard, rng, self.augment)
+        return spread(self._ids(heard), AUDIO_TOKENS, scenario.num_turns)
+
+    def _levels(self, scenario: Scenario, rng: np.random.Generator) -> NDArray[np.uint8]:
+        """The user's sound (U, 20, 80), changed at random."""
+        sound = scenario.user.reshape(scenario.num_turns, TURN_SAMPLES).copy()
+        sound[sorted(scenario.gaps)] = 0.0
+        mel = log_mel(sound.flatten()).reshape(scenario.num_turns, TURN_FRAMES, MEL_BANDS)
+        levels: NDArray[np.uint8] = dmel_levels(mel if self.augment is None else augment_user(mel, rng, self.augment))
+        levels[sorted(scenario.gaps)] = 0
+        return levels
+
+    def _add_tokens(
+        self, scenario: Scenario, row: Row, rng: np.random.Generator, hear: list[list[int]]
+    ) -> dict[Head, Targets]:
         """Put all tokens and pictures into ``row``; returns what is to be told.
 
         A word that is said is told at the token before it, an act too, and the turn's end at the turn's last token.
         Where there are phases nothing is said: such pictures are only watched.
         """
-        heard, frames, speaking = scenario.hear_labels(), scenario.frames, scenario.speaking()
-        if self.augment is not None:
-            heard = misheard(heard, rng, self.augment)
+        frames, speaking = scenario.frames, scenario.speaking()
         if self.augment is not None and frames:
             frames = dict(zip(frames, augment_frames(np.stack(list(frames.values())), rng), strict=True))
         typed = {
             turn: [(SOURCE_OF_TEXT[text.source], token) for text in texts for token in self.tokenizer.encode(text.text)]
             for turn, texts in scenario.texts.items()
         }
-        hear = spread(self._ids(heard), AUDIO_TOKENS, scenario.num_turns)
         say = spread(self._ids(scenario.say_labels()), MAX_SAY_TOKENS, scenario.num_turns)
         texts = spread(typed, MAX_TEXT_IN_TOKENS, scenario.num_turns)
         acts = {turn: ACTS.index(act) for turn, act in scenario.act_labels().items()}
@@ -195,6 +224,21 @@ def spread(items: Mapping[int, Sequence[T]], limit: int, num_turns: int) -> list
         turns.append(waiting[:limit])
         waiting = waiting[limit:]
     return turns
+
+
+@torch.no_grad()
+def listened(
+    hearing: Hearing, levels: NDArray[np.uint8], gaps: Collection[int]
+) -> tuple[list[list[int]], NDArray[np.int64]]:
+    """What the hearing stack makes of a session's sound (U, 20, 80): words and ``Sound`` of every turn."""
+    arrived = np.ones(len(levels), bool)
+    arrived[list(gaps)] = False
+    frames, state = turn_levels(torch.from_numpy(levels)[None]), initial_hearing_state(hearing.config, 1)
+    hidden_TD = hearing(frames, torch.from_numpy(arrived)[None], state)[0][0]
+    written = hearing.written(hidden_TD).view(-1, AUDIO_TOKENS).tolist()
+    is_voice = hearing.voice(last_of_turn(hidden_TD[None])[0]).squeeze(-1).numpy() > 0.0
+    told = np.where(arrived, np.where(is_voice, int(Sound.VOICE), int(Sound.QUIET)), int(Sound.GAP))
+    return [[word for word in words if word != NO_WORD] for words in written], told
 
 
 def sounds(scenario: Scenario, rng: np.random.Generator, *, vary: bool) -> NDArray[np.int64]:

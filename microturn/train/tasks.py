@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from microturn.language.tokenizer import TextTokenizer
 from microturn.model.ear import AUDIO_TOKENS
+from microturn.model.hearing import Hearing
 from microturn.split import Split
 from microturn.train.augment import AugmentConfig
 from microturn.train.batch import Batch, Row, collate
@@ -46,6 +47,8 @@ class Materials:
     """Voice bank for listening."""
     data: Path | None = None
     """Recordings of people, sounds and videos."""
+    hearing: Hearing | None = None
+    """What hears, where the words of sessions are not given."""
 
 
 Draw = Callable[[np.random.Generator, int], list[Row]]

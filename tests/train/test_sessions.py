@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from microturn.errors import InputError
 from microturn.language.tokenizer import default_tokenizer
 from microturn.media.mel import log_mel, normalise_mel
 from microturn.model.flow import SILENT_MEL
@@ -18,12 +19,14 @@ from microturn.model.outputs import ACTS, SAY_WEIGHT, OutputVocabulary
 from microturn.model.turns import End, Kind, Sound, Source
 from microturn.scenario.practice import PRACTICE, REHEARSED, SPELLING, WATCHING, make_scenario
 from microturn.scenario.scenario import HEAR_LAG_MS, Scenario
+from microturn.session.session import Session
 from microturn.train.augment import AugmentConfig
 from microturn.train.batch import Head, MelTargets, Row, collate
-from microturn.train.sessions import FLOW_EVERY, Packer, sounds, spread
+from microturn.train.sessions import FLOW_EVERY, Packer, SessionRows, sounds, spread
 from microturn.train.voice import speaking
-from microturn.turn import TURN_MS, TextIn, TextSource
-from tests.train.tiny import WORDS, echo
+from microturn.turn import TURN_MS, TURN_SAMPLES, TextIn, TextSource, TurnInput
+from tests.parity.small import small_model
+from tests.train.tiny import WORDS, echo, materials
 
 TOKENIZER = default_tokenizer()
 OUTPUTS = OutputVocabulary(TOKENIZER.vocab_size)
@@ -238,3 +241,29 @@ def test_augmented_videos_keep_their_phases_and_change_their_pictures() -> None:
     changed = [packed(scenario, AugmentConfig(), seed=seed) for seed in range(4)]
     assert all(told(row, Head.PHASES) == told(plain, Head.PHASES) for row in changed)
     assert any((np.stack(row.patches) != np.stack(plain.patches)).any() for row in changed)
+
+
+def test_what_training_reads_of_the_sound_is_what_a_session_hears() -> None:
+    """Words, whether somebody speaks, and gaps."""
+    model = small_model()
+    rng = np.random.default_rng(0)
+    scenario = echo(3, num_turns=12)
+    scenario = replace(
+        scenario,
+        user=rng.normal(0.0, 0.1, 12 * TURN_SAMPLES).astype(np.float32) * (np.arange(12 * TURN_SAMPLES) % 9000 < 5000),
+        gaps=frozenset({4, 5}),
+    )
+    row = Packer(model.tokenizer, model.config.patch_rows, None).row(scenario, rng, model.network.hearing)
+    inputs = scenario.user.reshape(12, TURN_SAMPLES)
+    session = Session.open(model)
+    heard = [session.step(TurnInput(None if turn in scenario.gaps else inputs[turn])).hear for turn in range(12)]
+    words = [row.tokens[(row.tokens[:, 0] == Kind.HEAR) & (row.tokens[:, 3] == turn), 2] for turn in range(12)]
+    assert [model.tokenizer.decode(ids.tolist()) for ids in words] == heard and sum(map(bool, heard)) > 3
+    assert row.sound[[4, 5]].tolist() == [Sound.GAP] * 2 and {*row.sound.tolist()} - {Sound.GAP}
+    assert row.levels is not None and not row.levels[[4, 5]].any()
+    check_said(row)
+
+
+def test_sessions_with_the_users_sound_need_somebody_who_hears() -> None:
+    with pytest.raises(InputError, match="need a hearing stack"):
+        SessionRows(shares={"say": 1.0}, hears=True).open(materials())
