@@ -59,11 +59,9 @@ class SessionRows:
     hears: bool = False
 
     def open(self, materials: Materials) -> Draw:
-        """Raises ``VoiceError`` without the assistant's voice, from which the times of its words come, and
+        """Raises ``VoiceError`` without the assistant's voice, from which the times of its words come; drawing raises
         ``InputError`` where the hearing stack is to hear and there is none."""
         hearing = materials.hearing if self.hears else None
-        if self.hears and hearing is None:
-            raise InputError("sessions with the user's sound need a hearing stack")
         if self.shares.keys() - {WATCHING}:
             assistant_voice()
         packer = Packer(materials.tokenizer, materials.patch_rows, materials.augment)
@@ -72,6 +70,8 @@ class SessionRows:
         shares = shares / shares.sum()
 
         def draw(rng: np.random.Generator, uses: int) -> list[Row]:
+            if self.hears and hearing is None:
+                raise InputError("sessions with the user's sound need a hearing stack")
             family = families[int(rng.choice(len(families), p=shares))]
             scenario = make_scenario(family, int(rng.integers(1 << 40)), materials.split, materials.data)
             return [packer.row(scenario, rng, hearing) for _ in range(uses)]

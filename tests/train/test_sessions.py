@@ -266,4 +266,4 @@ def test_what_training_reads_of_the_sound_is_what_a_session_hears() -> None:
 
 def test_sessions_with_the_users_sound_need_somebody_who_hears() -> None:
     with pytest.raises(InputError, match="need a hearing stack"):
-        SessionRows(shares={"say": 1.0}, hears=True).open(materials())
+        SessionRows(shares={WATCHING: 1.0}, hears=True).open(materials())(np.random.default_rng(0), 1)
