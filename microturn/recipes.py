@@ -18,13 +18,13 @@ from microturn.train.tasks import TaskConfig
 from microturn.train.voice import SpeakingRows, VoiceRows
 
 REHEARSALS = {
-    REHEARSED + "say": 0.22,
-    REHEARSED + "time": 0.19,
-    REHEARSED + "cue": 0.19,
+    REHEARSED + "say": 0.20,
+    REHEARSED + "time": 0.16,
+    REHEARSED + "cue": 0.16,
     REHEARSED + "free": 0.04,
     REHEARSED + "idle": 0.02,
-    REHEARSED + "string": 0.08,
-    REHEARSED + "delegate": 0.15,
+    REHEARSED + "string": 0.06,
+    REHEARSED + "delegate": 0.25,
     PRACTICE: 0.05,
     SPELLING: 0.06,
 }

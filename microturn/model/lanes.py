@@ -30,6 +30,8 @@ class LaneState(Rows):
     user_RK: Tensor
     """Text ids of what the user said or typed, the newest first; ``NONE`` before the first."""
     model_RK: Tensor
+    read_RK: Tensor
+    """Of texts that nobody said: what jobs and tools bring, instructions."""
     replying_R: Tensor
     """Whether the model is speaking."""
     said_turn_R: Tensor
@@ -41,6 +43,7 @@ def initial_lane_state(rows: int, words: int, device: torch.device | None = None
     return LaneState(
         user_RK=none_RK,
         model_RK=none_RK,
+        read_RK=none_RK,
         replying_R=torch.zeros(rows, dtype=torch.bool, device=device),
         said_turn_R=torch.zeros(rows, dtype=torch.int64, device=device),
     )
@@ -51,6 +54,7 @@ class Lanes:
     """What every token knows of words: its own is the newest if it is one."""
 
     user_BTK: Tensor
+    """At the tokens of a text that nobody said: that text's own, so that it can be repeated as the user's words can."""
     model_BTK: Tensor
     age_BT: Tensor
     """How many turns the newest word of the reply that is being given has lasted, the token's own turn included; 0
@@ -61,9 +65,11 @@ def lanes(turns: Turns, state: LaneState) -> tuple[Lanes, LaneState]:
     """The lanes as each token of ``turns`` sees them, after those of ``state``; and the state after all of them."""
     kind, valid = turns.kind_BT, turns.valid_BT
     typed = (kind == Kind.TEXT_IN) & (turns.source_BT == Source.TYPED)
+    is_read = (kind == Kind.TEXT_IN) & ~typed & valid
     is_user = ((kind == Kind.HEAR) | typed) & valid
     is_model = (kind == Kind.SAY) & valid
     user_BTK, user_RK = _newest(is_user, turns.payload_BT, state.user_RK)
+    read_BTK, read_RK = _newest(is_read, turns.payload_BT, state.read_RK)
     model_BTK, model_RK = _newest(is_model, turns.payload_BT, state.model_RK)
     place_T = torch.arange(kind.shape[1], device=kind.device)
     is_quiet = (kind == Kind.NOW) & (turns.payload_BT != End.SPEAK) & valid
@@ -72,8 +78,8 @@ def lanes(turns: Turns, state: LaneState) -> tuple[Lanes, LaneState]:
     replying = torch.where(said_at == quiet_at, state.replying_R[:, None], said_at > quiet_at)
     said_turn = torch.where(said_at >= 0, turns.turn_BT.gather(1, said_at.clamp(min=0)), state.said_turn_R[:, None])
     age = (turns.turn_BT - said_turn + 1).clamp(0, MAX_AGE) * replying
-    after = LaneState(user_RK, model_RK, replying[:, -1], said_turn[:, -1])
-    return Lanes(user_BTK, model_BTK, age), after
+    after = LaneState(user_RK, model_RK, read_RK, replying[:, -1], said_turn[:, -1])
+    return Lanes(torch.where(is_read.unsqueeze(-1), read_BTK, user_BTK), model_BTK, age), after
 
 
 def _newest(is_word_BT: Tensor, payload_BT: Tensor, before_BK: Tensor) -> tuple[Tensor, Tensor]:

@@ -35,16 +35,20 @@ def turns_of(rows: list[list[tuple[Kind, Source, int, int]]]) -> Turns:
 
 def slow_lanes(row: NDArray[np.int64]) -> list[tuple[list[int], list[int], int]]:
     """For every token (T, 5) of a row: the newest words of both sides, the newest first, and the age."""
-    user, model, replying, said_turn, known = [NONE] * WORDS, [NONE] * WORDS, False, 0, []
+    user, model, read = [NONE] * WORDS, [NONE] * WORDS, [NONE] * WORDS
+    replying, said_turn, known = False, 0, []
     for kind, source, payload, turn, _ in row.tolist():
         if kind == Kind.HEAR or (kind == Kind.TEXT_IN and source == Source.TYPED):
             user = [payload, *user]
+        is_read = kind == Kind.TEXT_IN and source != Source.TYPED
+        if is_read:
+            read = [payload, *read]
         if kind == Kind.SAY:
             model, replying, said_turn = [payload, *model], True, turn
         if kind == Kind.NOW and payload != End.SPEAK:
             replying = False
         age = min(turn - said_turn + 1, MAX_AGE) if replying else 0
-        known.append((user[:WORDS], model[:WORDS], age))
+        known.append(((read if is_read else user)[:WORDS], model[:WORDS], age))
     return known
 
 
@@ -66,7 +70,9 @@ def test_lanes_against_a_loop(rows: list[list[tuple[Kind, Source, int, int]]], c
         slow = slow_lanes(torch.stack(columns, -1)[row, :count].numpy())
         assert as_lists(known, turns, row) == slow
         if slow:
-            assert (after.user_RK[row].tolist(), after.model_RK[row].tolist()) == slow[-1][:2]
+            users = [words for (words, *_), read in zip(slow, _reads(turns, row), strict=True) if not read]
+            assert after.model_RK[row].tolist() == slow[-1][1]
+            assert not users or after.user_RK[row].tolist() == users[-1]
     length = turns.kind_BT.shape[1]
     if 0 < cut < length:
         first, state = lanes(_part(turns, slice(0, cut)), initial)
@@ -75,6 +81,12 @@ def test_lanes_against_a_loop(rows: list[list[tuple[Kind, Source, int, int]]], c
             whole, parts = getattr(known, name), torch.cat([getattr(first, name), getattr(second, name)], 1)
             assert torch.equal(whole[turns.valid_BT], parts[turns.valid_BT]), name
         assert _same(last, after)
+
+
+def _reads(turns: Turns, row: int) -> list[bool]:
+    """Which tokens are of texts that nobody said."""
+    is_read = (turns.kind_BT[row] == Kind.TEXT_IN) & (turns.source_BT[row] != Source.TYPED)
+    return is_read[: int(turns.valid_BT[row].sum())].tolist()
 
 
 def _part(turns: Turns, some: slice) -> Turns:
@@ -92,7 +104,13 @@ def test_only_what_the_user_says_or_types_is_his_word() -> None:
     row += [(Kind.TEXT_IN, source, 2, 1) for source in (Source.JOB, Source.TOOL, Source.INSTRUCTIONS)]
     turns = turns_of([[*row, (Kind.NOW, Source.SELF, 0, 0), (Kind.TEXT_IN, Source.TYPED, 2, 1)]])
     known, after = lanes(turns, initial_lane_state(1, WORDS))
-    assert known.user_BTK[0, :5, 0].tolist() == [1] * 5
+    assert known.user_BTK[0, :5].tolist() == [
+        [1, NONE, NONE],
+        [2, NONE, NONE],
+        [2, 2, NONE],
+        [2, 2, 2],
+        [1, NONE, NONE],
+    ]
     assert after.user_RK.tolist() == [[2, 1, NONE]]
 
 
