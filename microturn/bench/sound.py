@@ -16,20 +16,18 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 
 from microturn.bench.events import Said, SaidWord
 from microturn.errors import InputError
+from microturn.language.common import DICTIONARY, dictionary, pocketsphinx_folder
 from microturn.language.lexicon import CONTENT, LETTERS, NUMBERS
 from microturn.language.wordings import GREETINGS
 from microturn.scenario.script import fluent_speech
 from microturn.turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, Pcm, TurnOutput
 
 CLIPS_PER_TASK = 24
-DICTIONARY = "cmudict-en-us.dict"
 FRAME_MS = 10
 PAD_SAMPLES = SAMPLE_RATE_HZ * 3 // 10
 """Digital silence before and after an utterance: with less of it, with much more, or with noise instead, words are
@@ -70,10 +68,10 @@ class Recogniser:
 
     def __init__(self, vocabularies: Sequence[Iterable[str]]) -> None:
         groups = [sorted(set(entries)) for entries in vocabularies]
-        unknown = {word for group in groups for entry in group for word in entry.split()} - dictionary()
+        unknown = {word for group in groups for entry in group for word in entry.split()} - pronounceable()
         if unknown or not groups or not all(groups):
             raise InputError(f"the recogniser cannot pronounce {', '.join(sorted(unknown)) or 'an empty vocabulary'}")
-        folder = _model_folder()
+        folder = pocketsphinx_folder()
         from pocketsphinx import Decoder
 
         self._decoder = Decoder(
@@ -120,20 +118,9 @@ class Recogniser:
         self._decoder.end_utt()
 
 
-def _model_folder() -> Path:
-    try:
-        from pocketsphinx import get_model_path
-    except ImportError as error:
-        raise InputError("pocketsphinx is not installed: pip install 'microturn[bench]'") from error
-    return Path(get_model_path("en-us"))
-
-
-@cache
-def dictionary() -> frozenset[str]:
+def pronounceable() -> frozenset[str]:
     """The words that the recogniser can pronounce. Raises ``InputError`` when pocketsphinx is not installed."""
-    text = (_model_folder() / DICTIONARY).read_text(encoding="utf-8")
-    words = {line.split(maxsplit=1)[0].partition("(")[0] for line in text.splitlines() if line}
-    return frozenset(words | PRONUNCIATIONS.keys())
+    return dictionary() | PRONUNCIATIONS.keys()
 
 
 @dataclass(frozen=True)
@@ -201,7 +188,7 @@ def score_sound(runs: Sequence[Said], heard: Sequence[Said], vocabulary: Vocabul
     understood; for the latter, nor is their synthesis. Raises ``VoiceError`` if the assistant's voice is not installed.
     """
     wanted = Counter(run.text for run in runs if run.words)
-    texts = sorted(text for text in wanted if dictionary().issuperset(text.split()))
+    texts = sorted(text for text in wanted if pronounceable().issuperset(text.split()))
     synthesis = [padded(fluent_speech(spoken_text(text)).pcm) for text in texts]
     found = [" ".join(word.text for word in words) for words in recognise(synthesis, vocabulary, workers)]
     right = sum(wanted[text] for text, words in zip(texts, found, strict=True) if words == text)

@@ -8,36 +8,51 @@ narrow network, but its sound does. It sees the clean frames of the last turn, s
 adds to a coarse guess, read from the condition by its own regression loss as in Matcha-TTS (Mehta et al. 2023, section
 2.2): the guess is there long before the velocity field is good.
 
-The condition is the newest words that are said (a word of several tokens is known by them) and the age of the newest
-one. The assistant says word by word, so that is all that a turn's sound depends on: the mean of all turns of one word
-and age is off by 0.003 (docs/log.md). Speaking has no parameter in common with deciding what to say, and can be taught
-apart.
+The condition is the word that is being said, by its letters (``spelling``), and its age. The assistant says word by
+word, so that is all that a turn's sound depends on: the mean of all turns of one word and age is off by 0.003
+(docs/log.md). Speaking has no parameter in common with deciding what to say, and can be taught apart, on any words.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from microturn.language.tokenizer import TextTokenizer
 from microturn.media.mel import MEL_BANDS, TURN_FRAMES
 from microturn.model.config import ModelConfig
 from microturn.model.kernels.basics import stacked
 from microturn.model.kernels.flow import FlowArrays, flow
-from microturn.model.lanes import MAX_AGE, NONE
-from microturn.model.linear import GELU, Linear, array, gelu, silu, streams
+from microturn.model.linear import Linear, array, gelu, silu, streams
+from microturn.model.spelling import NOTHING, TOKEN_LETTERS, Reader, spelt, word_letters
 
-# Shapes: S speaking turns, F frames (20), M bands (80), T flow tokens of a turn, C condition's width, W flow width.
+# Shapes: S speaking turns, F frames (20), M bands (80), T flow tokens of a turn, W flow width, V text tokens, K tokens
+# of the say lane, L letters of a token.
 
 MIN_TIME_LEFT = 0.15
 """Least denominator of the velocity: no larger than the last Euler step, so that sampling is not touched by it."""
-WORDS = 3
-"""So many of the newest words are part of the condition."""
 SILENT_MEL = -2.0
 """Normalised value of silence: the frames of a turn that did not speak."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What the sound of S turns is made from."""
+
+    coarse_SFM: Tensor
+    """A first guess of the frames."""
+    features_STW: Tensor
+    """What that was read from."""
+    whole_SW: Tensor
+    """Of the whole turn."""
+
+    def select(self, index: Tensor) -> Condition:
+        return Condition(self.coarse_SFM[index], self.features_STW[index], self.whole_SW[index])
 
 
 class FlowBlock(nn.Module):
@@ -73,6 +88,8 @@ class FlowBlock(nn.Module):
 class FlowHead(nn.Module):
     """Velocity field, its training losses and its sampler."""
 
+    letters_VL: Tensor
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         flow = config.flow
@@ -81,20 +98,12 @@ class FlowHead(nn.Module):
         self.num_tokens = TURN_FRAMES // flow.frames_per_token
         values = flow.frames_per_token * MEL_BANDS
         self.width, self.num_heads = flow.width, flow.num_heads
-        width = config.backbone.width
-        given = (WORDS + 1) * width
-        self.word = nn.Embedding(config.vocab_size + 1, width)
-        """The last one is no word."""
-        self.age = nn.Embedding(1 + MAX_AGE, width)
-        self.condition = Linear(given, flow.width)
-        self.guess_features = nn.Sequential(
-            Linear(given, given),
-            GELU(),
-            Linear(given, given),
-            GELU(),
-            Linear(given, self.num_tokens * flow.width),
-            GELU(),
+        self.register_buffer(
+            "letters_VL", torch.full((config.vocab_size, TOKEN_LETTERS), NOTHING, dtype=torch.int64), persistent=False
         )
+        self.reader = Reader(config.backbone.width, self.num_tokens)
+        self.features = Linear(config.backbone.width, flow.width)
+        self.whole = Linear(self.num_tokens * flow.width, flow.width)
         self.guess_out = Linear(flow.width, values)
         self.time = nn.Sequential(Linear(flow.width, flow.width), nn.SiLU(), Linear(flow.width, flow.width))
         self.noisy_in = Linear(2 * values, flow.width)
@@ -110,36 +119,35 @@ class FlowHead(nn.Module):
         self._arrays = None
         return super().train(mode)
 
-    def given(self, said_SK: Tensor, age_S: Tensor) -> Tensor:
-        """The condition (S, C) of turns in which the words ``said`` are the newest, the newest first."""
-        words_SKD = self.word(torch.where(said_SK == NONE, self.word.num_embeddings - 1, said_SK))
-        return torch.cat([words_SKD.flatten(1), self.age(age_S)], -1)
+    def spell(self, tokenizer: TextTokenizer) -> None:
+        """Take the letters of the tokens from the tokenizer whose ids the say lane carries."""
+        self.letters_VL.copy_(spelt(tokenizer))
 
-    def guess(self, given_SC: Tensor) -> tuple[Tensor, Tensor]:
-        """Coarse frames (S, F, M) and the features they were read from (S, T, W)."""
-        features = self.guess_features(given_SC).unflatten(-1, (self.num_tokens, self.width))
-        return self.guess_out(features).reshape(-1, TURN_FRAMES, MEL_BANDS), features
+    def condition(self, said_SK: Tensor, age_SK: Tensor) -> Condition:
+        """Of turns in which ``said`` are the newest tokens of the say lane, the newest first, and ``age`` their ages
+        (turns, the present one included; 0 where nothing is being said)."""
+        read_STW = self.reader(*word_letters(self.letters_VL, said_SK, age_SK))
+        features_STW = gelu(self.features(read_STW))
+        coarse_SFM = self.guess_out(features_STW).reshape(-1, TURN_FRAMES, MEL_BANDS)
+        return Condition(coarse_SFM, features_STW, self.whole(features_STW.flatten(1)))
 
-    def velocity(
-        self, noisy_SFM: Tensor, time_S: Tensor, given_SC: Tensor, guess: tuple[Tensor, Tensor], last_SFM: Tensor
-    ) -> Tensor:
+    def velocity(self, noisy_SFM: Tensor, time_S: Tensor, given: Condition, last_SFM: Tensor) -> Tensor:
         """Velocity (S, F, M) at position ``noisy`` and flow time 0..1."""
-        coarse, features = guess
-        condition = silu(self.condition(given_SC) + self.time(self._time_features(time_S)))
-        now = self.noisy_in(torch.cat([self._group(noisy_SFM), self._group(coarse.detach())], -1)) + features
+        coarse = given.coarse_SFM.detach()
+        condition = silu(given.whole_SW + self.time(self._time_features(time_S)))
+        now = self.noisy_in(torch.cat([self._group(noisy_SFM), self._group(coarse)], -1)) + given.features_STW
         x = torch.cat([self.last_in(self._group(last_SFM)), now], 1) + self.place
         for block in self.blocks:
             x = block(x, condition)
         change = self.out(F.layer_norm(x[:, self.num_tokens :], (self.width,)))
-        frames = coarse.detach() + change.reshape(noisy_SFM.shape)
+        frames = coarse + change.reshape(noisy_SFM.shape)
         left = (1 - time_S).clamp(min=MIN_TIME_LEFT)[:, None, None]
         velocity: Tensor = (frames - noisy_SFM) / left
         return velocity
 
     def velocity_loss(
         self,
-        given_SC: Tensor,
-        guess: tuple[Tensor, Tensor],
+        given: Condition,
         last_SFM: Tensor,
         target_SFM: Tensor,
         noise_SFM: Tensor,
@@ -148,34 +156,33 @@ class FlowHead(nn.Module):
         """Mean squared error of the velocity at ``time`` on the way from ``noise`` to ``target``."""
         at = time_S[:, None, None]
         noisy = (1 - at) * noise_SFM + at * target_SFM
-        velocity = self.velocity(noisy, time_S, given_SC, guess, last_SFM)
+        velocity = self.velocity(noisy, time_S, given, last_SFM)
         left = (1 - at).clamp(min=MIN_TIME_LEFT)
         return F.mse_loss(velocity.float(), ((target_SFM - noisy) / left).float())
 
     @torch.no_grad()
-    def sample(self, given_SC: Tensor, last_SFM: Tensor, noise_SFM: Tensor) -> Tensor:
+    def sample(self, given: Condition, last_SFM: Tensor, noise_SFM: Tensor) -> Tensor:
         """Euler integration from ``noise`` (flow time 0) to frames (flow time 1), (S, F, M), normalised units."""
-        x, guess = noise_SFM, self.guess(given_SC)
+        x = noise_SFM
         if streams(x):
-            return self._streamed(given_SC, last_SFM, x, guess)
+            return self._streamed(given, last_SFM, x)
         for step in range(self.num_steps):
             time = torch.full((x.shape[0],), step / self.num_steps, device=x.device, dtype=x.dtype)
-            x = x + self.velocity(x, time, given_SC, guess, last_SFM) / self.num_steps
+            x = x + self.velocity(x, time, given, last_SFM) / self.num_steps
         return x
 
-    def _streamed(self, given_SC: Tensor, last_SFM: Tensor, x_SFM: Tensor, guess: tuple[Tensor, Tensor]) -> Tensor:
+    def _streamed(self, given: Condition, last_SFM: Tensor, x_SFM: Tensor) -> Tensor:
         """Sampling on a CPU."""
-        coarse, features = guess
         time_P = torch.arange(self.num_steps, device=x_SFM.device) / self.num_steps
         times_PW = self.time(self._time_features(time_P))
         if self._arrays is None:
             self._arrays = stacked([block.arrays() for block in self.blocks if isinstance(block, FlowBlock)])
         frames = flow(
             array(x_SFM),
-            array(coarse),
-            array(features + self.place[self.num_tokens :]).reshape(-1, self.width),
+            array(given.coarse_SFM),
+            array(given.features_STW + self.place[self.num_tokens :]).reshape(-1, self.width),
             array(self.last_in(self._group(last_SFM)) + self.place[: self.num_tokens]).reshape(-1, self.width),
-            array(silu(self.condition(given_SC) + times_PW.unsqueeze(1))),
+            array(silu(given.whole_SW + times_PW.unsqueeze(1))),
             self.num_heads,
             MIN_TIME_LEFT,
             array(self.noisy_in.weight),

@@ -21,6 +21,8 @@ from microturn.model.turns import End, Kind, Source, Turns
 NONE = -1
 MAX_AGE = 8
 """Turns of a word that is being said are counted up to here."""
+SAID_TOKENS = 8
+"""So many of the newest tokens of what the model says are kept at least: a long word's, which is spelt by them."""
 
 
 @dataclass(frozen=True)
@@ -30,22 +32,29 @@ class LaneState(Rows):
     user_RK: Tensor
     """Text ids of what the user said or typed, the newest first; ``NONE`` before the first."""
     model_RK: Tensor
+    """At least ``SAID_TOKENS``."""
     read_RK: Tensor
     """Of texts that nobody said: what jobs and tools bring, instructions."""
     replying_R: Tensor
     """Whether the model is speaking."""
-    said_turn_R: Tensor
-    """Turn of its newest word."""
+    said_turn_RK: Tensor
+    """The turns of ``model``."""
+
+    def said_age(self, turn_R: Tensor) -> Tensor:
+        """How many turns each of the model's newest tokens has lasted in turn ``turn``, that turn included (R, K); 0
+        while it listens."""
+        return _ages(turn_R, self.said_turn_RK, self.replying_R)
 
 
 def initial_lane_state(rows: int, words: int, device: torch.device | None = None) -> LaneState:
     none_RK = torch.full((rows, words), NONE, device=device)
+    unsaid_RK = torch.full((rows, max(words, SAID_TOKENS)), NONE, device=device)
     return LaneState(
         user_RK=none_RK,
-        model_RK=none_RK,
+        model_RK=unsaid_RK,
         read_RK=none_RK,
         replying_R=torch.zeros(rows, dtype=torch.bool, device=device),
-        said_turn_R=torch.zeros(rows, dtype=torch.int64, device=device),
+        said_turn_RK=torch.zeros_like(unsaid_RK),
     )
 
 
@@ -56,9 +65,8 @@ class Lanes:
     user_BTK: Tensor
     """At the tokens of a text that nobody said: that text's own, so that it can be repeated as the user's words can."""
     model_BTK: Tensor
-    age_BT: Tensor
-    """How many turns the newest word of the reply that is being given has lasted, the token's own turn included; 0
-    while the model listens."""
+    age_BTK: Tensor
+    """How many turns each of the model's words has lasted, the token's own turn included; 0 while it listens."""
 
 
 def lanes(turns: Turns, state: LaneState) -> tuple[Lanes, LaneState]:
@@ -76,10 +84,14 @@ def lanes(turns: Turns, state: LaneState) -> tuple[Lanes, LaneState]:
     said_at = torch.where(is_model, place_T, -1).cummax(1).values
     quiet_at = torch.where(is_quiet, place_T, -1).cummax(1).values
     replying = torch.where(said_at == quiet_at, state.replying_R[:, None], said_at > quiet_at)
-    said_turn = torch.where(said_at >= 0, turns.turn_BT.gather(1, said_at.clamp(min=0)), state.said_turn_R[:, None])
-    age = (turns.turn_BT - said_turn + 1).clamp(0, MAX_AGE) * replying
-    after = LaneState(user_RK, model_RK, read_RK, replying[:, -1], said_turn[:, -1])
-    return Lanes(torch.where(is_read.unsqueeze(-1), read_BTK, user_BTK), model_BTK, age), after
+    said_turn_BTK, said_turn_RK = _newest(is_model, turns.turn_BT, state.said_turn_RK)
+    after = LaneState(user_RK, model_RK, read_RK, replying[:, -1], said_turn_RK)
+    user_BTK = torch.where(is_read.unsqueeze(-1), read_BTK, user_BTK)
+    return Lanes(user_BTK, model_BTK, _ages(turns.turn_BT, said_turn_BTK, replying)), after
+
+
+def _ages(turn: Tensor, said_turn_K: Tensor, replying: Tensor) -> Tensor:
+    return (turn.unsqueeze(-1) - said_turn_K + 1).clamp(0, MAX_AGE) * replying.unsqueeze(-1)
 
 
 def _newest(is_word_BT: Tensor, payload_BT: Tensor, before_BK: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,6 @@ from microturn.errors import InputError
 from microturn.language.tokenizer import TextTokenizer
 from microturn.media.mel import HISTORY_SAMPLES, MEL_BANDS, TURN_FRAMES, dmel_levels, log_mel
 from microturn.model.eye import frame_to_patches
-from microturn.model.flow import WORDS
 from microturn.model.network import Network
 from microturn.model.outputs import ACTS
 from microturn.model.state import MAX_WAITING_TOKENS, State, initial_state
@@ -34,6 +33,7 @@ class Microturn:
     """Network, vocoder and tokenizer, in evaluation mode on one device."""
 
     def __init__(self, network: Network, vocoder: Vocoder, tokenizer: TextTokenizer) -> None:
+        network.flow.spell(tokenizer)
         self.weights = Weights(network.eval(), vocoder.eval())
         self.tokenizer = tokenizer
         self.config = network.config
@@ -54,9 +54,8 @@ class Microturn:
         silence = TurnInput(audio=np.zeros(TURN_SAMPLES, np.float32))
         _, state = self.step([silence], self.initial_state(1))
         with torch.inference_mode():
-            self.network.flow.sample(
-                self.network.flow.given(state.lanes.model_RK[:, :WORDS], state.turn_R), state.mel_RFM, state.mel_RFM
-            )
+            given = self.network.flow.condition(state.lanes.model_RK, state.lanes.said_age(state.turn_R))
+            self.network.flow.sample(given, state.mel_RFM, state.mel_RFM)
 
     def reset(self, state: State, rows: Sequence[int], seed: int = 0) -> State:
         """The memory with new sessions in ``rows``; the others are as they were."""

@@ -28,6 +28,7 @@ class Embedder(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         width, words = config.backbone.width, config.backbone.lane_words
+        self.lane_words = words
         self.vocab_size = config.vocab_size
         sizes = {Kind.NOW: len(End), Kind.PATCH: config.num_patches, Kind.ACT: len(Act)}
         first = {kind: config.vocab_size + sum(list(sizes.values())[:place]) for place, kind in enumerate(sizes)}
@@ -49,8 +50,8 @@ class Embedder(nn.Module):
     def forward(self, turns: Turns, lanes: Lanes, heard_BUD: Tensor | None) -> Tensor:
         """(B, T, D). ``heard_BUD`` is the hearing stack's last state of every turn, if any was heard."""
         x: Tensor = self.payload(turns.payload_BT + self.first_payload[turns.kind_BT])
-        x = x + self.kind(turns.kind_BT) + self.source(turns.source_BT) + self.age(lanes.age_BT)
-        x = x + self.user(self._words(lanes.user_BTK)) + self.model(self._words(lanes.model_BTK))
+        x = x + self.kind(turns.kind_BT) + self.source(turns.source_BT) + self.age(lanes.age_BTK[..., 0])
+        x = x + self.user(self._words(lanes.user_BTK)) + self.model(self._words(lanes.model_BTK[..., : self.lane_words]))
         x = x + self._now(turns, heard_BUD)
         if len(turns.patch_NPPC):
             place_N = turns.payload_BT.flatten()[turns.patch_at_N]

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from microturn.media.mel import MEL_BANDS, TURN_FRAMES
-from microturn.model.flow import SILENT_MEL, WORDS
+from microturn.model.flow import SILENT_MEL
 from microturn.model.hearing import NO_WORD, HearingState
-from microturn.model.lanes import MAX_AGE, lanes
+from microturn.model.lanes import lanes
 from microturn.model.network import Network, last_of_turn
 from microturn.model.outputs import OutputVocabulary
 from microturn.model.state import FLUSH_TURNS, State
@@ -305,9 +305,7 @@ def _sound(
     if chosen:
         index = torch.tensor(chosen)
         noise = torch.stack([_noise(int(before.seed_R[row]), int(before.turn_R[row])) for row in chosen])
-        said_SK = state.lanes.model_RK[index, :WORDS]
-        age_S = ((before.turn_R - state.lanes.said_turn_R + 1) * state.lanes.replying_R)[index].clamp(0, MAX_AGE)
-        condition = network.flow.given(said_SK, age_S)
+        condition = network.flow.condition(state.lanes.model_RK[index], state.lanes.said_age(before.turn_R)[index])
         mel_RFM[index] = network.flow.sample(condition, before.mel_RFM[index], noise).float().clamp(-2.0, 2.0)
     audio_RS = torch.zeros(num_rows, TURN_SAMPLES)
     quiet_turns = before.quiet_R.tolist()

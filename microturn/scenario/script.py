@@ -72,7 +72,7 @@ def trimmed(speech: Speech, tail_ms: float) -> Speech:
     return Speech(speech.pcm[first:last], words)
 
 
-@lru_cache(maxsize=4_000)
+@lru_cache(maxsize=24_000)
 def fluent_speech(text: str, rate: float = 1.0) -> Speech:
     """``text`` in the assistant's voice in one breath, from its first sound on.
 

@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from microturn.media.mel import mel_filters
 from microturn.model.config import MemoryConfig, ModelConfig
-from microturn.model.flow import WORDS
 from microturn.model.hearing import initial_hearing_state, turn_levels
 from microturn.model.lanes import initial_lane_state, lanes
 from microturn.model.linear import Linear
@@ -154,15 +153,13 @@ class Learner(nn.Module):
     def _make(self, batch: Batch, mel: MelTargets, told: Told) -> None:
         """The frames of speaking turns: a coarse guess of all of them, the velocity of some."""
         flow, turns, chosen = self.network.flow, batch.turns, mel.flow_V
-        known, _ = lanes(turns, initial_lane_state(len(turns.start_B), WORDS, turns.start_B.device))
-        given_SC = flow.given(known.model_BTK.flatten(0, 1)[mel.at_S], known.age_BT.flatten()[mel.at_S])
-        guess_SFM, features = flow.guess(given_SC)
+        known, _ = lanes(turns, initial_lane_state(len(turns.start_B), 0, turns.start_B.device))
+        given = flow.condition(known.model_BTK.flatten(0, 1)[mel.at_S], known.age_BTK.flatten(0, 1)[mel.at_S])
         if len(mel.at_S):
-            told.values(Head.GUESS, F.mse_loss(guess_SFM.float(), mel.mel_SFM) * len(mel.at_S))
+            told.values(Head.GUESS, F.mse_loss(given.coarse_SFM.float(), mel.mel_SFM) * len(mel.at_S))
         if len(chosen):
-            guess = guess_SFM[chosen], features[chosen]
             last, target = mel.last_mel_SFM[chosen], mel.mel_SFM[chosen]
-            loss = flow.velocity_loss(given_SC[chosen], guess, last, target, mel.noise_VFM, mel.time_V)
+            loss = flow.velocity_loss(given.select(chosen), last, target, mel.noise_VFM, mel.time_V)
             told.values(Head.FLOW, loss * len(chosen))
 
     def _voice(self, batch: Batch, wave: WaveTargets, told: Told) -> None:

@@ -133,6 +133,7 @@ class Trainer:
 
         True when that is done. Checkpoints are written to ``folder``. With ``only`` the stages before it are left out.
         """
+        self.learner.network.flow.spell(materials.tokenizer)
         last = len(self.config.stages)
         if only is not None:
             last = 1 + next(place for place, stage in enumerate(self.config.stages) if stage.name == only)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from microturn.errors import InputError
+from microturn.language.common import NUM_COMMON_WORDS, common_words
 from microturn.language.lexicon import COMMANDS, COMMON, CONTENT, FUNCTION, LETTERS
 from microturn.language.wordings import pick, plain_sentence
 from microturn.media.mel import HOP_SAMPLES, MEL_SCALE, LogMel, log_mel, normalise_mel
@@ -33,6 +34,8 @@ EDGE_FRAMES = 10
 GAIN_RANGE_DB = (-6.0, 2.0)
 PAUSE_SHARE = 0.3
 """Of words in a row after which the voice is silent for a turn or two."""
+COMMONEST = 1.5
+"""Power of a uniform place in the list of common words: the first tenth is drawn in a fifth of the cases."""
 PITCH_WINDOW_SAMPLES = 640
 VOICED_CORRELATION = 0.7
 VOICED_POWER = 1e-5
@@ -60,12 +63,16 @@ class SpeakingRows:
 
 
 def speaking(rng: np.random.Generator, num_words: int) -> Scenario:
-    """The model says ``num_words`` words: half of them of those that its answers are made of, a fifth letters."""
+    """The model says ``num_words`` words: some of those that its answers are made of, a tenth letters, half common words
+    of English, the commonest more often."""
     said: list[Utterance] = []
     turn = 0
     for _ in range(num_words):
         kind = rng.random()
-        word = pick(rng, (*CONTENT, *FUNCTION) if kind < 0.5 else LETTERS if kind < 0.7 else (*COMMANDS, *COMMON))
+        if kind < 0.5:
+            word = common_words()[int(NUM_COMMON_WORDS * rng.random() ** COMMONEST)]
+        else:
+            word = pick(rng, LETTERS if kind < 0.6 else (*CONTENT, *FUNCTION) if kind < 0.85 else (*COMMANDS, *COMMON))
         said.append(Utterance(turn, assistant_speech(f"{word}." if word in LETTERS else word)))
         turn += said[-1].num_turns + (int(rng.integers(1, 3)) if rng.random() < PAUSE_SHARE else 0)
     return Scenario("speaking", turn, np.zeros(turn * TURN_SAMPLES, np.float32), said=said)
