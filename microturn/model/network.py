@@ -51,7 +51,11 @@ class Embedder(nn.Module):
         """(B, T, D). ``heard_BUD`` is the hearing stack's last state of every turn, if any was heard."""
         x: Tensor = self.payload(turns.payload_BT + self.first_payload[turns.kind_BT])
         x = x + self.kind(turns.kind_BT) + self.source(turns.source_BT) + self.age(lanes.age_BTK[..., 0])
-        x = x + self.user(self._words(lanes.user_BTK)) + self.model(self._words(lanes.model_BTK[..., : self.lane_words]))
+        x = (
+            x
+            + self.user(self._words(lanes.user_BTK))
+            + self.model(self._words(lanes.model_BTK[..., : self.lane_words]))
+        )
         x = x + self._now(turns, heard_BUD)
         if len(turns.patch_NPPC):
             place_N = turns.payload_BT.flatten()[turns.patch_at_N]

@@ -115,16 +115,17 @@ class Reader(nn.Module):
         if streams(self.letter.weight) and len(age_S) > 1:
             return torch.cat([self(letters_SN[row : row + 1], age_S[row : row + 1]) for row in range(len(age_S))])
         letters_DN, word_S = letters_SN, torch.arange(len(age_S), device=age_S.device)
-        if letters_SN.device.type == "cpu" and len(age_S):
-            # A GPU would wait for how many there are; a CPU reads each word once, and no further than to its end.
-            letters_DN, word_S = letters_SN.unique(dim=0, return_inverse=True)
-            letters_DN = letters_DN[:, : max(1, int((letters_DN != NOTHING).sum(1).max()))]
+        if streams(self.letter.weight):
+            letters_DN = letters_DN[:, : max(1, int((letters_DN != NOTHING).sum()))]
+        elif letters_SN.device.type == "cpu":  # every word once; a GPU would wait for how many there are
+            letters_DN, word_S = torch.unique(letters_SN, dim=0, return_inverse=True)
         is_letter_DN = letters_DN != NOTHING
         x_DNW = self.letter(letters_DN) + self.place.weight[: letters_DN.shape[1]]
         for layer in self.letters:
             x_DNW = layer(x_DNW, is_letter_DN.unsqueeze(-1))
         x_DNW = F.layer_norm(x_DNW, x_DNW.shape[-1:])
         unseen_DN = torch.zeros_like(x_DNW[..., 0]).masked_fill(~is_letter_DN, UNSEEN)
+        unseen_DN[:, 0] = 0.0  # so that there is something to look at where nothing is said
         moment_M = torch.arange(self.num_moments, device=age_S.device)
         x_SMW: Tensor = self.moment(age_S.unsqueeze(1) * self.num_moments + moment_M)
         for layer in self.moments:

@@ -211,6 +211,7 @@ class Trainer:
     def evaluate(self, stage: StageConfig, materials: Materials) -> Figures:
         """Figures of held-out sessions of every family of the stage's tasks, told with the averaged weights."""
         meter = Meter()
+        self.learner.network.flow.spell(materials.tokenizer)
         self.learner.eval()
         for name in stage.shares:
             if name not in self._dev:

@@ -63,8 +63,8 @@ class SpeakingRows:
 
 
 def speaking(rng: np.random.Generator, num_words: int) -> Scenario:
-    """The model says ``num_words`` words: some of those that its answers are made of, a tenth letters, half common words
-    of English, the commonest more often."""
+    """The model says ``num_words`` words: half of them common words of English, the commonest more often, a tenth
+    letters, the others of those that its answers are made of."""
     said: list[Utterance] = []
     turn = 0
     for _ in range(num_words):

@@ -120,7 +120,7 @@ def test_one_stage_from_weights(train: Callable[..., int], tmp_path: Path) -> No
     first, second = load(weights), load(tmp_path / "again" / "weights")
     for name, value in first.weights.vocoder.state_dict().items():
         assert torch.equal(second.weights.vocoder.state_dict()[name], value), name
-    assert torch.equal(first.network.flow.word.weight, second.network.flow.word.weight)
+    assert torch.equal(first.network.flow.reader.letter.weight, second.network.flow.reader.letter.weight)
     before, after = (trained.network.embedder.payload.weight.detach() for trained in (first, second))
     assert 0 < float((after - before).norm()) < 0.05 * float(before.norm())
 

@@ -16,12 +16,13 @@ from torch.nn import functional as F
 from microturn.media.mel import LEVELS, MEL_BANDS, TURN_FRAMES
 from microturn.model.config import ModelConfig
 from microturn.model.ear import CONTEXT_FRAMES, Ear
-from microturn.model.flow import WORDS, FlowHead
+from microturn.model.flow import FlowHead
 from microturn.model.kernels import basics
 from microturn.model.kernels.flow import flow
 from microturn.model.kernels.hear import convolved, hear
 from microturn.model.kernels.read import read
 from microturn.model.linear import Linear, gelu, sigmoid, silu, streams
+from microturn.model.spelling import NUM_LETTERS
 from tests.parity.small import random_input, small_model
 
 CONFIG = ModelConfig.of_size(2, vocab_size=50)
@@ -90,26 +91,27 @@ def test_the_flow_head_speaks_as_it_learnt_to_speak(turns: int) -> None:
     for parameter in head.parameters():
         if not parameter.any():
             nn.init.normal_(parameter, std=0.1)
-    said = torch.randint(0, CONFIG.vocab_size, (turns, WORDS))
+    head.letters_VL.copy_(torch.randint(NUM_LETTERS, head.letters_VL.shape))
+    said = torch.randint(0, CONFIG.vocab_size, (turns, 4))
     last, noise = torch.randn(2, turns, TURN_FRAMES, MEL_BANDS)
     with torch.no_grad():
-        condition = head.given(said, torch.arange(turns))
-        wanted = head.sample(condition, last, noise)
+        age = torch.arange(turns).unsqueeze(1).expand(turns, 4)
+        wanted = head.sample(head.condition(said, age), last, noise)
     with torch.inference_mode():
-        found = head.sample(condition, last, noise)
+        found = head.sample(head.condition(said, age), last, noise)
         torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
-        assert torch.equal(head.sample(condition[-1:], last[-1:], noise[-1:]), found[-1:])
+        assert torch.equal(head.sample(head.condition(said[-1:], age[-1:]), last[-1:], noise[-1:]), found[-1:])
 
 
 def test_weights_that_changed_are_read_anew() -> None:
     """What kernels keep of the weights is forgotten in training."""
     torch.manual_seed(0)
     head = FlowHead(CONFIG).eval()
-    said, noise = torch.zeros(1, WORDS, dtype=torch.int64), torch.randn(1, TURN_FRAMES, MEL_BANDS)
+    said, noise = torch.zeros(1, 1, dtype=torch.int64), torch.randn(1, TURN_FRAMES, MEL_BANDS)
 
     def sampled() -> torch.Tensor:
         with torch.inference_mode():
-            return head.sample(head.given(said, torch.ones(1, dtype=torch.int64)), noise, noise)
+            return head.sample(head.condition(said, torch.ones_like(said)), noise, noise)
 
     before = sampled()
     nn.init.normal_(head.out.weight)

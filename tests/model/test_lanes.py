@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from microturn.model.lanes import MAX_AGE, NONE, Lanes, LaneState, initial_lane_state, lanes
+from microturn.model.lanes import MAX_AGE, NONE, SAID_TOKENS, Lanes, LaneState, initial_lane_state, lanes
 from microturn.model.turns import End, Kind, Source, Turns
 from microturn.train.batch import Row
 from tests.parity.small import as_turns
@@ -33,10 +33,10 @@ def turns_of(rows: list[list[tuple[Kind, Source, int, int]]]) -> Turns:
     return as_turns([Row(tokens=array, sound=np.zeros(1, np.int64)) for array in arrays])
 
 
-def slow_lanes(row: NDArray[np.int64]) -> list[tuple[list[int], list[int], int]]:
-    """For every token (T, 5) of a row: the newest words of both sides, the newest first, and the age."""
-    user, model, read = [NONE] * WORDS, [NONE] * WORDS, [NONE] * WORDS
-    replying, said_turn, known = False, 0, []
+def slow_lanes(row: NDArray[np.int64]) -> list[tuple[list[int], list[int], list[int]]]:
+    """For every token (T, 5) of a row: the newest words of both sides, the newest first, the ages of the model's."""
+    user, model, read = [NONE] * WORDS, [NONE] * SAID_TOKENS, [NONE] * WORDS
+    replying, said_turns, known = False, [0] * SAID_TOKENS, []
     for kind, source, payload, turn, _ in row.tolist():
         if kind == Kind.HEAR or (kind == Kind.TEXT_IN and source == Source.TYPED):
             user = [payload, *user]
@@ -44,17 +44,17 @@ def slow_lanes(row: NDArray[np.int64]) -> list[tuple[list[int], list[int], int]]
         if is_read:
             read = [payload, *read]
         if kind == Kind.SAY:
-            model, replying, said_turn = [payload, *model], True, turn
+            model, replying, said_turns = [payload, *model], True, [turn, *said_turns]
         if kind == Kind.NOW and payload != End.SPEAK:
             replying = False
-        age = min(turn - said_turn + 1, MAX_AGE) if replying else 0
-        known.append(((read if is_read else user)[:WORDS], model[:WORDS], age))
+        ages = [max(0, min(turn - said + 1, MAX_AGE)) if replying else 0 for said in said_turns[:SAID_TOKENS]]
+        known.append(((read if is_read else user)[:WORDS], model[:SAID_TOKENS], ages))
     return known
 
 
-def as_lists(known: Lanes, turns: Turns, row: int) -> list[tuple[list[int], list[int], int]]:
+def as_lists(known: Lanes, turns: Turns, row: int) -> list[tuple[list[int], list[int], list[int]]]:
     count = int(turns.valid_BT[row].sum())
-    columns = (known.user_BTK[row, :count], known.model_BTK[row, :count], known.age_BT[row, :count])
+    columns = (known.user_BTK[row, :count], known.model_BTK[row, :count], known.age_BTK[row, :count])
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
@@ -118,7 +118,7 @@ def test_a_reply_ages_until_the_model_listens() -> None:
     now = [(Kind.NOW, Source.SELF, int(end), 1) for end in (End.START, *[End.SPEAK] * 10, End.LISTEN, End.SPEAK)]
     row = [now[0], (Kind.SAY, Source.SELF, 1, 0), *now[1:]]
     known, _ = lanes(turns_of([row]), initial_lane_state(1, WORDS))
-    assert known.age_BT[0].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 8, 8, 8, 0, 0]
+    assert known.age_BTK[0, :, 0].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 8, 8, 8, 0, 0]
 
 
 def test_a_row_without_tokens_keeps_its_state() -> None:

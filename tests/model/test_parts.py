@@ -16,11 +16,12 @@ from microturn.media.mel import LEVELS, MEL_BANDS, TURN_FRAMES
 from microturn.model.config import ModelConfig
 from microturn.model.ear import AUDIO_TOKENS, CONTEXT_FRAMES, TOKEN_FRAMES, Ear, to_values
 from microturn.model.eye import Eye, frame_to_patches, with_before
-from microturn.model.flow import WORDS, FlowHead
+from microturn.model.flow import Condition, FlowHead
 from microturn.model.lanes import NONE
 from microturn.model.linear import RMSNorm
 from microturn.model.moe import MixtureOfExperts
 from microturn.model.rotary import Rotation, frequencies, partners, rotate
+from microturn.model.spelling import FIRST_LETTER, NUM_LETTERS
 from microturn.model.turns import PATCH_PIXELS
 
 CONFIG = ModelConfig.of_size(1, vocab_size=50)
@@ -190,14 +191,17 @@ class _KnownField(FlowHead):
         super().__init__(CONFIG)
         self.target = target
 
-    def velocity(self, noisy_SFM: Tensor, time_S: Tensor, given_SC: Tensor, guess: object, last_SFM: Tensor) -> Tensor:
+    def velocity(self, noisy_SFM: Tensor, time_S: Tensor, given: Condition, last_SFM: Tensor) -> Tensor:
         return (self.target - noisy_SFM) / (1 - time_S[:, None, None])
 
 
-def some_words(head: FlowHead, num_turns: int) -> Tensor:
-    """Conditions of different words."""
-    said = torch.arange(num_turns * WORDS).view(num_turns, WORDS) % CONFIG.vocab_size
-    return head.given(said, torch.ones(num_turns, dtype=torch.int64)).detach()
+def some_words(head: FlowHead, num_turns: int) -> Condition:
+    """Conditions of different words, a token each."""
+    head.letters_VL.copy_(torch.randint(FIRST_LETTER, NUM_LETTERS, head.letters_VL.shape))
+    said = torch.full((num_turns, 8), NONE)
+    said[:, 0] = torch.arange(num_turns) % CONFIG.vocab_size
+    with torch.no_grad():
+        return head.condition(said, torch.ones_like(said))
 
 
 def test_sampler_integrates_a_known_field() -> None:
@@ -210,35 +214,24 @@ def test_sampler_integrates_a_known_field() -> None:
     torch.testing.assert_close(result, target, atol=1e-4, rtol=1e-4)
 
 
-def test_flow_head_knows_words_their_age_and_that_there_is_none() -> None:
-    head = FlowHead(CONFIG)
-    none = torch.full((1, WORDS), NONE)
-    age = torch.ones(1, dtype=torch.int64)
-    conditions = [
-        head.given(none, age),
-        head.given(none, age + 1),
-        head.given(none.index_fill(1, torch.tensor([0]), 7), age),
-        head.given(none.index_fill(1, torch.tensor([1]), 7), age),
-    ]
-    assert all(not torch.equal(one, other) for place, one in enumerate(conditions) for other in conditions[:place])
-
-
 def test_flow_head_learns_two_targets() -> None:
     """A few steps on two words with a target each: sampling tells them apart."""
     torch.manual_seed(0)
     head = FlowHead(CONFIG)
-    given_words = some_words(head, 2)
+    some_words(head, 2)
+    said = torch.tensor([[0], [1]])
     target = torch.stack([torch.full((TURN_FRAMES, MEL_BANDS), -1.0), torch.full((TURN_FRAMES, MEL_BANDS), 1.0)])
     last = torch.full_like(target, -2.0)
     optimiser = torch.optim.AdamW(head.parameters(), 3e-3)
     for _ in range(120):
-        words_batch, target_batch, last_batch = (x.repeat(8, *[1] * (x.ndim - 1)) for x in (given_words, target, last))
-        guess = head.guess(words_batch)
+        said_batch, target_batch, last_batch = (x.repeat(8, *[1] * (x.ndim - 1)) for x in (said, target, last))
+        condition = head.condition(said_batch, torch.ones_like(said_batch))
         noise = torch.randn_like(target_batch)
-        velocity = head.velocity_loss(words_batch, guess, last_batch, target_batch, noise, torch.rand(16))
+        velocity = head.velocity_loss(condition, last_batch, target_batch, noise, torch.rand(16))
         optimiser.zero_grad()
-        torch.autograd.backward(velocity + F.l1_loss(guess[0], target_batch))
+        torch.autograd.backward(velocity + F.l1_loss(condition.coarse_SFM, target_batch))
         optimiser.step()
+    given_words = head.condition(said, torch.ones_like(said))
     result = head.sample(given_words, last, torch.randn(2, TURN_FRAMES, MEL_BANDS))
     assert (result - target).abs().mean() < 0.25
 

@@ -74,7 +74,7 @@ def small_model(memory: MemoryConfig | None = SHORT_MEMORY, *, size: int = 1) ->
     nn.init.normal_(network.say.rest.weight, std=1.0)
     torch.manual_seed(1)
     model = Microturn(network, Vocoder(SMALL_VOCODER), tokenizer)
-    for _ in range(2):
+    for _ in range(3):
         _balance(model)
     return model
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from microturn.media.mel import TURN_FRAMES, dmel_levels, log_mel
 from microturn.model import microturn as microturn_module
 from microturn.model.eye import frame_to_patches, with_before
-from microturn.model.flow import SILENT_MEL, WORDS
+from microturn.model.flow import SILENT_MEL
 from microturn.model.hearing import NO_WORD, initial_hearing_state
 from microturn.model.lanes import initial_lane_state, lanes
 from microturn.model.microturn import Microturn
@@ -167,7 +167,7 @@ def test_every_frame_is_the_one_that_training_would_make(held: Held) -> None:
             assert torch.equal(held.mel[turn], silent)
             continue
         last = _places(turns, turn)[-1]
-        given = model.network.flow.given(known.model_BTK[:, last, :WORDS], known.age_BT[:, last])
+        given = model.network.flow.condition(known.model_BTK[:, last], known.age_BTK[:, last])
         noise = np.random.default_rng((SEED, turn)).standard_normal(silent.shape, dtype=np.float32)
         before = held.mel[turn - 1] if turn else silent
         made_mel = model.network.flow.sample(given, before[None], torch.from_numpy(noise)[None])[0].clamp(-2.0, 2.0)

@@ -16,6 +16,7 @@ from microturn.media.mel import log_mel, normalise_mel
 from microturn.model.flow import SILENT_MEL
 from microturn.model.lanes import initial_lane_state, lanes
 from microturn.model.outputs import ACTS, SAY_WEIGHT, OutputVocabulary
+from microturn.model.spelling import ALPHABET, BEGINNING, FIRST_LETTER, NOTHING, spelt, word_letters
 from microturn.model.turns import End, Kind, Sound, Source
 from microturn.scenario.practice import PRACTICE, REHEARSED, SPELLING, WATCHING, make_scenario
 from microturn.scenario.scenario import HEAR_LAG_MS, Scenario
@@ -213,14 +214,18 @@ def test_speaking_practice_says_every_kind_of_word_with_its_age() -> None:
     assert len(scenario.said) == 12 and len(mel.at_S) == sum(utterance.num_turns for utterance in scenario.said)
     batch = collate("speak", [row], len(row.tokens), row.num_turns)
     known, _ = lanes(batch.turns, initial_lane_state(1, 1))
-    ages = known.age_BT[0, mel.at_S].tolist()
-    assert ages == [age + 1 for utterance in scenario.said for age in range(utterance.num_turns)]
-    newest = known.model_BTK[0, mel.at_S, 0].tolist()
-    assert newest == [
-        TOKENIZER.encode_word(word.text)[-1]
-        for word, utterance in zip(said, scenario.said, strict=True)
-        for _ in range(utterance.num_turns)
-    ]
+    at = mel.at_S
+    letters, ages = word_letters(spelt(TOKENIZER), known.model_BTK[0, at], known.age_BTK[0, at])
+    assert ages.tolist() == [age + 1 for utterance in scenario.said for age in range(utterance.num_turns)]
+    place = 0
+    for word, utterance in zip((word.text for word in said), scenario.said, strict=True):
+        for _ in range(utterance.num_turns):
+            codes = [code for code in letters[place].tolist() if code != NOTHING]
+            assert codes[0] == BEGINNING
+            spelling = "".join(ALPHABET[code - FIRST_LETTER] for code in codes[1:])
+            assert word.startswith(spelling), "in its first turn a long word's last letters are not there yet"
+            place += 1
+        assert spelling == word or utterance.num_turns == 1
 
 
 def test_pictures_are_watched_with_a_phase_each() -> None:
