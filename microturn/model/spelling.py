@@ -28,6 +28,11 @@ TOKEN_LETTERS = 16
 WORD_LETTERS = 20
 KERNEL = 3
 HEADS = 4
+FIRST_LENGTH = 2.5
+"""Of a letter, before anything is learnt: 50 ms in moments of 20."""
+SHORTEST = 0.1
+WAVES = (0.5, 1.0, 2.0, 4.0)
+"""Angular frequencies by which a moment knows where it is in a letter (lengths) and in the word (turns)."""
 UNSEEN = -1e4
 """Added to the score of what is no letter."""
 
@@ -97,7 +102,14 @@ class MomentsLayer(nn.Module):
 
 
 class Reader(nn.Module):
-    """Letters and age of the word that is being said to a vector for every moment of the turn."""
+    """Letters and age of the word that is being said to a vector for every moment of the turn.
+
+    Every letter is given a length, and so a time in the word; a moment is made of the letters around it in time, and of
+    where in them it is (Gaussian upsampling: Shen et al. 2020, "Non-Attentive Tacotron", section 3.1; here no lengths
+    are told, they are learnt from the sound).
+    """
+
+    waves_P: Tensor
 
     def __init__(self, width: int, num_moments: int, num_layers: int = 3) -> None:
         super().__init__()
@@ -106,9 +118,15 @@ class Reader(nn.Module):
         self.place = nn.Embedding(WORD_LETTERS, width)
         self.moment = nn.Embedding((1 + MAX_AGE) * num_moments, width)
         self.letters = nn.ModuleList(LettersLayer(width) for _ in range(num_layers))
+        self.length = Linear(width, 1)
+        self.where = Linear(4 * len(WAVES), width)
         self.moments = nn.ModuleList(MomentsLayer(width) for _ in range(2))
-        for table in (self.letter, self.place, self.moment):
+        self.register_buffer("waves_P", torch.tensor(WAVES), persistent=False)
+        for table in (self.letter, self.place):
             nn.init.normal_(table.weight, std=0.5)
+        nn.init.normal_(self.moment.weight, std=0.1)
+        nn.init.normal_(self.length.weight, std=0.01)
+        nn.init.constant_(self.length.bias, FIRST_LENGTH)
 
     def forward(self, letters_SN: Tensor, age_S: Tensor) -> Tensor:
         """(S, M, W). In streaming on a CPU row by row, so that a row's bits do not depend on the others."""
@@ -126,8 +144,23 @@ class Reader(nn.Module):
         x_DNW = F.layer_norm(x_DNW, x_DNW.shape[-1:])
         unseen_DN = torch.zeros_like(x_DNW[..., 0]).masked_fill(~is_letter_DN, UNSEEN)
         unseen_DN[:, 0] = 0.0  # so that there is something to look at where nothing is said
-        moment_M = torch.arange(self.num_moments, device=age_S.device)
-        x_SMW: Tensor = self.moment(age_S.unsqueeze(1) * self.num_moments + moment_M)
+        length_DN = (F.softplus(self.length(x_DNW).squeeze(-1)) + SHORTEST) * is_letter_DN
+        moment_SM = age_S.unsqueeze(1) * self.num_moments + torch.arange(self.num_moments, device=age_S.device)
+        x_SMW = self._timed(x_DNW, length_DN, unseen_DN, word_S, moment_SM) + self.moment(moment_SM)
         for layer in self.moments:
             x_SMW = layer(x_SMW, x_DNW, unseen_DN, word_S)
         return F.layer_norm(x_SMW, x_SMW.shape[-1:])
+
+    def _timed(
+        self, x_DNW: Tensor, length_DN: Tensor, unseen_DN: Tensor, word_S: Tensor, moment_SM: Tensor
+    ) -> Tensor:
+        """The letters around every moment in time, and where in them, and in the word, it is (S, M, W)."""
+        centre_SN = (length_DN.cumsum(1) - length_DN / 2)[word_S]
+        time_SM = (moment_SM - self.num_moments).float() + 0.5
+        apart_SMN = (time_SM.unsqueeze(-1) - centre_SN.unsqueeze(1)) / (length_DN[word_S].unsqueeze(1) + SHORTEST)
+        share_SMN = (unseen_DN[word_S].unsqueeze(1) - apart_SMN.square()).softmax(-1)
+        within_SM = (share_SMN * apart_SMN.clamp(-2.0, 2.0)).sum(-1)
+        left_SM = ((length_DN.sum(1)[word_S].unsqueeze(1) - time_SM) / self.num_moments).clamp(-1.0, 3.0)
+        angle = (torch.stack([within_SM, left_SM], -1).unsqueeze(-1) * self.waves_P).flatten(-2)
+        result: Tensor = share_SMN @ x_DNW[word_S] + self.where(torch.cat([angle.sin(), angle.cos()], -1))
+        return result
