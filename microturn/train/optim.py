@@ -48,7 +48,7 @@ def rate_factor(step: int, num_steps: int, config: OptimConfig) -> float:
 
 def is_matrix(name: str, parameter: Tensor) -> bool:
     """Whether Muon updates a parameter: 2-D weights inside the layers, but for routers and modulations."""
-    inside = any(part in f".{name}" for part in (".layers.", ".blocks."))
+    inside = any(part in f".{name}" for part in (".layers.", ".blocks.", ".letters.", ".moments."))
     return inside and parameter.ndim >= 2 and not name.endswith((".mix", "router.weight", "modulate.weight"))
 
 
