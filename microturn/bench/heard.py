@@ -122,6 +122,11 @@ def score_words(truth: Sequence[str], written: Sequence[str], asked: Collection[
 def aligned(truth: Sequence[str], written: Sequence[str]) -> tuple[int, ...]:
     """Places in ``truth`` of the words that are written right, by the cheapest alignment; of several alignments that
     are the cheapest, one with the most words right."""
+    return cheapest(truth, written)[1]
+
+
+def cheapest(truth: Sequence[str], written: Sequence[str]) -> tuple[int, tuple[int, ...]]:
+    """The cheapest alignment: how many words are wrong, left out or added, and ``aligned``."""
     # row[j]: cost, minus the words right, and their places, of truth so far against written[:j]
     row: list[tuple[int, int, tuple[int, ...]]] = [(j, 0, ()) for j in range(len(written) + 1)]
     for i, word in enumerate(truth):
@@ -132,4 +137,4 @@ def aligned(truth: Sequence[str], written: Sequence[str]) -> tuple[int, ...]:
             left_out = (previous[j][0] + 1, *previous[j][1:])
             added = (row[j - 1][0] + 1, *row[j - 1][1:])
             row.append(min(both, left_out, added))
-    return row[-1][2]
+    return row[-1][0], row[-1][2]

@@ -21,6 +21,7 @@ from microturn.bench.people import (
     PeopleResult,
 )
 from microturn.bench.sound import SoundScore
+from microturn.bench.spoken import SpokenScore
 from microturn.bench.suite import FamilyFigures, FamilyResult, LongResult
 
 DELEGATION = {
@@ -54,6 +55,7 @@ class Results:
     heard: dict[str, HeardScore] = field(default_factory=dict)
     people: list[PeopleResult] = field(default_factory=list)
     noises: list[NoiseResult] = field(default_factory=list)
+    spoken: SpokenScore | None = None
     cost: CostResult | None = None
     long: LongResult | None = None
 
@@ -107,6 +109,8 @@ def bars(results: Results) -> list[Bar]:
     found += [
         Bar(f"words a minute in {noise.sound}", noise.words_per_minute, UNSAID_PER_MINUTE) for noise in results.noises
     ]
+    if results.spoken is not None:
+        found.append(Bar("spoken: word errors, against synthesis", results.spoken.ratio, 1.5, "x"))
     return [*found, *_time_bars(results.cost, results.long)]
 
 
@@ -151,7 +155,7 @@ def audible_ratio(sounds: Sequence[SoundScore]) -> float | None:
 
 def to_dict(results: Results) -> dict[str, object]:
     """Everything, with the bars, as plain values: shares in [0, 1], times in ms."""
-    cost, long = results.cost, results.long
+    cost, long, spoken = results.cost, results.long, results.spoken
     people = [{**asdict(result), "score": _score_to_dict(result.score)} for result in results.people]
     noises = [{**asdict(result), "words_per_minute": result.words_per_minute} for result in results.noises]
     return {
@@ -163,6 +167,7 @@ def to_dict(results: Results) -> dict[str, object]:
         ],
         "heard": [{"group": group, **_score_to_dict(score)} for group, score in results.heard.items()],
         "people": {"groups": people, "noises": noises} if noises else None,
+        "spoken": spoken and {**asdict(spoken), "ratio": spoken.ratio},
         "cost": cost and {**asdict(cost), "ratio": cost.ratio},
         "long": long and {**asdict(long), "points_lost": long.points_lost},
         "bars": [{**asdict(bar), "holds": bar.holds} for bar in bars(results)],
@@ -188,6 +193,8 @@ def print_tables(results: Results, console: Console) -> None:
     if results.noises:
         console.print(_people_table(results.people, results.system))
         console.print(_noise_table(results.noises))
+    if results.spoken is not None:
+        console.print(_spoken_line(results.spoken))
     if cost is not None:
         console.print(
             f"A turn with sound and a picture: p50 {cost.p50_ms:.1f} ms, p99 {cost.p99_ms:.1f} ms over {cost.num_turns}"
@@ -302,6 +309,16 @@ def _noise_table(results: Sequence[NoiseResult]) -> Table:
         rate = f"{result.words_per_minute:.2f}"
         table.add_row(result.sound, f"{result.seconds:.0f}", str(result.words), rate, f"<= {UNSAID_PER_MINUTE:g}")
     return table
+
+
+def _spoken_line(score: SpokenScore) -> str:
+    ours, fluent, by_word = (
+        _share(count / score.num_words) for count in (score.errors, score.errors_fluent, score.errors_by_word)
+    )
+    return (
+        f"Unseen sentences, {score.num_words} words: a recogniser that expects any English makes {ours} errors in our"
+        f" voice, {fluent} in the synthesis of the sentence, {by_word} in the synthesis word by word."
+    )
 
 
 def _score_cells(score: HeardScore) -> list[str]:

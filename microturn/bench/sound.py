@@ -21,7 +21,7 @@ import numpy as np
 
 from microturn.bench.events import Said, SaidWord
 from microturn.errors import InputError
-from microturn.language.common import DICTIONARY, dictionary, pocketsphinx_folder
+from microturn.language.common import DICTIONARY, LANGUAGE_MODEL, dictionary, pocketsphinx_folder
 from microturn.language.lexicon import CONTENT, LETTERS, NUMBERS
 from microturn.language.wordings import GREETINGS
 from microturn.scenario.script import fluent_speech
@@ -47,8 +47,8 @@ PRONUNCIATIONS = {
 
 Clip = tuple[Said, Pcm]
 """Something said and its sound."""
-Vocabularies = tuple[tuple[str, ...], ...]
-"""Each utterance is made of the words (or fixed phrases) of one of them."""
+Vocabularies = tuple[tuple[str, ...], ...] | None
+"""Each utterance is made of the words (or fixed phrases) of one of them; ``None``: of any words."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,15 @@ class RecognisedWord:
 
 class Recogniser:
     """Recognises utterances: each is made of words, or fixed phrases, of one of ``vocabularies`` (lower case), any
-    number in any order.
+    number in any order; or of any English words, as its language model has them.
 
     Raises ``InputError`` when pocketsphinx is not installed, or when its dictionary does not have a word.
     """
 
-    def __init__(self, vocabularies: Sequence[Iterable[str]]) -> None:
-        groups = [sorted(set(entries)) for entries in vocabularies]
+    def __init__(self, vocabularies: Sequence[Iterable[str]] | None) -> None:
+        groups = [sorted(set(entries)) for entries in vocabularies or ()]
         unknown = {word for group in groups for entry in group for word in entry.split()} - pronounceable()
-        if unknown or not groups or not all(groups):
+        if unknown or (vocabularies is not None and not (groups and all(groups))):
             raise InputError(f"the recogniser cannot pronounce {', '.join(sorted(unknown)) or 'an empty vocabulary'}")
         folder = pocketsphinx_folder()
         from pocketsphinx import Decoder
@@ -77,16 +77,18 @@ class Recogniser:
         self._decoder = Decoder(
             hmm=str(folder / "en-us"),
             dict=str(folder / DICTIONARY),
-            lm=None,
+            lm=None if groups else str(folder / LANGUAGE_MODEL),
             samprate=SAMPLE_RATE_HZ,
             # A looping grammar's lattice takes minutes to search.
-            bestpath=False,
+            bestpath=not groups,
             # Each utterance is normalised by itself, whatever was heard before.
             cmn="batch",
-            wip=WORD_INSERTION_PENALTY,
+            **({"wip": WORD_INSERTION_PENALTY} if groups else {}),
             silprob=SILENCE_PROBABILITY,
             loglevel="FATAL",
         )
+        if not groups:
+            return
         for word, phones in PRONUNCIATIONS.items():
             self._decoder.add_word(word, phones, update=True)
         loops = " | ".join(f"({' | '.join(group)})+" for group in groups)

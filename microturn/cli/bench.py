@@ -28,6 +28,7 @@ class Part(StrEnum):
     FAMILIES = "families"
     HEARD = "heard"
     PEOPLE = "people"
+    SPOKEN = "spoken"
     COST = "cost"
     LONG = "long"
 
@@ -63,8 +64,8 @@ def bench_open(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
-    """Score held-out sessions: what is said and when, what is heard (of real people too, with --data), what a turn
-    costs, how an hour ends.
+    """Score held-out sessions: what is said and when, what is heard (of real people too, with --data), how any
+    words are spoken, what a turn costs, how an hour ends.
 
     The same weights and options give the same scores on one machine (times aside).
     """
@@ -73,6 +74,7 @@ def bench_open(
     from microturn.bench.cost import measure_cost
     from microturn.bench.people import score_people
     from microturn.bench.report import Results, print_tables, to_dict
+    from microturn.bench.spoken import score_spoken, sentences
     from microturn.bench.suite import (
         FAMILIES,
         LongConfig,
@@ -120,6 +122,9 @@ def bench_open(
                 results.people, results.noises = score_people(
                     weights, hearing, model.tokenizer, data, clips, seed, advance
                 )
+        if Part.SPOKEN in parts:
+            with progress("spoken", len(sentences())) as advance:
+                results.spoken = score_spoken(model, workers, advance)
         if Part.COST in parts:
             with progress("cost", minutes) as advance:
                 results.cost = measure_cost(lambda: Session.open(model), minutes, workers, advance)

@@ -9,6 +9,7 @@ from pathlib import Path
 from microturn.errors import InputError
 
 DICTIONARY = "cmudict-en-us.dict"
+LANGUAGE_MODEL = "en-us.lm.bin"
 NUM_COMMON_WORDS = 20_000
 _WORD = re.compile("[a-z]+('[a-z]+)?")
 
@@ -35,6 +36,6 @@ def common_words() -> tuple[str, ...]:
     folder = pocketsphinx_folder()
     from pocketsphinx import Config, LogMath, NGramModel
 
-    model = NGramModel(Config(lm=None, loglevel="FATAL"), LogMath(), str(folder / "en-us.lm.bin"))
+    model = NGramModel(Config(lm=None, loglevel="FATAL"), LogMath(), str(folder / LANGUAGE_MODEL))
     words = sorted(word for word in dictionary() if _WORD.fullmatch(word))
     return tuple(sorted(words, key=lambda word: -model.prob([word]))[:NUM_COMMON_WORDS])

@@ -151,9 +151,7 @@ class Reader(nn.Module):
             x_SMW = layer(x_SMW, x_DNW, unseen_DN, word_S)
         return F.layer_norm(x_SMW, x_SMW.shape[-1:])
 
-    def _timed(
-        self, x_DNW: Tensor, length_DN: Tensor, unseen_DN: Tensor, word_S: Tensor, moment_SM: Tensor
-    ) -> Tensor:
+    def _timed(self, x_DNW: Tensor, length_DN: Tensor, unseen_DN: Tensor, word_S: Tensor, moment_SM: Tensor) -> Tensor:
         """The letters around every moment in time, and where in them, and in the word, it is (S, M, W)."""
         centre_SN = (length_DN.cumsum(1) - length_DN / 2)[word_S]
         time_SM = (moment_SM - self.num_moments).float() + 0.5

@@ -24,6 +24,7 @@ from microturn.bench.people import (
 )
 from microturn.bench.report import Results, audible_ratio, bars, print_tables, to_dict
 from microturn.bench.sound import SoundScore
+from microturn.bench.spoken import SpokenScore
 from microturn.bench.suite import FamilyFigures, FamilyResult, LongConfig, LongResult
 
 
@@ -61,6 +62,7 @@ def results() -> Results:
             PeopleResult(NATIVE_SENTENCES, "nano", 95, 29, HeardScore(200, 120, 400, 81)),
         ],
         noises=[NoiseResult(QUIET, 60.0, 0), NoiseResult(EVERYDAY_SOUNDS, 240.0, 5)],
+        spoken=SpokenScore(400, 80, 50, 40),
         cost=CostResult(60, 18_000, 12.0, 90.0, 10.0, 10.4, 500.0, 501.0),
         long=LongResult(LongConfig(), events(0.9), events(0.86)),
     )
@@ -88,6 +90,7 @@ def test_every_bar_and_whether_it_holds() -> None:
         "people: written, but said by nobody": (12.5, False),
         f"words a minute in {QUIET}": (0.0, True),
         f"words a minute in {EVERYDAY_SOUNDS}": (1.25, False),
+        "spoken: word errors, against synthesis": (1.6, False),
         "compute of a turn, p50": (12.0, True),
         "compute of a turn, p99": (90.0, False),
         "compute, minute 60 against minute 1": (1.04, True),
@@ -123,6 +126,7 @@ def test_json_has_everything() -> None:
     assert (own["system"], own["num_clips"], own["num_people"], own["score"]["share_right"]) == ("nano", 320, 53, 0.9)
     assert (nothing["score"]["share_right"], constant["score"]["unsaid_share"]) == (0.0, pytest.approx(290 / 320))
     assert found["people"]["noises"][1]["words_per_minute"] == pytest.approx(1.25)
+    assert (found["spoken"]["errors"], found["spoken"]["ratio"]) == (80, pytest.approx(1.6))
     assert found["cost"]["ratio"] == pytest.approx(1.04)
     assert found["long"]["points_lost"] == pytest.approx(4.0)
     assert {"figure", "value", "limit", "unit", "at_least", "holds"} == set(found["bars"][0])
@@ -140,6 +144,7 @@ def test_tables_name_every_row() -> None:
         assert row in text
     for row in ("What is handed over", "94.0 % of 20", "100.0 % of 20", "80.0 % of 30", "- of 0"):
         assert row in text
+    assert "20.0 % errors in our voice, 12.5 % in the synthesis of the sentence, 10.0 %" in text.replace("\n", " ")
     wake = next(line for line in text.splitlines() if WAKE_WORDS in line)
     assert "?" in wake, "nobody noted who speaks"
     print_tables(Results("nano", 1), Console(file=io.StringIO()))
