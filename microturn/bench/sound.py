@@ -47,8 +47,8 @@ PRONUNCIATIONS = {
 
 Clip = tuple[Said, Pcm]
 """Something said and its sound."""
-Vocabularies = tuple[tuple[str, ...], ...] | None
-"""Each utterance is made of the words (or fixed phrases) of one of them; ``None``: of any words."""
+Vocabularies = tuple[tuple[str, ...], ...]
+"""Each utterance is made of the words (or fixed phrases) of one of them."""
 
 
 @dataclass(frozen=True)
@@ -159,13 +159,13 @@ def vocabularies(family: str, expected: Iterable[str]) -> Vocabularies:
     return (content, LETTERS, greetings) if family == "say" else (content,)
 
 
-def recognise(sounds: Sequence[Pcm], vocabulary: Vocabularies, workers: Executor) -> list[list[RecognisedWord]]:
+def recognise(sounds: Sequence[Pcm], vocabulary: Vocabularies | None, workers: Executor) -> list[list[RecognisedWord]]:
     """The words in every sound, on all of ``workers``; the same whatever their number."""
     tasks = [sounds[start : start + CLIPS_PER_TASK] for start in range(0, len(sounds), CLIPS_PER_TASK)]
     return [words for task in workers.map(_recognise_some, tasks, [vocabulary] * len(tasks)) for words in task]
 
 
-def _recognise_some(sounds: Sequence[Pcm], vocabulary: Vocabularies) -> list[list[RecognisedWord]]:
+def _recognise_some(sounds: Sequence[Pcm], vocabulary: Vocabularies | None) -> list[list[RecognisedWord]]:
     recogniser = Recogniser(vocabulary)
     return [recogniser.recognise(pcm) for pcm in sounds]
 
