@@ -48,8 +48,9 @@ class SpeakingRows:
     num_words: int = 12
 
     def open(self, materials: Materials) -> Draw:
-        """Raises ``VoiceError`` without the assistant's voice."""
+        """Raises ``VoiceError`` without the assistant's voice, ``InputError`` without PocketSphinx's words."""
         assistant_voice()
+        common_words()
         packer = Packer(materials.tokenizer, materials.patch_rows, materials.augment)
 
         def draw(rng: np.random.Generator, uses: int) -> list[Row]:
