@@ -37,7 +37,7 @@ TASKS = {
     "converse": TaskConfig(source=SessionRows(shares=CONVERSATIONS, hears=True), max_tokens=384, uses=4),
     "watch": TaskConfig(source=SessionRows(shares={WATCHING: 1.0})),
     "count": TaskConfig(source=SessionRows(shares={REHEARSED + "count": 1.0})),
-    "speak": TaskConfig(source=SpeakingRows(), tokens=1_536, uses=4),
+    "speak": TaskConfig(source=SpeakingRows(), tokens=1_536, uses=1),
     "voice": TaskConfig(source=VoiceRows(), tokens=512, uses=8),
 }
 HEARING = ("network.hearing.", "phones.")
