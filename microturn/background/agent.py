@@ -25,8 +25,9 @@ from pydantic_ai.toolsets import AbstractToolset, WrapperToolset
 
 from microturn.background.job import Corrections, agrees
 from microturn.background.package import ContextPackage
-from microturn.background.results import Card, Chart, Html, Markdown, Result, Spoken, Table
+from microturn.background.results import Chart, Html, Markdown, Result, Spoken, Table
 from microturn.background.spoken import Sentences, spoken
+from microturn.background.timers import Timers
 from microturn.background.tools import Tools
 from microturn.errors import BackgroundError, InputError
 
@@ -143,7 +144,7 @@ class ModelAgent:
         """Sentences and cards as they come. Raises ``BackgroundError``."""
         limits = self._limits
         usage_limits = UsageLimits(request_limit=limits.requests)
-        cards: deque[Card] = deque()
+        brought: deque[Result] = deque()
         prompt: Sequence[UserContent] = self._prompt(package)
         history = None
         try:
@@ -151,13 +152,13 @@ class ModelAgent:
                 model = self._model
                 if isinstance(model, Endpoint):
                     model = await stack.enter_async_context(model.opened(limits))
-                agent = self._agent(model, cards, corrections)
+                agent = self._agent(model, package, brought, corrections)
                 while prompt:
                     async with agent.iter(prompt, message_history=history, usage_limits=usage_limits) as run:
                         async with aclosing(_streamed(run, corrections)) as texts:
                             async for text in texts:
-                                while cards:
-                                    yield cards.popleft()
+                                while brought:
+                                    yield brought.popleft()
                                 if text:
                                     yield Spoken(text)
                         history = run.all_messages()
@@ -170,12 +171,15 @@ class ModelAgent:
         except (MCPError, OSError, TimeoutError, RuntimeError) as error:
             raise BackgroundError(f"a tool server cannot be reached ({_first_line(error)})") from error
 
-    def _agent(self, model: Model, cards: deque[Card], corrections: Corrections) -> Agent[object, str]:
+    def _agent(
+        self, model: Model, package: ContextPackage, brought: deque[Result], corrections: Corrections
+    ) -> Agent[object, str]:
         limits = self._limits
+        timers = Timers(package.at_ms, package.timers, brought)
         return Agent(
             model,
             instructions=INSTRUCTIONS,
-            tools=[*_tools(self._tools), *_show_tools(cards)],
+            tools=[*_tools(self._tools, timers), *_show_tools(brought)],
             toolsets=[_Asking(one, corrections) for one in self._servers],
             retries=limits.retries,
             tool_timeout=limits.tool_seconds,
@@ -251,13 +255,13 @@ def _lines(package: ContextPackage) -> Iterator[str]:
     yield from (f"Other job ({one.state}): {one.task}" for one in package.jobs)
 
 
-def _tools(tools: Tools) -> list[Callable[..., Any]]:
+def _tools(tools: Tools, timers: Timers) -> list[Callable[..., Any]]:
     """Our tools as the model calls them: what they cannot do goes back to it in words."""
     return [
         _retrying(one)
         for one in (
             tools.calculate, tools.convert_units, tools.current_date_and_time, tools.add_to_date, tools.days_between,
-            tools.define_word, tools.search_notes,
+            tools.define_word, tools.search_notes, timers.set_timer, timers.cancel_timer,
         )
     ]  # fmt: skip
 
@@ -274,7 +278,7 @@ def _retrying(tool: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _show_tools(cards: deque[Card]) -> list[Callable[..., str]]:
+def _show_tools(cards: deque[Result]) -> list[Callable[..., str]]:
     """Tools that put a card before the user."""
 
     def show_markdown(title: str, text: str) -> str:

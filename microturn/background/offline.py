@@ -15,12 +15,13 @@ from microturn.background.job import Corrections
 from microturn.background.package import ContextPackage
 from microturn.background.results import Card, Markdown, Result, Spoken, Table
 from microturn.background.spoken import spoken
+from microturn.background.timers import DURATION, Timers
 from microturn.background.tools import DAY_NUMBERS, HOLIDAYS, MONTH_NUMBERS, STEPS, Tools, is_unit, moved_day
 from microturn.errors import InputError
 
 CANNOT = (
-    "I cannot do that without a language model. I can calculate, convert units, work out dates and times, look up"
-    " words, and search your notes."
+    "I cannot do that without a language model. I can calculate, convert units, work out dates and times, set timers,"
+    " look up words, and search your notes."
 )
 POLITE = re.compile(
     r"^(?:(?:hey|okay|so|and|please|can you|could you|would you|will you|i want to know|i would like to know|tell me"
@@ -77,13 +78,15 @@ class OfflineAgent:
 
     async def work(self, package: ContextPackage, corrections: Corrections) -> AsyncGenerator[Result]:
         """One answer; if a correction has come meanwhile, the answer to the corrected request."""
-        task = ""
+        timers = Timers(package.at_ms, package.timers)
+        task, outdated = "", None
         for one in package.jobs:
             earlier = request(one.task)
             task = (corrected(task, earlier) if CHANGE.match(earlier) else None) or earlier
         asked, changes = request(package.task), [request(one) for one in corrections.take()]
         if CHANGE.match(asked):
             changes.insert(0, asked)
+            outdated = timers.set_by(task)
         else:
             task = asked
         for change in changes:
@@ -92,20 +95,26 @@ class OfflineAgent:
                 yield Spoken(spoken(f"I do not know what to change to {change}"))
                 return
             task = changed
-        answer = self.answer(task)
+        answer = self.answer(task, timers)
+        if outdated is not None and timers.changes:
+            timers.drop(outdated)
         yield Spoken(spoken(answer.text))
         if answer.card is not None:
             yield answer.card
+        for one_change in timers.changes:
+            yield one_change
 
-    def answer(self, text: str) -> Answer:
+    def answer(self, text: str, timers: Timers) -> Answer:
         """The answer to a request; why there is none, if there is none."""
         text = request(text)
-        for pattern, rule in self._rules:
-            if found := pattern.fullmatch(text):
-                try:
+        try:
+            if (said := timers.answer(text)) is not None:
+                return Answer(said)
+            for pattern, rule in self._rules:
+                if found := pattern.fullmatch(text):
                     return rule(found)
-                except InputError as error:
-                    return Answer(f"I cannot do that: {error}.")
+        except InputError as error:
+            return Answer(f"I cannot do that: {error}.")
         return Answer(CANNOT)
 
     def _convert(self, found: Match[str], how_many: bool = False) -> Answer:
@@ -194,7 +203,7 @@ def corrected(task: str, change: str) -> str | None:
     """``task`` with what ``change`` ("make that tuesday", "7", "in meters") puts right; None if it fits nothing."""
     found = CHANGE.match(change)
     new = (found[1] if found else change).strip()
-    for kind in (MONTH_DAY, NAMED_DAY, NUMBER):
+    for kind in (MONTH_DAY, NAMED_DAY, DURATION, NUMBER):
         if re.fullmatch(kind, new):
             places = list(re.finditer(rf"\b(?:{kind})\b", task))
             return task[: places[-1].start()] + new + task[places[-1].end() :] if places else None

@@ -1,4 +1,4 @@
-"""What a job brings: text to be said, and cards to be looked at. All of it is data: nobody runs or obeys it.
+"""What a job brings: text to be said, timers, and cards to be looked at. All of it is data: nobody runs or obeys it.
 
 A job's text never becomes an instruction to the server. Markup stays a string; whoever shows a card does so where it
 has no network and cannot reach the page.
@@ -27,6 +27,21 @@ class Question(Piece, frozen=True, tag="question"):
     text: str
 
 
+class Timer(Piece, frozen=True, tag="timer"):
+    """Text to be said at ``due_ms`` of the session's clock; the session's job is not over before that."""
+
+    label: str
+    due_ms: int
+    text: str
+
+
+class TimerCancelled(Piece, frozen=True, tag="timer-cancelled"):
+    """A timer of this job or of an earlier one is not wanted any more."""
+
+    label: str
+    due_ms: int
+
+
 class Markdown(Piece, frozen=True, tag="markdown"):
     title: str
     text: str
@@ -50,4 +65,4 @@ class Html(Piece, frozen=True, tag="html"):
 
 
 Card = Markdown | Table | Chart | Html
-Result = Spoken | Question | Card
+Result = Spoken | Question | Timer | TimerCancelled | Card

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,7 +30,7 @@ def background(
     seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="The job ends after it.")] = 120.0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a result.")] = False,
 ) -> None:
-    """Answer REQUEST: print the text to be spoken, and the cards."""
+    """Answer REQUEST: print the text to be spoken, and the cards; a timer is waited for."""
     from microturn.background.job import Budget
     from microturn.background.package import build_package
 
@@ -43,27 +44,40 @@ def background(
 
 
 async def _answer(agent: Agent, package: ContextPackage, budget: Budget, as_json: bool) -> None:
-    import msgspec
-
     from microturn.background.job import Jobs, State
-    from microturn.background.results import Question
+    from microturn.background.results import Question, Spoken, Timer, TimerCancelled
 
+    began_s = time.monotonic()
+    timers: list[Timer] = []
     jobs = Jobs(agent)
     job = jobs.start(package, budget)
     async for result in job:
-        sys.stdout.write((msgspec.json.encode(result).decode() if as_json else _printed(result)) + "\n")
-        sys.stdout.flush()
+        _print(result, as_json)
         if isinstance(result, Question):
             job.correct(await asyncio.to_thread(sys.stdin.readline) or "no")
+        elif isinstance(result, Timer):
+            timers.append(result)
+        elif isinstance(result, TimerCancelled):
+            timers = [one for one in timers if (one.label, one.due_ms) != (result.label, result.due_ms)]
     await jobs.close()
     if job.state is State.FAILED:
         raise BackgroundError(job.reason)
+    for timer in sorted(timers, key=lambda one: one.due_ms):
+        await asyncio.sleep(began_s + timer.due_ms / 1000 - time.monotonic())
+        _print(Spoken(timer.text), as_json)
+
+
+def _print(result: Result, as_json: bool) -> None:
+    import msgspec
+
+    sys.stdout.write((msgspec.json.encode(result).decode() if as_json else _printed(result)) + "\n")
+    sys.stdout.flush()
 
 
 def _printed(result: Result) -> str:
     import msgspec
 
-    from microturn.background.results import Chart, Html, Markdown, Question, Spoken
+    from microturn.background.results import Chart, Html, Markdown, Question, Spoken, Timer, TimerCancelled
 
     match result:
         case Spoken(text) | Question(text):
@@ -72,5 +86,9 @@ def _printed(result: Result) -> str:
             return f"\n[{title}]\n{text}"
         case Chart(title, spec):
             return f"\n[{title}]\n{msgspec.json.encode(spec).decode()}"
+        case Timer(label):
+            return f"[timer: {label}]"
+        case TimerCancelled(label):
+            return f"[timer cancelled: {label}]"
     rows = ("\t".join(cell.replace("\n", " ") for cell in row) for row in (result.columns, *result.rows))
     return "\n".join((f"\n[{result.title}]", *rows))

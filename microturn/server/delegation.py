@@ -2,13 +2,15 @@
 
 Every ``delegate`` hands over what the user said and typed since the model last acted or spoke. The server's background
 model does it, or the client; while a job of the server runs, words that begin as a correction are passed on to it.
-``cancel`` ends the newest job that runs. What a job says comes into the session as text of its own source, as much in
-a turn as a turn reads, so that whatever else is typed never waits behind it.
+``cancel`` ends the newest job that runs. A job that has set a timer runs until that is due. What a job says comes into
+the session as text of its own source, as much in a turn as a turn reads, so that whatever else is typed never waits
+behind it.
 """
 
 from __future__ import annotations
 
 import logging
+from bisect import insort
 from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,8 +20,8 @@ from msgspec import Struct
 
 from microturn.background.job import OVER, State, is_correction
 from microturn.background.office import MAX_RUNNING, Brought, Desk, Ended, Office, Packed, TooLate
-from microturn.background.package import ContextPackage, OpenJob
-from microturn.background.results import Markdown, Question, Result, Spoken
+from microturn.background.package import ContextPackage, OpenJob, OpenTimer
+from microturn.background.results import Markdown, Question, Result, Spoken, Timer, TimerCancelled
 from microturn.background.spoken import spoken
 from microturn.engine.inbox import Inbox, pieces_of
 from microturn.engine.slots import Turn
@@ -145,6 +147,9 @@ class Delegation:
         self._jobs: dict[str, _Job] = {}
         self._incoming: deque[tuple[_Job, TextIn | Ended]] = deque()
         """Text that the session has yet to be given, and the ends of jobs behind it."""
+        self._timers: list[tuple[_Job, Timer]] = []
+        """Those that run, the one that is due next first."""
+        self._skipped_turns = 0
         self._again: dict[int, list[Notice]] = {}
         self._live_turn = 0
         """From this turn on acts are obeyed: before it lies what a killed server has done already."""
@@ -164,6 +169,7 @@ class Delegation:
         self._context.add(turn.given, turn.made)
         made = turn.made
         words = "" if made.act is None else self._context.request()
+        skipped_turns, self._skipped_turns = turn.skipped_turns - self._skipped_turns, turn.skipped_turns
         if made.turn < self._live_turn:
             return self._again.pop(made.turn, [])
         self._end_lost()
@@ -173,7 +179,7 @@ class Delegation:
             notices += self._delegate(f"dlg_{made.turn}", words, playback)
         elif made.act is Act.CANCEL and (running := self.running):
             notices += self._cancel(running[-1])
-        notices += self._news(playback) + self._feed(inbox)
+        notices += self._news(playback) + self._ring(skipped_turns) + self._feed(inbox)
         self._pass_on_answers()
         for one in notices:
             if self.recording is not None and not isinstance(one, PackageMade):
@@ -194,6 +200,10 @@ class Delegation:
                     self._know(_Job(job, task, False, recorded.turn, has_ended=True))
                 case JobMoved(job, state) if job in self._jobs:
                     self._jobs[job].state = state
+                    self._drop_timers(self._jobs[job])
+                case JobBrought(job, index, result) if job in self._jobs:
+                    self._jobs[job].num_results = index + 1
+                    self._restore_timers(self._jobs[job], result)
 
     def from_client(self, delegation: str, text: str, inbox: Inbox) -> bool:
         """Give the session what a job of the client says; ``False`` if it is more than a job may say, or may wait."""
@@ -218,13 +228,13 @@ class Delegation:
         if self.by_client:
             self._know(_Job(name, task, True, self._context.num_turns))
             if self._desk is not None and task and (self.wants_package or self.recording is not None):
-                self._desk.pack(name, self._context.packer(name, task, playback, self._others()))
+                self._desk.pack(name, self._context.packer(name, task, playback, self._others(), self._open_timers()))
             return [Delegated(name, name, task, by_client=True)]
         assert self._desk is not None
         if not task:
             log.info("nothing was said that could be delegated")
             return []
-        running = [one for one in self.running if not one.by_client]
+        running = [one for one in self.running if not one.by_client and not self._only_waits(one)]
         if asking := [one for one in running if one.was_asked]:
             self._answer(asking[-1], task)
             return []
@@ -254,30 +264,34 @@ class Delegation:
     def _start(self, name: str, task: str, playback: Playback) -> list[Notice]:
         assert self._desk is not None
         others = self._others()
-        is_full = sum(not one.by_client for one in self.running) >= MAX_RUNNING
+        busy = [one for one in self.running if not one.by_client and not self._only_waits(one)]
         job = _Job(name, task, False, self._context.num_turns)
         self._know(job)
-        if is_full:
+        if len(busy) >= MAX_RUNNING:
             self._end(Ended(name, State.FAILED, "too much is being done already"))
         else:
-            self._desk.start(name, self._context.packer(name, task, playback, others))
+            self._desk.start(name, self._context.packer(name, task, playback, others, self._open_timers()))
         return [JobMoved(name, State.RUNNING, task)]
 
     def _cancel(self, job: _Job) -> list[Notice]:
         """End a job; what it has brought and the session has not got is dropped."""
         job.state, job.has_ended = State.CANCELLED, True
         self._incoming = deque(one for one in self._incoming if one[0] is not job)
+        self._drop_timers(job)
         if self._desk is not None and not job.by_client:
             self._desk.cancel(job.name)
         return [JobMoved(job.name, State.CANCELLED)]
 
     def _know(self, job: _Job) -> None:
-        taken = {one.number for one in self.running}
-        job.number = next(number for number in range(1, len(taken) + 2) if number not in taken)
+        job.number = self._free_number()
         self._jobs[job.name] = job
         for one in list(self._jobs.values())[: max(0, len(self._jobs) - MAX_KNOWN)]:
             if one.by_client or one.state in OVER:
                 del self._jobs[one.name]
+
+    def _free_number(self) -> int:
+        taken = {one.number for one in self.running if not self._only_waits(one)}
+        return next(number for number in range(1, len(taken) + 2) if number not in taken)
 
     def _others(self) -> list[OpenJob]:
         known = list(self._jobs.values())[-MAX_PACKED_JOBS:]
@@ -289,7 +303,7 @@ class Delegation:
         """End the jobs that a killed server left."""
         if self._live_turn:
             self._live_turn = 0
-            for job in [one for one in self.running if not one.by_client]:
+            for job in [one for one in self.running if not one.by_client and not self._only_waits(one)]:
                 self._end(Ended(job.name, State.FAILED, "the server was restarted"))
 
     def _end_late(self) -> None:
@@ -316,6 +330,8 @@ class Delegation:
                     notices += self._start(name, text, playback)
                 case Brought(_, result) if job is not None and not job.has_ended:
                     notices.append(self._brought(job, result))
+                    if isinstance(result, TimerCancelled) and (idle := self._drop_timer(result)):
+                        notices += self._cancel(idle)
                 case Ended() if job is not None and not job.has_ended:
                     self._end(one)
         return notices
@@ -326,6 +342,10 @@ class Delegation:
             result = type(result)(text[:MAX_SPOKEN_CHARACTERS])
             job.asks = job.asks or isinstance(result, Question)
             self._say(job, result.text)
+        elif isinstance(result, Timer):
+            self._set(job, result)
+        elif isinstance(result, TimerCancelled):
+            pass
         elif len(result.title) > MAX_TITLE_CHARACTERS or len(msgspec.json.encode(result)) > MAX_RESULT_BYTES:
             result = Markdown(result.title[:MAX_TITLE_CHARACTERS], "This is too long to be shown.")
         job.num_results += 1
@@ -342,7 +362,63 @@ class Delegation:
         job.has_ended = True
         if ended.state is State.FAILED:
             self._incoming.extend((job, piece) for piece in _said_by(job, spoken(f"That failed, {ended.reason}")))
-        self._incoming.append((job, ended))
+            self._drop_timers(job)
+        if not self._only_waits(job):
+            self._incoming.append((job, ended))
+
+    # Timers.
+
+    def _only_waits(self, job: _Job) -> bool:
+        """Whether its agent is done and one of its timers is not due yet."""
+        return job.has_ended and any(one is job for one, _ in self._timers)
+
+    def _open_timers(self) -> list[OpenTimer]:
+        return [OpenTimer(timer.label, timer.due_ms) for _, timer in self._timers]
+
+    def _set(self, job: _Job, timer: Timer) -> None:
+        insort(self._timers, (job, timer), key=lambda one: one[1].due_ms)
+
+    def _drop_timers(self, job: _Job) -> None:
+        self._timers = [one for one in self._timers if one[0] is not job]
+
+    def _drop_timer(self, cancelled: TimerCancelled) -> _Job | None:
+        """Forget one, which may have moved since whoever cancels it was told of it; returns its job if it was the last
+        thing that the job waited for."""
+        same = [one for one in self._timers if one[1].label == cancelled.label]
+        if not same:
+            return None
+        dropped = min(same, key=lambda one: abs(one[1].due_ms - cancelled.due_ms))
+        self._timers.remove(dropped)
+        job = dropped[0]
+        return job if job.has_ended and not self._only_waits(job) else None
+
+    def _restore_timers(self, job: _Job, result: Result) -> None:
+        """Know what one of its results was: a timer, the end of one, or what one of its timers was for."""
+        if isinstance(result, Timer):
+            self._set(job, result)
+        elif isinstance(result, TimerCancelled):
+            self._drop_timer(result)
+        elif isinstance(result, Spoken):
+            rung = next((one for one in self._timers if one[0] is job and one[1].text == result.text), None)
+            self._timers = [one for one in self._timers if one is not rung]
+
+    def _ring(self, skipped_turns: int) -> list[Notice]:
+        """Have said what timers are due for. Turns that were left out are time that has passed all the same."""
+        if skipped_turns:
+            earlier_ms = skipped_turns * TURN_MS
+            self._timers = [
+                (job, Timer(timer.label, max(0, timer.due_ms - earlier_ms), timer.text)) for job, timer in self._timers
+            ]
+        notices: list[Notice] = []
+        while self._timers and self._timers[0][1].due_ms <= self._context.num_turns * TURN_MS:
+            job, timer = self._timers[0]
+            if job.has_ended:
+                job.number = self._free_number()
+            self._timers.pop(0)
+            notices.append(self._brought(job, Spoken(timer.text)))
+            if job.has_ended and not self._only_waits(job):
+                self._incoming.append((job, Ended(job.name, State.DONE)))
+        return notices
 
     def _feed(self, inbox: Inbox) -> list[Notice]:
         """Give the session the next piece of text, if nothing else waits to be read."""

@@ -24,6 +24,7 @@ from microturn.background.package import (
     ContextPackage,
     Line,
     OpenJob,
+    OpenTimer,
     Picture,
     build_package,
 )
@@ -128,7 +129,9 @@ class Context:
         self._request, self._answered_turn = "", None
         return request
 
-    def packer(self, job: str, task: str, playback: Playback, jobs: Sequence[OpenJob]) -> Callable[[], ContextPackage]:
+    def packer(
+        self, job: str, task: str, playback: Playback, jobs: Sequence[OpenJob], timers: Sequence[OpenTimer]
+    ) -> Callable[[], ContextPackage]:
         """What makes the package of a job that is asked for now; it may be called later, in another thread."""
         return partial(
             _packed,
@@ -137,6 +140,7 @@ class Context:
             at_ms=self.num_turns * TURN_MS,
             lines=sorted((one.line(playback) for one in self._stretches), key=lambda line: line.start_ms),
             instructions=[text for _, text in self._instructions],
+            timers=timers,
             jobs=jobs,
             sound=list(self._sound),
             frames=list(self._frames),
@@ -150,6 +154,7 @@ def _packed(
     at_ms: int,
     lines: Sequence[Line],
     instructions: Sequence[str],
+    timers: Sequence[OpenTimer],
     jobs: Sequence[OpenJob],
     sound: Sequence[Pcm | None],
     frames: Sequence[tuple[Frame, int]],
@@ -162,6 +167,7 @@ def _packed(
         at_ms=at_ms,
         lines=lines,
         instructions=instructions,
+        timers=timers,
         jobs=jobs,
         sound=np.concatenate(heard) if any(one is not None for one in sound) else None,
         pictures=[Picture.of(frame, taken_ms) for frame, taken_ms in frames],

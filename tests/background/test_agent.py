@@ -23,7 +23,7 @@ from microturn.background import job as jobs
 from microturn.background.agent import MAX_TOOL_CHARACTERS, Endpoint, Limits, ModelAgent, described, read_servers
 from microturn.background.job import Budget, Job, Jobs, State
 from microturn.background.package import ContextPackage, Line, OpenJob, OpenTimer, Picture, build_package
-from microturn.background.results import Html, Question, Result, Spoken, Table
+from microturn.background.results import Html, Question, Result, Spoken, Table, Timer, TimerCancelled
 from microturn.background.tools import Tools
 from microturn.errors import InputError
 from tests.background.chat_server import ChatServer, serving
@@ -134,6 +134,17 @@ def test_our_tools_answer_the_server() -> None:
     assert (job.state, said(found)) == (State.DONE, "I got, eight point zero four six seven two kilometers.")
     job, found, chat = over_http('call/calculate {"expression": "1/0"}')
     assert job.state is State.DONE and "divides by zero" in chat.bodies[1]["messages"][-1]["content"]
+
+
+def test_timers_are_set_and_cancelled_by_the_model() -> None:
+    job, found, _ = over_http('call/set_timer {"label": "call Anna", "seconds": 300}')
+    assert job.state is State.DONE and said(found) == "I got, I will remind you in five minutes, call Anna."
+    assert Timer("call Anna", 309_000, "A reminder, call Anna.") in found
+    given = package(timers=[OpenTimer("tea", 12_000)])
+    _, found, _ = over_http('call/cancel_timer {"label": "tea"}', given=given)
+    assert TimerCancelled("tea", 12_000) in found
+    job, found, chat = over_http('call/set_timer {"label": "", "seconds": 0}')
+    assert job.state is State.DONE and "one second at least" in chat.bodies[1]["messages"][-1]["content"]
 
 
 def test_sound_and_pictures_go_along_when_the_model_takes_them() -> None:

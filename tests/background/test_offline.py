@@ -17,6 +17,7 @@ from microturn.background.offline import CANNOT, OfflineAgent, corrected, reques
 from microturn.background.package import OpenJob, build_package
 from microturn.background.results import Markdown, Result, Spoken, Table
 from microturn.background.spoken import spoken
+from microturn.background.timers import Timers
 from microturn.background.tools import Tools, moved_day
 from microturn.errors import InputError
 
@@ -88,7 +89,7 @@ def tools(folder: Path) -> Iterator[Tools]:
     ],
 )  # fmt: skip
 def test_known_answers(tools: Tools, asked: str, said: str) -> None:
-    assert spoken(OfflineAgent(tools).answer(asked).text) == spoken(said)
+    assert spoken(OfflineAgent(tools).answer(asked, Timers()).text) == spoken(said)
 
 
 async def ask(tools: Tools, asked: str, *, earlier: str = "", correction: str = "") -> list[Result]:
@@ -137,7 +138,7 @@ def test_what_a_correction_replaces(task: str, change: str, changed: str | None)
 @settings(max_examples=200, deadline=None)
 @given(st.text(max_size=100))
 def test_any_request_has_an_answer(text: str) -> None:
-    assert OfflineAgent(Tools(now=lambda: NOW)).answer(text).text
+    assert OfflineAgent(Tools(now=lambda: NOW)).answer(text, Timers()).text
     request(text)
 
 
@@ -184,4 +185,4 @@ def test_words_of_a_search_are_no_operators(tools: Tools, folder: Path) -> None:
 
 def test_without_a_dictionary_it_says_so(monkeypatch: pytest.MonkeyPatch, tools: Tools) -> None:
     monkeypatch.setattr("microturn.background.tools.find_spec", lambda name: None)
-    assert "I have no dictionary here" in OfflineAgent(tools).answer("define zeal").text
+    assert "I have no dictionary here" in OfflineAgent(tools).answer("define zeal", Timers()).text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,13 @@ def test_it_prints_what_is_said_and_the_cards(tmp_path: Path, capsys: pytest.Cap
     )
     assert main(["background", "what is 6 times 7", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"type": "spoken", "text": "The answer is forty two."}
+
+
+def test_a_timer_is_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+    began_s = time.monotonic()
+    assert main(["background", "set a timer for one second", "--seconds", "0.5"]) == 0
+    assert time.monotonic() - began_s >= 1
+    assert capsys.readouterr().out == "Timer set for one second.\n[timer: 1 second]\nYour second is over.\n"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from typing import Any
 
 from microturn.background.job import Corrections
@@ -76,6 +77,8 @@ class Talk:
         """Texts of jobs that turns have taken in, without the jobs' numbers."""
         self.numbers: list[str] = []
         self.num_turns = 0
+        self.skipped_turns = 0
+        """Turns that the server has left out so far."""
 
     def turn(self, hear: str = "", act: Act | None = None, **made: Any) -> list[dict[str, Any]]:
         given = self.live._inbox.take(1024)
@@ -84,7 +87,8 @@ class Talk:
                 number, _, text = one.text.partition(" ")
                 self.numbers.append(number)
                 self.texts.append(text)
-        events = take(self.live, turn_of(self.num_turns, hear=hear and f" {hear}", act=act, given=given, **made))
+        turn = turn_of(self.num_turns, hear=hear and f" {hear}", act=act, given=given, **made)
+        events = take(self.live, replace(turn, skipped_turns=self.skipped_turns))
         self.num_turns += 1
         self.told += events
         return events

@@ -145,7 +145,7 @@ def test_a_package_holds_what_was_heard_seen_and_played(office: Office, agent: S
     on_the_loop_ms, in_all_ms = [], []
     for _ in range(3):
         started_s = time.thread_time()
-        pack = context.packer(name, "wait for it", talk.live.playback, ())
+        pack = context.packer(name, "wait for it", talk.live.playback, (), ())
         on_the_loop_ms.append((time.thread_time() - started_s) * 1000)
         assert len(pack().encode()) > 700_000
         in_all_ms.append((time.thread_time() - started_s) * 1000)

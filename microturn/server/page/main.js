@@ -95,7 +95,7 @@ function onJob(event) {
     stage.timeline.setJob(event);
     transcript.add("job", state === "running" ? event.task : `${state}${reason ? `: ${reason}` : ""}`, ms);
   } else if (["spoken", "question"].includes(result.type)) transcript.add("job", result.text, ms);
-  else cards.add(result, stage.timeline.jobs.get(id)?.task ?? "", ms);
+  else if ("title" in result) cards.add(result, stage.timeline.jobs.get(id)?.task ?? "", ms);
 }
 
 // What the sound system tells.

@@ -75,10 +75,11 @@ def test_what_a_job_shows_stands_beside_the_timeline(
         page.until("/Jobsearch my notes for bread/.test(document.querySelector('#transcript').textContent)")
         server.session.jobs = [
             result("dlg_1", 0, type="spoken", text="Your note says, buy bread."),
-            result("dlg_1", 1, type="table", title="Notes", columns=["file", "text"], rows=[["home.md", "buy bread"]]),
-            result("dlg_1", 2, type="markdown", title="Bread", text="# Bread\n\n*old* and **new**"),
-            result("dlg_1", 3, type="vega-lite", title="Loaves", spec=CHART),
-            result("dlg_1", 4, type="html", title="Recipe", fragment="<h2>Bread</h2><p>flour</p>"),
+            result("dlg_1", 1, type="timer", label="bread", due_ms=60_000, text="A reminder, bread."),
+            result("dlg_1", 2, type="table", title="Notes", columns=["file", "text"], rows=[["home.md", "buy bread"]]),
+            result("dlg_1", 3, type="markdown", title="Bread", text="# Bread\n\n*old* and **new**"),
+            result("dlg_1", 4, type="vega-lite", title="Loaves", spec=CHART),
+            result("dlg_1", 5, type="html", title="Recipe", fragment="<h2>Bread</h2><p>flour</p>"),
             state("dlg_1", "done"),
         ]
         page.until(f"{NUM_CARDS} === 4")
