@@ -60,7 +60,7 @@ def score_delegation(
     for session, runs, asked in zip(sessions, said, acts, strict=True):
         score = score_session(session.events, session.num_turns, runs)
         matched = {id(match.event) for match in score.matches}
-        for due, good in zip(session.dues, _acts_right(session.dues, asked), strict=True):
+        for due, good in zip(session.dues, acts_right(session.dues, asked), strict=True):
             if due.act is Act.CANCEL:
                 changed.append(good and not any(run.time_ms(0) > due.end_ms for run in score.extra))
             elif due.corrects:
@@ -79,7 +79,7 @@ def score_delegation(
     )  # fmt: skip
 
 
-def _acts_right(dues: Sequence[Due], acts: Acts) -> list[bool]:
+def acts_right(dues: Sequence[Due], acts: Acts) -> list[bool]:
     """Whether after each of ``dues``, and before the next, just what it asks for was asked of the runtime in time."""
     right = []
     next_ms = [due.start_ms for due in dues[1:]] + [float("inf")]

@@ -73,9 +73,9 @@ def _play(open_session: Callable[[int], Answer], session: int, source: SessionSo
     ]
 
 
-def model_system(weights: str, workers: Executor) -> System:
-    """The model of ``weights`` (packaged name, folder, repository) in each of ``workers``, as many as there are cores;
-    a session's index is its seed.
+def model_system(weights: str, workers: Executor | None) -> System:
+    """The model of ``weights`` (packaged name, folder, repository) in each of ``workers``, as many as there are cores,
+    or in this process; a session's index is its seed.
 
     Sessions do not share a batch: on a CPU a turn of eight rows takes longer than eight turns of one.
     """
