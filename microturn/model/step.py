@@ -98,7 +98,10 @@ def step(weights: Weights, state: State, given: Given) -> tuple[State, Made]:
     heard, sound_R = _told(network, hidden, given, active)
     rows, taken = _input_rows(state, given, heard, active)
     turns = _as_turns(rows, state, given, sound_R)
-    hidden_RD, working = _read(network, turns, state, last_of_turn(hidden), None)
+    # Of a rehearsal nothing is known but its words, in training as here.
+    is_rehearsed_R = torch.tensor([words is not None for words in given.rehearsed])
+    heard_RD = last_of_turn(hidden).masked_fill(is_rehearsed_R.view(-1, 1, 1), 0.0)
+    hidden_RD, working = _read(network, turns, state, heard_RD, None)
     said, acts, speaking, working = _decode(network, hidden_RD, working, active)
     mel_RFM, audio_RS, vocoder = _sound(weights, state, working, speaking, active)
     after = replace(

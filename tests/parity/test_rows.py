@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from microturn.errors import InputError
 from microturn.model import backbone
 from microturn.model.state import MAX_WAITING_TOKENS
-from microturn.turn import TURN_SAMPLES, TextIn, TextSource, TurnInput, TurnOutput
+from microturn.turn import TURN_SAMPLES, Rehearsed, TextIn, TextSource, TurnInput, TurnOutput
 from tests.parity.small import SHORT_MEMORY, assert_same_memory, open_session, random_input, same, small_model
 
 NUM_TURNS = 10
@@ -227,3 +228,24 @@ def test_a_step_that_fails_half_way_changes_nothing(name: str, monkeypatch: pyte
         assert same(outputs[0], output)
     assert failed >= 2
     assert_same_memory(state.export(0), memory)
+
+
+@torch.inference_mode()
+def test_of_a_rehearsed_turn_nothing_is_known_but_its_words() -> None:
+    """Whatever was heard before, and as in training: rehearsals have no sound there."""
+    model = small_model()
+    rehearsed = [
+        TurnInput(audio=None, rehearsed=Rehearsed(words, True)) for words in ((" say",), (" red",), (), (), ())
+    ]
+    written, memories = [], []
+    for seed in range(2):
+        sound = random_input(np.random.default_rng(seed))
+        heard = model.step([replace(sound, audio=SILENCE.audio + seed / 4)], model.initial_state(1))[1].hearing
+        state = replace(model.initial_state(1), hearing=heard)
+        for words in rehearsed:
+            (output,), state = model.step([words], state)
+            assert isinstance(output, TurnOutput)
+            written.append((output.hear, output.say, output.speaking))
+        memories.append(state.memory)
+    assert written[: len(rehearsed)] == written[len(rehearsed) :]
+    assert all(torch.equal(a, b) for (_, a), (_, b) in zip(*(one.named() for one in memories), strict=True))
