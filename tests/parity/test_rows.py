@@ -239,8 +239,8 @@ def test_of_a_rehearsed_turn_nothing_is_known_but_its_words() -> None:
     ]
     written, memories = [], []
     for seed in range(2):
-        sound = random_input(np.random.default_rng(seed))
-        heard = model.step([replace(sound, audio=SILENCE.audio + seed / 4)], model.initial_state(1))[1].hearing
+        sound = TurnInput(audio=np.full(TURN_SAMPLES, seed / 4, np.float32))
+        heard = model.step([sound], model.initial_state(1))[1].hearing
         state = replace(model.initial_state(1), hearing=heard)
         for words in rehearsed:
             (output,), state = model.step([words], state)
