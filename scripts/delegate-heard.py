@@ -7,7 +7,7 @@ Heard right: between the request's beginning and a second after its end just its
 
 import sys
 
-from microturn.bench.delegation import acts_right, acts_of
+from microturn.bench.delegation import acts_of, acts_right
 from microturn.bench.events import lane_words
 from microturn.bench.suite import sessions_of
 from microturn.bench.systems import model_system
