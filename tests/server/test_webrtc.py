@@ -309,16 +309,19 @@ def test_many_peers_leave_nothing_behind() -> None:
         threads = [one for one in threading.enumerate() if not one.name.startswith(("asyncio", "uvloop"))]
         return len(threads), len(os.listdir("/proc/self/fd"))
 
+    def left() -> list[Peer | Connection]:
+        gc.collect()
+        return [one for one in gc.get_objects() if type(one) in (Peer, Connection)]
+
     with running(max_sessions=2) as port:
         asyncio.run(talk(port, 1))
         until(lambda: metric(port, "microturn_active_sessions") == 0)
         before = kept()
         asyncio.run(talk(port, 12))
         until(lambda: metric(port, "microturn_active_sessions") == 0)
-        until(lambda: kept()[0] <= before[0] and kept()[1] <= before[1])
+        until(lambda: kept()[0] <= before[0] and kept()[1] <= before[1], 60.0)
         assert metric(port, "microturn_sessions_total") == 13
-        gc.collect()
-        assert not [one for one in gc.get_objects() if type(one) in (Peer, Connection)]
+        until(lambda: not left(), 60.0)
 
 
 def test_a_typed_request_is_answered_aloud() -> None:
