@@ -98,7 +98,8 @@ def bench_open(
     if quick:
         sessions, minutes = min(sessions, QUICK_SESSIONS), min(minutes, QUICK_MINUTES)
         clips = min(clips, QUICK_CLIPS)
-    parts = set(part or Part) - ({Part.LONG} if quick and not part else set())
+    left_out = {Part.LONG: quick, Part.SPOKEN: not sound}
+    parts = set(part or (one for one in Part if not left_out.get(one)))
     if data is None and Part.PEOPLE in (part or ()):
         raise InputError("--part people: the recordings are missing (--data FOLDER)")
     long_config = LongConfig(num_sessions=long_sessions, minutes=minutes) if Part.LONG in parts else None

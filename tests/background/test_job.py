@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable
 from itertools import product
+from typing import cast
 
 import pytest
 
@@ -81,7 +82,7 @@ def agent() -> Script:
         yield Markdown("m", Short("x" * 10_000_000))
 
     async def wrong(package: ContextPackage, corrections: Corrections) -> AsyncGenerator[Result]:
-        yield Spoken(7)  # type: ignore[arg-type]
+        yield Spoken(cast(str, 7))
 
     async def listen(package: ContextPackage, corrections: Corrections) -> AsyncGenerator[Result]:
         yield Spoken("ready")

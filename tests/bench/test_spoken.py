@@ -29,7 +29,7 @@ def workers() -> Iterator[Executor]:
 def test_sentences_are_of_common_words_and_no_two_alike() -> None:
     texts = sentences()
     assert len(set(texts)) == len(texts) == 50
-    assert all(4 <= len(text.split()) <= 12 for text in texts)
+    assert all(5 <= len(text.split()) <= 12 for text in texts)
     assert {word for text in texts for word in text.split()} <= set(common_words())
 
 

@@ -92,8 +92,8 @@ def test_a_late_microphone_is_a_gap_and_typed_text_comes_in_its_turn(
     assert main(["talk", "--mic", "--text", "0.4:say red", "--input-device", "headset", "--output-device", "1"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("USB headset -> model -> Loudspeaker: ")
-    gaps = int(re.search(r"^gaps (\d+)", out, re.MULTILINE).group(1))  # type: ignore[union-attr]
-    assert 3 <= gaps <= 6
+    gaps = re.search(r"^gaps (\d+)", out, re.MULTILINE)
+    assert gaps is not None and 3 <= int(gaps[1]) <= 6
     lines = Path("microphone-reply/turns.jsonl").read_text().splitlines()
     assert len(lines) >= 14 and " red" in "".join(json.loads(line)["say"] for line in lines)
 

@@ -28,11 +28,11 @@ def delegating(model: Microturn) -> Microturn:
     """The model with acts that are typed."""
     obedient = copy.copy(model)
 
-    def step(inputs: Sequence[TurnInput | None], state: State) -> tuple[list[TurnOutput | InputError | None], State]:
+    def obey(inputs: Sequence[TurnInput | None], state: State) -> tuple[list[TurnOutput | InputError | None], State]:
         outputs, after = model.step(inputs, state)
         return [_obeyed(given, made) for given, made in zip(inputs, outputs, strict=True)], after
 
-    obedient.step = step  # type: ignore[method-assign]
+    vars(obedient)["step"] = obey
     return obedient
 
 
