@@ -6,7 +6,9 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +23,22 @@ LOUD_ENOUGH = ("--autoplay-policy=no-user-gesture-required",)
 def installed() -> bool:
     """Whether ``scripts/setup browser`` was run here."""
     return bool(CHROMIUM and NODE and (FOLDER / "node_modules" / "playwright-core").is_dir())
+
+
+@contextmanager
+def served(*options: str) -> Iterator[str]:
+    """The address of a server that runs as people start it."""
+    command = [sys.executable, "-m", "microturn", "serve", "--port", "0", *options]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True
+    ) as server:
+        assert server.stdout
+        try:
+            yield server.stdout.readline().strip() + "/"
+        finally:
+            server.terminate()
+            server.wait(30)
 
 
 class Browser:

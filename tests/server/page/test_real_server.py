@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import wave
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +14,9 @@ from numpy.typing import NDArray
 
 import microturn
 from microturn.turn import SAMPLE_RATE_HZ, TURN_MS
-from tests.server.page.browser import FAKE_DEVICES, Browser
+from tests.server.page.browser import FAKE_DEVICES, Browser, served
 
-pytestmark = [
-    pytest.mark.needs_browser,
-    pytest.mark.skipif(find_spec("microturn.server.serve") is None, reason="there is no server in this tree yet"),
-]
+pytestmark = pytest.mark.needs_browser
 
 TIMER = Path(microturn.__file__).parent / "samples" / "timer.wav"
 MOST_LATE = 0.1
@@ -31,18 +24,8 @@ MOST_LATE = 0.1
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """The address of a server that runs as people start it."""
-    command = [sys.executable, "-m", "microturn", "serve", "--port", "0"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True
-    ) as server:
-        assert server.stdout
-        try:
-            yield server.stdout.readline().strip() + "/"
-        finally:
-            server.terminate()
-            server.wait(30)
+    with served() as address:
+        yield address
 
 
 def recorded(page: Browser, folder: Path) -> tuple[NDArray[np.float64], list[dict[str, Any]]]:

@@ -7,9 +7,6 @@ Both are such as the packaged weights answer right when the same sound and pictu
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,7 +25,7 @@ from microturn.scenario.generate import generate
 from microturn.scenario.scenario import Scenario
 from microturn.session.session import Session
 from microturn.turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, Frame, Pcm, TextIn, TextSource, TurnInput
-from tests.server.page.browser import FAKE_DEVICES, Browser
+from tests.server.page.browser import FAKE_DEVICES, Browser, served
 from tests.server.page.test_real_server import LINES, begin, played_at_ms, recorded
 
 pytestmark = pytest.mark.needs_browser
@@ -54,17 +51,8 @@ class Server:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that records, as people start it."""
     record = tmp_path_factory.mktemp("record")
-    command = [sys.executable, "-m", "microturn", "serve", "--port", "0", "--record", str(record)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True
-    ) as process:
-        assert process.stdout
-        try:
-            yield Server(process.stdout.readline().strip() + "/", record)
-        finally:
-            process.terminate()
-            process.wait(30)
+    with served("--record", str(record)) as url:
+        yield Server(url, record)
 
 
 @dataclass(frozen=True)
