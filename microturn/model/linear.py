@@ -37,6 +37,15 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return torch.from_numpy(y).view(*x.shape[:-1], len(weight))
 
 
+def products(x: Tensor, y: Tensor) -> Tensor:
+    """``x y^T`` of matrices (..., N, I) and (..., O, I), pair by pair; in streaming on a CPU a row's bits depend
+    neither on the others nor on torch's threads."""
+    if not streams(x):
+        return x @ y.mT
+    pairs = zip(x.flatten(0, -3), y.flatten(0, -3), strict=True)
+    return torch.stack([linear(one, other, None) for one, other in pairs]).unflatten(0, x.shape[:-2])
+
+
 VECTORS = 64
 """So many values are whole vectors of every instruction set, and PyTorch's loops take two vectors at a time."""
 

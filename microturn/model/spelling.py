@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from microturn.language.tokenizer import TextTokenizer
 from microturn.model.lanes import MAX_AGE, NONE
-from microturn.model.linear import Linear, gelu, streams
+from microturn.model.linear import Linear, gelu, products, streams
 
 # Shapes: S speaking turns, D distinct words of them, V text tokens, L letters of a token, K tokens of the say lane, N
 # letters of a word, M moments of a turn, W width.
@@ -95,8 +95,8 @@ class MomentsLayer(nn.Module):
         width = x_SMW.shape[-1]
         query = self.query(F.layer_norm(x_SMW, (width,))).unflatten(-1, (HEADS, -1)).transpose(1, 2)
         key, value = self.key_value(letters_DNW)[word_S].unflatten(-1, (2, HEADS, -1)).permute(2, 0, 3, 1, 4)
-        scores = query @ key.transpose(2, 3) * (HEADS / width) ** 0.5 + unseen_DN[word_S][:, None, None]
-        x_SMW = x_SMW + self.out((scores.softmax(-1) @ value).transpose(1, 2).flatten(2))
+        scores = products(query, key) * (HEADS / width) ** 0.5 + unseen_DN[word_S][:, None, None]
+        x_SMW = x_SMW + self.out(products(scores.softmax(-1), value.mT).transpose(1, 2).flatten(2))
         result: Tensor = x_SMW + self.down(gelu(self.up(F.layer_norm(x_SMW, (width,)))))
         return result
 
@@ -160,5 +160,5 @@ class Reader(nn.Module):
         within_SM = (share_SMN * apart_SMN.clamp(-2.0, 2.0)).sum(-1)
         left_SM = ((length_DN.sum(1)[word_S].unsqueeze(1) - time_SM) / self.num_moments).clamp(-1.0, 3.0)
         angle = (torch.stack([within_SM, left_SM], -1).unsqueeze(-1) * self.waves_P).flatten(-2)
-        result: Tensor = share_SMN @ x_DNW[word_S] + self.where(torch.cat([angle.sin(), angle.cos()], -1))
+        result: Tensor = products(share_SMN, x_DNW[word_S].mT) + self.where(torch.cat([angle.sin(), angle.cos()], -1))
         return result

@@ -94,3 +94,19 @@ def test_the_reader_looks_at_letters_and_age_and_not_at_the_company(inference: b
             if inference:
                 assert torch.equal(alone, read[row])
             torch.testing.assert_close(alone, read[row], atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+def test_a_turn_has_the_same_bits_with_any_number_of_threads() -> None:
+    torch.manual_seed(0)
+    reader = Reader(192, 10).eval()
+    letters, age = word_letters(TABLE, *newest(TOKENIZER.encode_word("understanding"), [2] * 8))
+    threads = torch.get_num_threads()
+    try:
+        read = []
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            read.append(reader(letters, age))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(*read)

@@ -184,8 +184,10 @@ def test_what_is_said_after_a_question_is_its_answer(talk: Talk, agent: Scripted
     """Whether or not the model delegates it; what was said before is none, and other words are no answer to it."""
     for by_act in (False, True):
         agent.corrections.clear()
+        agent.go_on = False
         name = talk.delegate("ask send it")
         talk.turn("hello")
+        agent.go_on = True
         talk.until(lambda: " ".join(talk.texts).endswith("shall i send it"))
         assert talk.results(name) == [{"type": "question", "text": "shall I send it?"}]
         talk.turn(speaking=True, say=" shall i send it")
