@@ -43,7 +43,7 @@ def products(x: Tensor, y: Tensor) -> Tensor:
     if not streams(x):
         return x @ y.mT
     pairs = zip(x.flatten(0, -3), y.flatten(0, -3), strict=True)
-    return torch.stack([linear(one, other, None) for one, other in pairs]).unflatten(0, x.shape[:-2])
+    return torch.stack([linear(one, other, None) for one, other in pairs]).view(*x.shape[:-1], y.shape[-2])
 
 
 VECTORS = 64

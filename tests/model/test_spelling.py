@@ -109,4 +109,5 @@ def test_a_turn_has_the_same_bits_with_any_number_of_threads() -> None:
             read.append(reader(letters, age))
     finally:
         torch.set_num_threads(threads)
-    assert torch.equal(*read)
+    first, second = read
+    assert torch.equal(first, second)
