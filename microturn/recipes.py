@@ -8,7 +8,7 @@ from dataclasses import replace
 from microturn.language.tokenizer import default_tokenizer
 from microturn.model.config import ModelConfig
 from microturn.scenario.filling import BankConfig
-from microturn.scenario.practice import PRACTICE, REHEARSED, SPELLING, WATCHING
+from microturn.scenario.practice import PRACTICE, REHEARSED, RESULTS, SPELLING, WATCHING
 from microturn.train.hear import ListeningRows
 from microturn.train.loop import StageConfig, TrainConfig
 from microturn.train.optim import OptimConfig
@@ -27,9 +27,10 @@ REHEARSALS = {
     REHEARSED + "delegate": 0.25,
     PRACTICE: 0.05,
     SPELLING: 0.06,
+    RESULTS: 0.15,
 }
 """Shares of the families among sessions without pictures."""
-CONVERSATIONS = {"say": 0.28, "time": 0.22, "cue": 0.22, "free": 0.05, "idle": 0.03, "delegate": 0.2}
+CONVERSATIONS = {"say": 0.28, "time": 0.22, "cue": 0.22, "free": 0.05, "idle": 0.10, "delegate": 0.2}
 """Shares of the families among sessions with the user's sound."""
 TASKS = {
     "hear": TaskConfig(source=ListeningRows(), tokens=2_560, uses=3),

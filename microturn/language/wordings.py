@@ -76,6 +76,8 @@ GREETINGS = _wordings(_FOUND.pop("greetings"))
 ASKED = _wordings(_FOUND.pop("asked"))
 """By kind, requests that are handed over, and how jobs put what they bring."""
 BROUGHT = _wordings(_FOUND.pop("brought"))
+INSTRUCTIONS: tuple[str, ...] = tuple(_FOUND.pop("instructions"))
+"""What may be written before a session, in sentences whose slots are named after classes of words."""
 _WORDINGS = _wordings(_FOUND)
 CALLS = _WORDINGS["calls"]
 """Openings that go before any request."""
@@ -139,10 +141,15 @@ def aside(rng: np.random.Generator, split: Split) -> str:
     return _filled(rng, ASIDE.of(split), split)
 
 
+def instructions(rng: np.random.Generator) -> str:
+    """One to five sentences that somebody may write before a session."""
+    return " ".join(_filled(rng, INSTRUCTIONS, "train") for _ in range(int(rng.choice([1, 1, 2, 3, 5]))))
+
+
 def _filled(rng: np.random.Generator, templates: Sequence[str], split: Split) -> str:
     template = pick(rng, templates)
     names = [name for _, name, _, _ in string.Formatter().parse(template) if name]
     while True:
         words = {name: pick(rng, SLOTS[name]) for name in names}
-        if combination_split(*words.values()) == split:
+        if not names or combination_split(*words.values()) == split:
             return template.format(**words)

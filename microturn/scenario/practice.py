@@ -2,10 +2,11 @@
 
 Rehearsal is a family's session without the user's sound: what to do when is learnt from the words and their times as
 well, and making them takes no synthesis. Practice is of one thing, again and again: of speaking (typed requests; it is
-the slowest thing to learn and needs no listening), of spelling, of watching. One request in seven of ``say`` asks for
-letters, and the network learnt the few words that were asked for by heart (docs/log.md): here every word of the lexicon
-that may be spelt in training is asked for, and so is everything else that is one text token. To count, the network must
-see when a repetition is over, which the families say once in ten turns: here every picture is told
+the slowest thing to learn and needs no listening), of spelling, of results, of watching. One request in seven of
+``say`` asks for letters, and the network learnt the few words that were asked for by heart (docs/log.md): here every
+word of the lexicon that may be spelt in training is asked for, and so is everything else that is one text token. What a
+job brings is a few words in a long session of ``delegate``: here one result follows the other. To count, the network
+must see when a repetition is over, which the families say once in ten turns: here every picture is told
 (``Scenario.phases``), as every word is in listening practice.
 """
 
@@ -23,6 +24,8 @@ from microturn.language.tokenizer import default_tokenizer
 from microturn.language.wordings import SAY, combination, plain_sentence
 from microturn.pictures.repcount import RepTiming
 from microturn.pictures.repetitions import SEEN_LAG_MS, draw_count_video
+from microturn.scenario.asked import draw_asked, open_word
+from microturn.scenario.families.delegate import NUMBERED_SHARE, bring
 from microturn.scenario.families.say import draw_request, draw_spelling, letter_names
 from microturn.scenario.generate import generate
 from microturn.scenario.scenario import Scenario
@@ -30,7 +33,7 @@ from microturn.scenario.script import Script, plain_words
 from microturn.split import Split
 from microturn.turn import TURN_MS
 
-PRACTICE, SPELLING, WATCHING = "practice", "spelling", "watching"
+PRACTICE, SPELLING, RESULTS, WATCHING = "practice", "spelling", "results", "watching"
 REHEARSED = "rehearsed "
 """Before the name of a family: its rehearsal."""
 TYPED_SHARE = 0.2
@@ -50,13 +53,15 @@ def make_scenario(name: str, seed: int, split: Split, data: Path | None) -> Scen
     """
     if name.startswith(REHEARSED):
         return replace(generate(name.removeprefix(REHEARSED), seed, split, sound=False), family=name)
-    if name not in (PRACTICE, SPELLING, WATCHING):
+    if name not in (PRACTICE, SPELLING, RESULTS, WATCHING):
         return generate(name, seed, split, data=data)
     rng = np.random.default_rng((zlib.crc32(f"{name} {split}".encode()), seed))
     if name == WATCHING:
         return _watching(Script(rng, split, data=data, assistant=False, sound=False))
     if name == SPELLING:
         return _spelling(Script(rng, split, sound=False))
+    if name == RESULTS:
+        return _results(Script(rng, split, sound=False))
     scenario = _speaking(Script(rng, split))
     return replace(scenario, gaps=frozenset(range(scenario.num_turns) if seed % 2 else ()))
 
@@ -109,6 +114,20 @@ def _spelling(script: Script) -> Scenario:
             script.answer(reply, script.speak(request)[-1].end_ms)
         script.wait_until(script.said_until_ms)
     return script.finish(SPELLING, tail_ms=600.0)
+
+
+def _results(script: Script) -> Scenario:
+    """Four to seven results of jobs, half of them words that nobody could guess, one after the other."""
+    script.kind, rng = RESULTS, script.rng
+    is_numbered = rng.random() < NUMBERED_SHARE
+    for _ in range(int(rng.integers(4, 8))):
+        script.pause(0.0, 1500.0)
+        if rng.random() < 0.5:
+            result = draw_asked(rng, script.split).result
+        else:
+            result = " ".join(open_word(rng, script.split) for _ in range(int(rng.integers(1, 10))))
+        bring(script, int(rng.integers(1, 3)) if is_numbered else None, result)
+    return script.finish(RESULTS, tail_ms=600.0)
 
 
 def _watching(script: Script) -> Scenario:

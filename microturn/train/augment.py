@@ -1,13 +1,16 @@
 """Changes of what is heard: other formants, tilts, bands, levels and noises from one recording; words misheard; of what
-is seen: mirrored, in other colours; and of when the model speaks: now and then a turn or two late.
+is seen: mirrored, in other colours; of when the model speaks: now and then a turn or two late; and of what comes in
+beside it: instructions.
 
 Those of sound act on log-mel frames (turns, 20, 80) of one session and leave the times of words where they are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +19,8 @@ from microturn.language.lexicon import FUNCTION
 from microturn.language.wordings import LOOSE_FUNCTION_WORDS, pick
 from microturn.media.mel import LOG_CEIL, LOG_FLOOR, MEL_BANDS, TURN_FRAMES, LogMel
 from microturn.scenario.scenario import Utterance
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +52,10 @@ class AugmentConfig:
     """Of a function word to be written once more, or behind a word that nobody said."""
     late_probabilities: tuple[float, ...] = (0.15, 0.05)
     """Of an utterance of the model that starts one turn late, two turns late, and so on."""
+    instructed_probability: float = 0.2
+    """Of a session that is given instructions."""
+    instructed_first_share: float = 0.7
+    """Of instructions that come in the first turn."""
 
 
 def misheard(words: dict[int, list[str]], rng: np.random.Generator, config: AugmentConfig) -> dict[int, list[str]]:
@@ -82,6 +91,17 @@ def hesitant(said: list[Utterance], num_turns: int, rng: np.random.Generator, co
         changed.append(replace(utterance, turn=utterance.turn + late))
         free_from = utterance.turn + late
     return changed[::-1]
+
+
+def instructed(texts: Mapping[int, list[T]], written: list[T], turn: int, limit: int) -> dict[int, list[T]]:
+    """Tokens of texts by turn, and those of ``written``, which come in from ``turn`` on before whatever else does then.
+
+    A turn takes in ``limit`` tokens; of ``written`` only as much is left as delays nothing that comes after it.
+    """
+    there = len(texts.get(turn, ()))
+    free_turns = min((later - turn for later in texts if later > turn), default=len(written))
+    room = limit - there if there else limit * free_turns
+    return {**texts, turn: [*written[: max(0, room)], *texts.get(turn, ())]}
 
 
 def _warp_matrix(factor: float) -> NDArray[np.float32]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from microturn.errors import InputError
 from microturn.language.tokenizer import TextTokenizer
+from microturn.language.wordings import instructions
 from microturn.media.mel import MEL_BANDS, TURN_FRAMES, dmel_levels, log_mel, normalise_mel
 from microturn.model.ear import AUDIO_TOKENS
 from microturn.model.eye import frame_to_patches, with_before
@@ -25,6 +26,7 @@ from microturn.model.turns import (
     End,
     Kind,
     Sound,
+    Source,
     Token,
     act_token,
     input_tokens,
@@ -32,7 +34,7 @@ from microturn.model.turns import (
 )
 from microturn.scenario.practice import WATCHING, make_scenario
 from microturn.scenario.scenario import Scenario
-from microturn.train.augment import AugmentConfig, augment_frames, augment_user, hesitant, misheard
+from microturn.train.augment import AugmentConfig, augment_frames, augment_user, hesitant, instructed, misheard
 from microturn.train.batch import Head, MelTargets, Row, Targets
 from microturn.train.tasks import Draw, Materials, RowSource
 from microturn.turn import MAX_SAY_TOKENS, TURN_MS, TURN_SAMPLES
@@ -143,10 +145,7 @@ class Packer:
         frames, speaking = scenario.frames, scenario.speaking()
         if self.augment is not None and frames:
             frames = dict(zip(frames, augment_frames(np.stack(list(frames.values())), rng), strict=True))
-        typed = {
-            turn: [(SOURCE_OF_TEXT[text.source], token) for text in texts for token in self.tokenizer.encode(text.text)]
-            for turn, texts in scenario.texts.items()
-        }
+        typed = self._typed(scenario, rng)
         say = spread(self._ids(scenario.say_labels()), MAX_SAY_TOKENS, scenario.num_turns)
         texts = spread(typed, MAX_TEXT_IN_TOKENS, scenario.num_turns)
         acts = {turn: ACTS.index(act) for turn, act in scenario.act_labels().items()}
@@ -178,6 +177,18 @@ class Packer:
             ended = End.SPEAK if speaking[turn] else End.LISTEN
         row.tokens = np.array(tokens, np.int64).reshape(-1, 5)
         return {Head.PHASES: Targets.of(phases)} if scenario.phases else {Head.SAY: Targets.of(said)}
+
+    def _typed(self, scenario: Scenario, rng: np.random.Generator) -> dict[int, list[tuple[Source, int]]]:
+        """Source and text token of all texts, by the turn they come in; now and then instructions among them."""
+        typed = {
+            turn: [(SOURCE_OF_TEXT[text.source], token) for text in texts for token in self.tokenizer.encode(text.text)]
+            for turn, texts in scenario.texts.items()
+        }
+        if self.augment is None or scenario.phases or rng.random() >= self.augment.instructed_probability:
+            return typed
+        turn = 0 if rng.random() < self.augment.instructed_first_share else int(rng.integers(scenario.num_turns))
+        written = [(Source.INSTRUCTIONS, token) for token in self.tokenizer.encode(instructions(rng))]
+        return instructed(typed, written, turn, MAX_TEXT_IN_TOKENS)
 
     def _ids(self, words: Mapping[int, Iterable[str]]) -> dict[int, list[int]]:
         return {

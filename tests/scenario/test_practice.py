@@ -10,14 +10,14 @@ import pytest
 from microturn.errors import InputError
 from microturn.scenario import practice
 from microturn.scenario.generate import generate
-from microturn.scenario.practice import PRACTICE, REHEARSED, SPELLING, WATCHING, make_scenario
+from microturn.scenario.practice import PRACTICE, REHEARSED, RESULTS, SPELLING, WATCHING, make_scenario
 from microturn.scenario.scenario import Scenario
 from microturn.turn import TextSource
 
 needs_assistant = pytest.mark.needs_engine("flite", "slt")
 NAMES = [
     WATCHING,
-    *(pytest.param(name, marks=needs_assistant) for name in (REHEARSED + "cue", PRACTICE, SPELLING)),
+    *(pytest.param(name, marks=needs_assistant) for name in (REHEARSED + "cue", PRACTICE, SPELLING, RESULTS)),
 ]
 
 
@@ -65,6 +65,18 @@ def test_every_other_session_of_practice_is_without_a_microphone() -> None:
     for seed in range(4):
         made = make_scenario(PRACTICE, seed, "train", None)
         assert made.gaps == frozenset(range(made.num_turns) if seed % 2 else ())
+
+
+@needs_assistant
+def test_results_are_said_as_they_came_when_nobody_talks() -> None:
+    for seed in range(6):
+        made = make_scenario(RESULTS, seed, "train", None)
+        brought = " ".join(text.text for texts in made.texts.values() for text in texts).split()
+        said = " ".join(event.words for event in made.events).split()
+        assert 4 <= len(made.events) == len(made.said) <= 7 and made.heard
+        assert [word for word in brought if not word.isdigit()] == said
+        for event in made.events:
+            assert not any(word.start_ms < event.at_ms < word.end_ms for word in made.heard)
 
 
 def test_watching_shows_a_figure_and_tells_the_phase_of_every_picture() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from microturn.scenario.scenario import Utterance
-from microturn.train.augment import AugmentConfig, augment_user, hesitant
+from microturn.train.augment import AugmentConfig, augment_user, hesitant, instructed
 from microturn.turn import TURN_SAMPLES
 from microturn.voices.speech import Speech
 
@@ -69,3 +69,13 @@ def test_stretches_of_time_are_masked_as_often_as_asked() -> None:
         starts = int(np.diff(np.concatenate([[False], masked]).astype(int)).clip(min=0).sum())
         assert starts == pytest.approx(500 * probability, abs=25)
         assert masked.sum() == pytest.approx(starts * (1 + plain.mask_time_frames) / 2, rel=0.2)
+
+
+def test_instructions_delay_nothing_that_comes_after_them() -> None:
+    """Or the answer to it would be told before it was read."""
+    written = [f"i{place}" for place in range(40)]
+    assert instructed({}, written, 3, limit=16) == {3: written}
+    assert instructed({2: ["a"], 9: ["b"]}, written, 3, limit=16) == {2: ["a"], 3: written, 9: ["b"]}
+    assert instructed({4: ["a"]}, written, 3, limit=16) == {3: written[:16], 4: ["a"]}
+    assert instructed({3: ["a", "b"]}, written, 3, limit=16) == {3: [*written[:14], "a", "b"]}
+    assert instructed({3: ["a"] * 20}, written, 3, limit=16) == {3: ["a"] * 20}

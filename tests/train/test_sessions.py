@@ -18,7 +18,7 @@ from microturn.model.lanes import initial_lane_state, lanes
 from microturn.model.outputs import ACTS, SAY_WEIGHT, OutputVocabulary
 from microturn.model.spelling import ALPHABET, BEGINNING, FIRST_LETTER, NOTHING, spelt, word_letters
 from microturn.model.turns import End, Kind, Sound, Source
-from microturn.scenario.practice import PRACTICE, REHEARSED, SPELLING, WATCHING, make_scenario
+from microturn.scenario.practice import PRACTICE, REHEARSED, RESULTS, SPELLING, WATCHING, make_scenario
 from microturn.scenario.scenario import HEAR_LAG_MS, Scenario
 from microturn.session.session import Session
 from microturn.train.augment import AugmentConfig
@@ -35,6 +35,7 @@ FAMILIES = (
     *(f"{REHEARSED}{family}" for family in ("say", "time", "cue", "free", "idle", "string", "count", "delegate")),
     PRACTICE,
     SPELLING,
+    RESULTS,
 )
 
 
@@ -182,7 +183,9 @@ def test_given_words_are_no_gap(family: str) -> None:
     assert (Sound.VOICE in found) == (family != PRACTICE)
 
 
-@pytest.mark.parametrize("augment", [None, AugmentConfig(mishear_probability=0.0, late_probabilities=())])
+@pytest.mark.parametrize(
+    "augment", [None, AugmentConfig(mishear_probability=0.0, late_probabilities=(), instructed_probability=0.0)]
+)
 def test_the_sound_of_a_turn_is_told_after_its_last_token(augment: AugmentConfig | None) -> None:
     scenario = echo(2)
     row, mel = spoken(scenario, augment)
@@ -272,3 +275,14 @@ def test_what_training_reads_of_the_sound_is_what_a_session_hears() -> None:
 def test_sessions_with_the_users_sound_need_somebody_who_hears() -> None:
     with pytest.raises(InputError, match="need a hearing stack"):
         SessionRows(shares={WATCHING: 1.0}, hears=True).open(materials())(np.random.default_rng(0), 1)
+
+
+def test_instructions_change_nothing_that_is_told() -> None:
+    scenario = make_scenario(REHEARSED + "say", 3, "train", None)
+    calm = AugmentConfig(mishear_probability=0.0, extra_probability=0.0, late_probabilities=())
+    without = packed(scenario, replace(calm, instructed_probability=0.0))
+    instructed = packed(scenario, replace(calm, instructed_probability=1.0))
+    is_instruction = (instructed.tokens[:, 0] == Kind.TEXT_IN) & (instructed.tokens[:, 1] == Source.INSTRUCTIONS)
+    assert is_instruction.sum() >= 3
+    assert (instructed.tokens[~is_instruction][:, [0, 1, 2, 3]] == without.tokens[:, [0, 1, 2, 3]]).all()
+    assert [value for _, value, _ in told(instructed, Head.SAY)] == [value for _, value, _ in told(without, Head.SAY)]

@@ -64,7 +64,7 @@ def _alone(script: Script, numbers: Numbers) -> None:
     asked = draw_asked(script.rng, script.split)
     _ask(script, asked)
     script.pause(0.0, 4000.0)
-    _bring(script, numbers[0], asked.result)
+    bring(script, numbers[0], asked.result)
 
 
 def _stays(script: Script, numbers: Numbers) -> None:
@@ -91,7 +91,7 @@ def _stays(script: Script, numbers: Numbers) -> None:
                 script.pause(300.0, 1000.0)
                 _request(script)
     script.pause(200.0, 2000.0)
-    _bring(script, numbers[0], asked.result)
+    bring(script, numbers[0], asked.result)
 
 
 def _corrected(script: Script, numbers: Numbers) -> None:
@@ -103,7 +103,7 @@ def _corrected(script: Script, numbers: Numbers) -> None:
     script.due(Act.DELEGATE, start_ms, corrects=True)
     _hold(script, OKAY)
     script.pause(0.0, 4000.0)
-    _bring(script, numbers[0], asked.corrected)
+    bring(script, numbers[0], asked.corrected)
 
 
 def _cancelled(script: Script, numbers: Numbers) -> None:
@@ -123,7 +123,7 @@ def _cancelled(script: Script, numbers: Numbers) -> None:
         _give(script, numbers[len(jobs) - 1], jobs[-1].result, int(script.now_ms // TURN_MS))
         script.pause(1500.0, 2500.0)
     if len(jobs) > 1:
-        _bring(script, numbers[0], jobs[0].result)
+        bring(script, numbers[0], jobs[0].result)
     elif rng.random() < 0.5:
         _beside(script)
     script.pause(1000.0, 2500.0)
@@ -142,7 +142,7 @@ def _two(script: Script, numbers: Numbers) -> None:
     script.pause(0.0, 2000.0)
     if rng.random() < 0.6:
         for number, result in results:
-            _bring(script, number, result)
+            bring(script, number, result)
             script.pause(0.0, 2000.0)
         return
     turn = int(script.now_ms // TURN_MS)
@@ -182,7 +182,7 @@ def _hold(script: Script, text: str, act: Act = Act.DELEGATE) -> None:
     script.kind = DELEGATE
 
 
-def _bring(script: Script, number: int | None, result: str, talk_share: float = TALK_SHARE) -> None:
+def bring(script: Script, number: int | None, result: str, talk_share: float = TALK_SHARE) -> None:
     """A job brings its result, while the user is silent or says something that asks nothing; then he listens."""
     rng = script.rng
     turn = int(script.now_ms // TURN_MS)
@@ -254,7 +254,7 @@ def _time(script: Script, number: int | None = None, result: str = "") -> None:
     end_ms = script.now_ms
     if result:
         script.pause(600.0, 1000.0)
-        _bring(script, number, result, talk_share=0.0)
+        bring(script, number, result, talk_share=0.0)
     script.kind = "time"
     time.say_at(script, content, end_ms + 1000.0 * seconds, end_ms)
     script.wait_until(script.busy_until_ms)
