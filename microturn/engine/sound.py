@@ -12,8 +12,13 @@ import numpy as np
 
 from microturn.turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, Pcm
 
-CUSHION_SAMPLES = SAMPLE_RATE_HZ * 40 // 1000
-"""What may wait on purpose, so that a chunk that comes a little late is no gap."""
+CUSHION_SAMPLES = SAMPLE_RATE_HZ * 20 // 1000
+"""What waits on purpose, at least, so that a chunk that comes a little late is no gap."""
+LONG_CUSHION_SAMPLES = SAMPLE_RATE_HZ * 40 // 1000
+"""With chunks of this length or more; if they are shorter, as much as one of them."""
+MOST_CUSHION_SAMPLES = SAMPLE_RATE_HZ * 120 // 1000
+CUSHION_STEP_SAMPLES = SAMPLE_RATE_HZ * 20 // 1000
+"""Every gap raises it by so much, and ``PATIENCE_TURNS`` in which it was needed lower it by a quarter of that."""
 MAX_WAITING_SAMPLES = SAMPLE_RATE_HZ * 10
 PATIENCE_TURNS = 3000 // TURN_MS
 """What has not been needed in this many turns is too much."""
@@ -28,6 +33,7 @@ class SoundQueue:
         self.waiting_samples = 0
         self.trimmed_samples = 0
         """Samples that were left out to catch up, since the session began."""
+        self.cushion_samples = self._least_cushion_samples = CUSHION_SAMPLES
         self._chunks: deque[Pcm] = deque()
         self._flowing = False
         """Whether the last turn took sound or at least had some waiting."""
@@ -41,6 +47,8 @@ class SoundQueue:
         if self.waiting_samples + len(pcm) > MAX_WAITING_SAMPLES:
             return False
         self._chunks.append(pcm)
+        self._least_cushion_samples = min(max(len(pcm), CUSHION_SAMPLES), LONG_CUSHION_SAMPLES)
+        self.cushion_samples = max(self.cushion_samples, self._least_cushion_samples)
         self.waiting_samples += len(pcm)
         self._new_samples += len(pcm)
         return True
@@ -62,13 +70,16 @@ class SoundQueue:
             return None
         if waiting >= TURN_SAMPLES:
             turn = self._pop(TURN_SAMPLES)
-        elif not self._flowing and waiting > CUSHION_SAMPLES:
+        elif not self._flowing and waiting > self.cushion_samples:
             # It began in the middle of the turn: before that it was quiet.
-            turn = _padded(self._pop(waiting - CUSHION_SAMPLES), at_front=True)
+            turn = _padded(self._pop(waiting - self.cushion_samples), at_front=True)
         elif self._flowing and new_samples == 0:
             # It ended in the middle of the turn before: nothing will come to complete it.
             turn = _padded(self._pop(waiting), at_front=False)
         else:
+            if self._flowing:
+                self.cushion_samples = min(self.cushion_samples + CUSHION_STEP_SAMPLES, MOST_CUSHION_SAMPLES)
+                self._left.clear()
             self._flowing = self._flowing or new_samples == 0
             return None
         self._flowing = True
@@ -93,8 +104,10 @@ class SoundQueue:
         """Leave out what has waited in vain: where it is quiet, or wherever it is once that is more than a turn."""
         if len(self._left) < PATIENCE_TURNS:
             return
-        excess = min(self._left) - CUSHION_SAMPLES
+        excess = min(self._left) - self.cushion_samples
         if excess <= 0:
+            self.cushion_samples = max(self.cushion_samples - CUSHION_STEP_SAMPLES // 4, self._least_cushion_samples)
+            self._left.clear()
             return
         first = self._pop(excess)
         if excess <= TURN_SAMPLES:

@@ -28,7 +28,7 @@ from microturn.server.job_wire import JobEvent
 from microturn.turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, Act, Pcm, TextIn, TextSource, TurnInput, TurnOutput
 
 PATH = "/v1/live/sessions"
-CHUNK_MS = 40
+CHUNK_MS = 20
 CHUNK_SAMPLES = SAMPLE_RATE_HZ * CHUNK_MS // 1000
 HELD_BACK_TURNS = 5
 """A turn is handed on so much later than it comes: sound that arrives in the meantime can still be placed in it."""

@@ -7,8 +7,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from microturn.engine.sound import CUSHION_SAMPLES, MAX_WAITING_SAMPLES, PATIENCE_TURNS, SoundQueue
+from microturn.engine.sound import (
+    CUSHION_SAMPLES,
+    CUSHION_STEP_SAMPLES,
+    LONG_CUSHION_SAMPLES,
+    MAX_WAITING_SAMPLES,
+    PATIENCE_TURNS,
+    SoundQueue,
+)
 from microturn.turn import SAMPLE_RATE_HZ, TURN_SAMPLES, Pcm
+
+CHUNK = CUSHION_SAMPLES
+"""20 ms."""
+
+
+def pushed(queue: SoundQueue, pcm: Pcm) -> None:
+    """In chunks, as clients send sound."""
+    for start in range(0, len(pcm), CHUNK):
+        assert queue.push(pcm[start : start + CHUNK])
 
 
 def counted(first: int, num_samples: int) -> Pcm:
@@ -25,17 +41,17 @@ def test_sound_that_begins_in_the_middle_of_a_turn_is_preceded_by_silence() -> N
     queue.push(counted(0, 2000))
     turn = queue.take()
     assert turn is not None
-    there = 2000 - CUSHION_SAMPLES
+    there = 2000 - LONG_CUSHION_SAMPLES
     assert not turn[: TURN_SAMPLES - there].any()
     assert np.array_equal(turn[TURN_SAMPLES - there :], counted(0, there))
-    assert queue.waiting_samples == CUSHION_SAMPLES
+    assert queue.waiting_samples == LONG_CUSHION_SAMPLES
 
 
 def test_sound_that_has_only_just_begun_waits() -> None:
     queue = SoundQueue()
-    queue.push(counted(0, CUSHION_SAMPLES))
+    queue.push(counted(0, LONG_CUSHION_SAMPLES))
     assert queue.take() is None
-    queue.push(counted(CUSHION_SAMPLES, TURN_SAMPLES))
+    queue.push(counted(LONG_CUSHION_SAMPLES, TURN_SAMPLES))
     turn = queue.take()
     assert turn is not None and np.array_equal(turn, counted(0, TURN_SAMPLES))
 
@@ -74,7 +90,7 @@ def late_queue(late_samples: int, *, loud: bool) -> tuple[SoundQueue, int]:
 
 def test_quiet_sound_that_waits_in_vain_is_left_out() -> None:
     queue, trimmed = late_queue(2000, loud=False)
-    assert trimmed == 2000 - CUSHION_SAMPLES and queue.waiting_samples == CUSHION_SAMPLES
+    assert trimmed == 2000 - LONG_CUSHION_SAMPLES and queue.waiting_samples == LONG_CUSHION_SAMPLES
 
 
 def test_loud_sound_is_not_cut_for_less_than_a_turn() -> None:
@@ -83,7 +99,7 @@ def test_loud_sound_is_not_cut_for_less_than_a_turn() -> None:
 
 def test_sound_that_is_seconds_late_is_cut() -> None:
     queue, trimmed = late_queue(3 * SAMPLE_RATE_HZ, loud=True)
-    assert trimmed == 3 * SAMPLE_RATE_HZ - CUSHION_SAMPLES and queue.waiting_samples == CUSHION_SAMPLES
+    assert trimmed == 3 * SAMPLE_RATE_HZ - LONG_CUSHION_SAMPLES and queue.waiting_samples == LONG_CUSHION_SAMPLES
 
 
 def test_what_is_quiet_at_first_and_then_loud_is_cut_up_to_there() -> None:
@@ -98,7 +114,40 @@ def test_what_is_quiet_at_first_and_then_loud_is_cut_up_to_there() -> None:
     queue.take()
     queue.push(np.zeros(TURN_SAMPLES, np.float32))
     queue.take()
-    assert queue.trimmed_samples == 1000 - CUSHION_SAMPLES
+    assert queue.trimmed_samples == 1000 - LONG_CUSHION_SAMPLES
+
+
+@pytest.mark.parametrize("late_ms", [10, 30, 60, 90])
+def test_the_cushion_grows_until_late_chunks_are_no_gaps(late_ms: int) -> None:
+    """Chunks of 20 ms, each of them up to ``late_ms`` late, none before the one before it."""
+    rng = np.random.default_rng(late_ms)
+    queue = SoundQueue()
+    arrival_ms = np.maximum.accumulate(20.0 * np.arange(1, 9000) + rng.uniform(0.0, late_ms, 8999))
+    gaps = []
+    arrived = 0
+    for turn in range(800):
+        now_arrived = int(np.searchsorted(arrival_ms, 200.0 * (turn + 1) + 3.0))
+        pushed(queue, np.ones(CHUNK * (now_arrived - arrived), np.float32))
+        arrived = now_arrived
+        gaps.append(queue.take() is None)
+    assert sum(gaps[:100]) <= 6, "a second or so until it is large enough"
+    assert sum(gaps[100:]) <= 7, "now and then it is tried with less"
+    assert queue.cushion_samples <= (late_ms + 40) * 16
+
+
+def test_a_cushion_that_is_not_needed_any_more_shrinks() -> None:
+    queue = SoundQueue()
+    pushed(queue, np.zeros(TURN_SAMPLES + CHUNK, np.float32))
+    queue.take()
+    for _ in range(3):
+        pushed(queue, np.zeros(CHUNK, np.float32))
+        assert queue.take() is None
+    grown = queue.cushion_samples
+    assert grown == CUSHION_SAMPLES + 3 * CUSHION_STEP_SAMPLES
+    for _ in range(30 * PATIENCE_TURNS):
+        pushed(queue, np.zeros(TURN_SAMPLES, np.float32))
+        queue.take()
+    assert queue.cushion_samples == CUSHION_SAMPLES == queue.waiting_samples
 
 
 def test_more_than_may_wait_is_refused() -> None:
