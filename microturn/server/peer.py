@@ -298,8 +298,8 @@ def _messages(text: str, most_bytes: int) -> list[str]:
 
 
 def _offered(sdp: str) -> tuple[list[str], int]:
-    """What an offer's sections are, and how long a message may be (0: as long as it likes). Raises ``EventError`` unless
-    a session can be had over them."""
+    """What an offer's sections are, and how long a message may be (0: of any length). Raises ``EventError`` unless a
+    session can be had over them."""
     try:
         sections = SessionDescription.parse(sdp).media
     except Exception as error:  # the parser has no error of its own

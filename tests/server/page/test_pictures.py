@@ -1,4 +1,4 @@
-"""What the camera shows is what the session sees, by either line: the browser's colours, sizes and codecs on the way."""
+"""What the camera shows is what the session sees, by either line, whatever the browser does on the way."""
 
 from __future__ import annotations
 
