@@ -54,6 +54,11 @@ CLOSE_SECONDS = 1.0
 COUNT_SECONDS = 1.0
 MAX_UNSENT_BYTES = 64 * 1024
 MAX_UNREAD_BYTES = 2 * MAX_MESSAGE_BYTES
+DEFAULT_MESSAGE_BYTES, LEAST_MESSAGE_BYTES = 64 * 1024, 1024
+"""What a client takes in one message: if its offer does not say, and at least."""
+PART_BYTES = 100
+"""Of a part without its text; no character of that takes more than ``CHARACTER_BYTES``."""
+CHARACTER_BYTES = 4
 MAX_LOST_SAMPLES = SAMPLE_RATE_HZ
 """Of lost packets; whatever misses more was silent on purpose."""
 YIELD_MS = 100
@@ -69,8 +74,12 @@ guarded_video.install()
 class Peer(Line):
     """A client's peer connection."""
 
-    def __init__(self, connection: RTCPeerConnection, metrics: Metrics) -> None:
+    def __init__(
+        self, connection: RTCPeerConnection, metrics: Metrics, max_message_bytes: int = DEFAULT_MESSAGE_BYTES
+    ) -> None:
+        """The client takes messages of ``max_message_bytes``, or of any length if that is 0."""
         self.voice = VoiceTrack()
+        self._max_message_bytes = max_message_bytes
         self._connection = connection
         self._metrics = metrics
         self._channel: RTCDataChannel | None = None
@@ -89,9 +98,9 @@ class Peer(Line):
     @classmethod
     async def called(cls, sdp: str, address: str, metrics: Metrics) -> Peer:
         """The peer that made this offer; it will be answered on ``address`` alone. Raises ``EventError``."""
-        kinds = _kinds(sdp)
-        peer = cls(RTCPeerConnection(RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)), metrics)
-        connection = peer._connection
+        kinds, max_message_bytes = _offered(sdp)
+        connection = RTCPeerConnection(RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
+        peer = cls(connection, metrics, max_message_bytes)
         audio = connection.addTransceiver(peer.voice, "sendrecv")
         transceivers = {"audio": audio}
         if "video" in kinds:
@@ -129,16 +138,17 @@ class Peer(Line):
 
     async def send(self, text: str) -> None:
         await self._opened.wait()
-        channel = self._channel
-        if channel is None or self._left.is_set():
-            raise Gone
-        try:
-            channel.send(text)
-        except (InvalidStateError, ValueError, ConnectionError) as error:
-            raise Gone from error
-        while channel.bufferedAmount > MAX_UNSENT_BYTES and not self._left.is_set():
-            self._room.clear()
-            await self._room.wait()
+        for message in _messages(text, self._max_message_bytes):
+            channel = self._channel
+            if channel is None or self._left.is_set():
+                raise Gone
+            try:
+                channel.send(message)
+            except (InvalidStateError, ValueError, ConnectionError) as error:
+                raise Gone from error
+            while channel.bufferedAmount > MAX_UNSENT_BYTES and not self._left.is_set():
+                self._room.clear()
+                await self._room.wait()
 
     async def close(self, code: int) -> None:
         if self._channel is None or self._left.is_set():
@@ -278,8 +288,18 @@ def _bad(cause: str) -> EventError:
     return EventError("invalid_offer", f"this offer cannot be answered: {cause}", param="transport.sdp")
 
 
-def _kinds(sdp: str) -> list[str]:
-    """What an offer's sections are. Raises ``EventError`` unless a session can be had over them."""
+def _messages(text: str, most_bytes: int) -> list[str]:
+    """What an event is sent as: itself, or its parts."""
+    if not most_bytes or len(text.encode()) <= most_bytes:
+        return [text]
+    step = (most_bytes - PART_BYTES) // CHARACTER_BYTES
+    pieces = [text[start : start + step] for start in range(0, len(text), step)]
+    return [wire.encode(wire.Part(index, len(pieces), piece)) for index, piece in enumerate(pieces)]
+
+
+def _offered(sdp: str) -> tuple[list[str], int]:
+    """What an offer's sections are, and how long a message may be (0: of any length). Raises ``EventError`` unless a
+    session can be had over them."""
     try:
         sections = SessionDescription.parse(sdp).media
     except Exception as error:  # the parser has no error of its own
@@ -292,4 +312,8 @@ def _kinds(sdp: str) -> list[str]:
         raise _bad("it has more than one section of a kind")
     if sum(len(section.ice_candidates) for section in sections) > MAX_CANDIDATES:
         raise _bad(f"it has more than {MAX_CANDIDATES} candidates")
-    return kinds
+    capabilities = sections[kinds.index("application")].sctpCapabilities
+    max_message_bytes = DEFAULT_MESSAGE_BYTES if capabilities is None else capabilities.maxMessageSize
+    if max_message_bytes and max_message_bytes < LEAST_MESSAGE_BYTES:
+        raise _bad(f"its messages have less than {LEAST_MESSAGE_BYTES} bytes")
+    return kinds, max_message_bytes

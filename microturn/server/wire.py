@@ -423,7 +423,15 @@ _ENVELOPE = msgspec.json.Decoder(_Envelope)
 _ENCODER = msgspec.json.Encoder()
 
 
-def encode(event: ToClient | FromClient) -> str:
+class Part(Struct, frozen=True, tag="session.part"):
+    """A piece of an event that is longer than a message may be: the texts of all ``count`` of them are the event."""
+
+    index: int
+    count: int
+    text: str
+
+
+def encode(event: ToClient | FromClient | Part) -> str:
     """One event as it is sent."""
     return _ENCODER.encode(event).decode()
 

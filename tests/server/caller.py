@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 RATE_HZ = 48_000
 FRAME_SAMPLES = RATE_HZ // 50
+MAX_MESSAGE = re.compile(r"a=max-message-size:\d+\r\n")
 CONFIG = {"model": "small", "microturn": {"turns": True, "resumable": True}}
 
 
@@ -77,9 +79,23 @@ class Caller:
         for track in tracks:
             self.connection.addTrack(track)
         self.channel = self.connection.createDataChannel("events")
-        self.channel.on("message", lambda text: self._queue.put_nowait(json.loads(text)))
+        self.longest_bytes = 0
+        self._parts: list[str] = []
+        self.channel.on("message", self._take)
         self.channel.on("close", lambda: self._queue.put_nowait(None))
         self.connection.on("track", lambda track: self._listening.append(asyncio.create_task(self._listen(track))))
+
+    def _take(self, text: str) -> None:
+        self.longest_bytes = max(self.longest_bytes, len(text.encode()))
+        event = json.loads(text)
+        if event["type"] == "session.part":
+            assert event["index"] == len(self._parts)
+            self._parts.append(event["text"])
+            if len(self._parts) < event["count"]:
+                return
+            event = json.loads("".join(self._parts))
+        self._parts = []
+        self._queue.put_nowait(event)
 
     async def _listen(self, track: MediaStreamTrack) -> None:
         with suppress(MediaStreamError):
@@ -96,7 +112,8 @@ class Caller:
 
     async def call(self, port: int, **headers: str) -> tuple[int, dict[str, Any]]:
         """Post an offer with what ``first`` holds; when it is answered, the connection is being made."""
-        offer = {"transport": {"type": "webrtc", "sdp": await self.offer()}, **self.first}
+        sdp = MAX_MESSAGE.sub(self.max_message, await self.offer())
+        offer = {"transport": {"type": "webrtc", "sdp": sdp}, **self.first}
         status, answer = await asyncio.to_thread(post, port, json.dumps(offer).encode(), **headers)
         if status == 201:
             sdp = answer["transport"]["sdp"]
@@ -104,6 +121,8 @@ class Caller:
         return status, answer
 
     first: dict[str, Any] = {"session": CONFIG}
+    max_message = r"\g<0>"
+    """What stands in the offer's place of how long a message may be."""
 
     def send(self, kind: str, **fields: Any) -> None:
         self.channel.send(json.dumps({"type": kind, **fields}))

@@ -15,11 +15,16 @@ import numpy as np
 import pytest
 from aiortc.rtp import RtpPacket
 
+from microturn.background.offline import OfflineAgent
+from microturn.background.package import decode_package
+from microturn.background.tools import Tools
 from microturn.server.held import HeldSession
 from microturn.server.prompt_buffer import PACKETS, PromptBuffer
 from microturn.session import recording
+from tests.parity.small import small_model
 from tests.server.caller import Caller, Microphone, calling, silence
 from tests.server.conftest import running
+from tests.server.delegating import delegating
 from tests.server.test_resuming import resume
 from tests.server.test_serving import metric, until
 
@@ -122,6 +127,35 @@ def test_an_offer_is_answered_with_how_the_voice_is_to_be_sent(port: int) -> Non
     sdp = asyncio.run(answer())
     (payload,) = re.findall(r"a=rtpmap:(\d+) opus/48000/2", sdp)
     assert f"a=fmtp:{payload} maxplaybackrate=16000;maxaveragebitrate=64000" in sdp.splitlines()
+
+
+TASK = '\N{GRINNING FACE} what is "6 × 7" please'
+
+
+@pytest.mark.parametrize("max_message", ["", "a=max-message-size:16384\r\n", "a=max-message-size:0\r\n"])
+def test_an_event_that_is_too_long_for_a_message_comes_in_parts(max_message: str) -> None:
+    noise = np.random.default_rng(0).integers(-3000, 3000, 48_000 * 20, np.int16)
+
+    async def talk(port: int) -> None:
+        caller = Caller(Microphone(noise))
+        caller.first = {"session": {"model": "small", "microturn": {"turns": True, "packages": True}}}
+        caller.max_message = max_message
+        assert (await caller.call(port))[0] == 201
+        await caller.until_turn(20)
+        caller.send("session.input_text.append", text=TASK)
+        async with asyncio.timeout(30):
+            event = await caller.next("session.delegation.package")
+        package = decode_package(json.dumps(event["package"]).encode())
+        assert package.task == TASK
+        assert package.sound is not None and len(package.sound.wav) > 2 * 16_000 * 4
+        size = len(json.dumps(event))
+        most_bytes = {"": 65_536, "a=max-message-size:16384\r\n": 16_384}.get(max_message, 2 * size)
+        assert most_bytes >= caller.longest_bytes and (most_bytes < size or caller.longest_bytes > 65_536)
+        await caller.until_turn(caller.of_kind("session.turn")[-1]["turn"] + 5)
+        await caller.leave()
+
+    with running(model=delegating(small_model()), agent=OfflineAgent(Tools())) as port:
+        asyncio.run(talk(port))
 
 
 def packet(number: int, timestamp: int, *, last: bool = True) -> RtpPacket:

@@ -155,6 +155,7 @@ def test_bad_offers_are_named(port: int) -> None:
         assert refused(with_sdp(text)) == bad_sdp, text
     candidate = next(line for line in good.splitlines() if line.startswith("a=candidate"))
     assert refused(with_sdp(good.replace(candidate, "\r\n".join([candidate] * 65)))) == bad_sdp
+    assert refused(with_sdp(good.replace("a=max-message-size:262144", "a=max-message-size:1023"))) == bad_sdp
     assert refused(with_sdp(good.replace("a=ice-pwd", "a=ice-nothing"))) == bad_sdp
     assert refused(b"{")[:2] == (400, "invalid_value")
     assert refused({"session": session})[:2] == (400, "invalid_value")

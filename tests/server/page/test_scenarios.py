@@ -37,6 +37,8 @@ SHIFTS_MS = (0, 23, 51, 77)
 STILL_TURNS = 25
 """Time before the exercise in which the request is typed."""
 FRAMES_A_SECOND = 15
+LIMITED = [[16 + round(level * steps / 255) for level in range(256)] for steps in (219, 224)]
+"""Brightness and colour as a video has them, of a picture's."""
 TRIES = 3
 """The browser's own changes of the sound are never the same."""
 
@@ -189,7 +191,8 @@ def film(path: Path, shown: list[Frame]) -> None:
         for frame in shown + [shown[-1]] * 100:
             planes = Image.fromarray(frame).convert("YCbCr").split()
             small = [plane.resize((width // 2, height // 2), Image.Resampling.BOX) for plane in planes[1:]]
-            data = b"".join(plane.tobytes() for plane in (planes[0], *small))
+            limited = (planes[0].point(LIMITED[0]), *(plane.point(LIMITED[1]) for plane in small))
+            data = b"".join(plane.tobytes() for plane in limited)
             file.write((b"FRAME\n" + data) * (FRAMES_A_SECOND * TURN_MS // 1000))
 
 
