@@ -75,7 +75,7 @@ MOMENTS = tuple(
     for pattern in (
         rf"{_START}(?!timer (?:for|to) \d+(?: to |$)){_WHAT} (?:for|at|to) {_WHEN}(?: {_ABOUT} (?P<more>.+))?",
         rf"(?:{_VERB} |an? |another )?{_WHEN} (?:alarm|reminder)(?: {_ABOUT} (?P<more>.+))?",
-        rf"{_START}{_WHAT} {_ABOUT} (?P<more>.+?) (?:(?:for|at) {_WHEN})",
+        rf"{_START}{_WHAT} {_ABOUT} (?P<more>.+?) (?:for|at) {_WHEN}",
         rf"{_REMIND} {_AT}(?: {_ABOUT} (?P<label>.+))?",
         rf"{_REMIND} {_ABOUT} (?P<label>.+?) {_AT}",
         rf"{_AT} {_REMIND}(?: {_ABOUT} (?P<label>.+))?",
