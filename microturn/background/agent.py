@@ -175,7 +175,7 @@ class ModelAgent:
         self, model: Model, package: ContextPackage, brought: deque[Result], corrections: Corrections
     ) -> Agent[object, str]:
         limits = self._limits
-        timers = Timers(package.at_ms, package.timers, brought)
+        timers = Timers(package.at_ms, package.timers, brought, now=self._tools.now, ends_ms=package.ends_ms)
         return Agent(
             model,
             instructions=INSTRUCTIONS,
@@ -251,8 +251,10 @@ def _lines(package: ContextPackage) -> Iterator[str]:
         how = " (typed)" if line.typed else ""
         unheard = f" [cut off, not heard by the user: {line.unheard}]" if line.unheard else ""
         yield f"[{line.start_ms / 1000:.1f}-{line.end_ms / 1000:.1f} s] {line.who}{how}: {line.text}{unheard}"
-    yield from (f"Open timer: {one.label}, due at {one.due_ms / 1000:.1f} s" for one in package.timers)
-    yield from (f"Other job ({one.state}): {one.task}" for one in package.jobs)
+    for one in package.timers:
+        again = f", then every {one.every_ms / 1000:.1f} s" if one.every_ms else ""
+        yield f"Open timer: {one.label}, due at {one.due_ms / 1000:.1f} s{again}"
+    yield from (f"Other job ({other.state}): {other.task}" for other in package.jobs)
 
 
 def _tools(tools: Tools, timers: Timers) -> list[Callable[..., Any]]:
@@ -261,7 +263,8 @@ def _tools(tools: Tools, timers: Timers) -> list[Callable[..., Any]]:
         _retrying(one)
         for one in (
             tools.calculate, tools.convert_units, tools.current_date_and_time, tools.add_to_date, tools.days_between,
-            tools.define_word, tools.search_notes, timers.set_timer, timers.cancel_timer,
+            tools.define_word, tools.search_notes, timers.set_timer,
+            timers.set_alarm, timers.cancel_timer,
         )
     ]  # fmt: skip
 

@@ -15,7 +15,7 @@ from microturn.background.job import Corrections
 from microturn.background.package import ContextPackage
 from microturn.background.results import Card, Markdown, Result, Spoken, Table
 from microturn.background.spoken import spoken
-from microturn.background.timers import DURATION, Timers
+from microturn.background.timers import DURATION, Timers, moved
 from microturn.background.tools import DAY_NUMBERS, HOLIDAYS, MONTH_NUMBERS, STEPS, Tools, is_unit, moved_day
 from microturn.errors import InputError
 
@@ -78,7 +78,7 @@ class OfflineAgent:
 
     async def work(self, package: ContextPackage, corrections: Corrections) -> AsyncGenerator[Result]:
         """One answer; if a correction has come meanwhile, the answer to the corrected request."""
-        timers = Timers(package.at_ms, package.timers)
+        timers = Timers(package.at_ms, package.timers, now=self._tools.now, ends_ms=package.ends_ms)
         task, outdated = "", None
         for one in package.jobs:
             earlier = request(one.task)
@@ -203,6 +203,8 @@ def corrected(task: str, change: str) -> str | None:
     """``task`` with what ``change`` ("make that tuesday", "7", "in meters") puts right; None if it fits nothing."""
     found = CHANGE.match(change)
     new = (found[1] if found else change).strip()
+    if (later := moved(task, new)) is not None:
+        return later
     for kind in (MONTH_DAY, NAMED_DAY, DURATION, NUMBER):
         if re.fullmatch(kind, new):
             places = list(re.finditer(rf"\b(?:{kind})\b", task))

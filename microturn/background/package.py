@@ -118,6 +118,8 @@ class ContextPackage(Strict, frozen=True):
     ] = ()
     timers: Annotated[tuple[OpenTimer, ...], Meta(max_length=MAX_OPEN)] = ()
     jobs: Annotated[tuple[OpenJob, ...], Meta(max_length=MAX_OPEN)] = ()
+    ends_ms: Milliseconds | None = None
+    """When the conversation is over at the latest."""
     sound: Sound | None = None
     pictures: Annotated[tuple[Picture, ...], Meta(max_length=MAX_PICTURES)] = ()
     left_out: LeftOut = LeftOut()
@@ -194,6 +196,7 @@ def build_package(
     instructions: Sequence[str] = (),
     timers: Sequence[OpenTimer] = (),
     jobs: Sequence[OpenJob] = (),
+    ends_ms: int | None = None,
     sound: Pcm | None = None,
     pictures: Sequence[Picture] = (),
 ) -> ContextPackage:
@@ -225,6 +228,7 @@ def build_package(
         instructions=tuple(kept_instructions),
         timers=tuple(kept_timers),
         jobs=tuple(kept_jobs),
+        ends_ms=ends_ms,
         sound=None if sound is None or not len(sound) else _sound(sound, at_ms),
         pictures=tuple(small),
         left_out=LeftOut(

@@ -6,12 +6,15 @@ has no network and cannot reach the page.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct
+
+MIN_EVERY_MS = 5_000
+"""What is repeated is said no more often."""
 
 
-class Piece(Struct, frozen=True, tag_field="type", forbid_unknown_fields=True):
+class Piece(Struct, frozen=True, tag_field="type", forbid_unknown_fields=True, omit_defaults=True):
     """A part of a result; the tag says which."""
 
 
@@ -28,11 +31,13 @@ class Question(Piece, frozen=True, tag="question"):
 
 
 class Timer(Piece, frozen=True, tag="timer"):
-    """Text to be said at ``due_ms`` of the session's clock; the session's job is not over before that."""
+    """Text to be said at ``due_ms`` of the session's clock, and then every ``every_ms`` if that is set; the session's
+    job is not over before that."""
 
     label: str
     due_ms: int
     text: str
+    every_ms: Annotated[int, Meta(ge=MIN_EVERY_MS)] | None = None
 
 
 class TimerCancelled(Piece, frozen=True, tag="timer-cancelled"):

@@ -30,7 +30,7 @@ def background(
     seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="The job ends after it.")] = 120.0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a result.")] = False,
 ) -> None:
-    """Answer REQUEST: print the text to be spoken, and the cards; a timer is waited for."""
+    """Answer REQUEST: print the text to be spoken, and the cards; wait for timers, for good if one repeats."""
     from microturn.background.job import Budget
     from microturn.background.package import build_package
 
@@ -44,6 +44,8 @@ def background(
 
 
 async def _answer(agent: Agent, package: ContextPackage, budget: Budget, as_json: bool) -> None:
+    from msgspec.structs import replace
+
     from microturn.background.job import Jobs, State
     from microturn.background.results import Question, Spoken, Timer, TimerCancelled
 
@@ -62,9 +64,13 @@ async def _answer(agent: Agent, package: ContextPackage, budget: Budget, as_json
     await jobs.close()
     if job.state is State.FAILED:
         raise BackgroundError(job.reason)
-    for timer in sorted(timers, key=lambda one: one.due_ms):
+    while timers:
+        timer = min(timers, key=lambda one: one.due_ms)
         await asyncio.sleep(began_s + timer.due_ms / 1000 - time.monotonic())
         _print(Spoken(timer.text), as_json)
+        timers.remove(timer)
+        if timer.every_ms is not None:
+            timers.append(replace(timer, due_ms=timer.due_ms + timer.every_ms))
 
 
 def _print(result: Result, as_json: bool) -> None:

@@ -2,9 +2,9 @@
 
 Every ``delegate`` hands over what the user said and typed since the model last acted or spoke. The server's background
 model does it, or the client; while a job of the server runs, words that begin as a correction are passed on to it.
-``cancel`` ends the newest job that runs. A job that has set a timer runs until that is due. What a job says comes into
-the session as text of its own source, as much in a turn as a turn reads, so that whatever else is typed never waits
-behind it.
+``cancel`` ends the newest job that runs. A job that has set a timer runs until that is due, or until it is cancelled
+if that repeats. What a job says comes into the session as text of its own source, as much in a turn as a turn reads, so
+that whatever else is typed never waits behind it.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from __future__ import annotations
 import logging
 from bisect import insort
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from microturn.background.job import OVER, State, is_correction
 from microturn.background.office import MAX_RUNNING, Brought, Desk, Ended, Office, Packed, TooLate
@@ -93,10 +95,11 @@ Notice = Delegated | JobMoved | JobBrought | PackageMade
 
 
 class RecordedJob(Struct, frozen=True):
-    """A line of ``jobs.jsonl``: what was told after a turn."""
+    """A line of ``jobs.jsonl``: what was told after a turn, and how many turns had been left out by then."""
 
     turn: int
     what: Delegated | JobMoved | JobBrought
+    skipped_turns: int = 0
 
 
 class JobRecording(Protocol):
@@ -117,6 +120,8 @@ class _Job:
     task: str
     by_client: bool
     since_turn: int
+    skipped_turns: int = 0
+    """Turns that had been left out when it began: its agent's times do not know of later ones."""
     number: int = 0
     """By which the model knows it: the smallest that no other running job has."""
     state: State = State.RUNNING
@@ -134,8 +139,9 @@ class _Job:
 class Delegation:
     """One session's."""
 
-    def __init__(self, office: Office | None) -> None:
+    def __init__(self, office: Office | None, max_session_ms: int) -> None:
         """``office`` does the work, if it has an agent."""
+        self._max_session_ms = max_session_ms
         self._desk: Desk | None = None if office is None else office.desk()
         self.has_agent = self._desk is not None and self._desk.has_agent
         """Whether the server can do what is delegated."""
@@ -169,9 +175,9 @@ class Delegation:
         self._context.add(turn.given, turn.made)
         made = turn.made
         words = "" if made.act is None else self._context.request()
-        skipped_turns, self._skipped_turns = turn.skipped_turns - self._skipped_turns, turn.skipped_turns
         if made.turn < self._live_turn:
             return self._again.pop(made.turn, [])
+        self._skip(turn.skipped_turns)
         self._end_lost()
         self._end_late()
         notices: list[Notice] = []
@@ -179,11 +185,11 @@ class Delegation:
             notices += self._delegate(f"dlg_{made.turn}", words, playback)
         elif made.act is Act.CANCEL and (running := self.running):
             notices += self._cancel(running[-1])
-        notices += self._news(playback) + self._ring(skipped_turns) + self._feed(inbox)
+        notices += self._news(playback) + self._ring() + self._feed(inbox)
         self._pass_on_answers()
         for one in notices:
             if self.recording is not None and not isinstance(one, PackageMade):
-                self.recording.keep_job(msgspec.json.encode(RecordedJob(made.turn, one)))
+                self.recording.keep_job(msgspec.json.encode(RecordedJob(made.turn, one, turn.skipped_turns)))
         return notices
 
     def restore(self, lines: list[bytes], live_turn: int) -> None:
@@ -192,18 +198,19 @@ class Delegation:
         self._live_turn = live_turn
         for line in lines:
             recorded = msgspec.json.decode(line, type=RecordedJob)
+            self._skip(recorded.skipped_turns)
             self._again.setdefault(recorded.turn, []).append(recorded.what)
             match recorded.what:
                 case Delegated(delegation, job, task, by_client) if by_client and delegation == job:
                     self._know(_Job(job, task, by_client, recorded.turn))
                 case JobMoved(job, State.RUNNING, task):
-                    self._know(_Job(job, task, False, recorded.turn, has_ended=True))
+                    self._know(_Job(job, task, False, recorded.turn, recorded.skipped_turns, has_ended=True))
                 case JobMoved(job, state) if job in self._jobs:
                     self._jobs[job].state = state
                     self._drop_timers(self._jobs[job])
                 case JobBrought(job, index, result) if job in self._jobs:
                     self._jobs[job].num_results = index + 1
-                    self._restore_timers(self._jobs[job], result)
+                    self._restore_timers(self._jobs[job], result, recorded.turn)
 
     def from_client(self, delegation: str, text: str, inbox: Inbox) -> bool:
         """Give the session what a job of the client says; ``False`` if it is more than a job may say, or may wait."""
@@ -228,7 +235,7 @@ class Delegation:
         if self.by_client:
             self._know(_Job(name, task, True, self._context.num_turns))
             if self._desk is not None and task and (self.wants_package or self.recording is not None):
-                self._desk.pack(name, self._context.packer(name, task, playback, self._others(), self._open_timers()))
+                self._desk.pack(name, self._packer(name, task, playback, self._others()))
             return [Delegated(name, name, task, by_client=True)]
         assert self._desk is not None
         if not task:
@@ -265,12 +272,12 @@ class Delegation:
         assert self._desk is not None
         others = self._others()
         busy = [one for one in self.running if not one.by_client and not self._only_waits(one)]
-        job = _Job(name, task, False, self._context.num_turns)
+        job = _Job(name, task, False, self._context.num_turns, self._skipped_turns)
         self._know(job)
         if len(busy) >= MAX_RUNNING:
             self._end(Ended(name, State.FAILED, "too much is being done already"))
         else:
-            self._desk.start(name, self._context.packer(name, task, playback, others, self._open_timers()))
+            self._desk.start(name, self._packer(name, task, playback, others))
         return [JobMoved(name, State.RUNNING, task)]
 
     def _cancel(self, job: _Job) -> list[Notice]:
@@ -292,6 +299,10 @@ class Delegation:
     def _free_number(self) -> int:
         taken = {one.number for one in self.running if not self._only_waits(one)}
         return next(number for number in range(1, len(taken) + 2) if number not in taken)
+
+    def _packer(self, name: str, task: str, playback: Playback, others: list[OpenJob]) -> Callable[[], ContextPackage]:
+        timers = [OpenTimer(one.label, max(0, one.due_ms), one.every_ms) for _, one in self._timers]
+        return self._context.packer(name, task, playback, others, timers, self._max_session_ms)
 
     def _others(self) -> list[OpenJob]:
         known = list(self._jobs.values())[-MAX_PACKED_JOBS:]
@@ -330,7 +341,7 @@ class Delegation:
                     notices += self._start(name, text, playback)
                 case Brought(_, result) if job is not None and not job.has_ended:
                     notices.append(self._brought(job, result))
-                    if isinstance(result, TimerCancelled) and (idle := self._drop_timer(result)):
+                    if isinstance(result, TimerCancelled) and (idle := self._drop_timer(job, result)):
                         notices += self._cancel(idle)
                 case Ended() if job is not None and not job.has_ended:
                     self._end(one)
@@ -372,49 +383,70 @@ class Delegation:
         """Whether its agent is done and one of its timers is not due yet."""
         return job.has_ended and any(one is job for one, _ in self._timers)
 
-    def _open_timers(self) -> list[OpenTimer]:
-        return [OpenTimer(timer.label, timer.due_ms) for _, timer in self._timers]
-
     def _set(self, job: _Job, timer: Timer) -> None:
+        """Add one that its agent has set."""
+        self._add(job, replace(timer, due_ms=timer.due_ms - self._skipped_ms(job)))
+
+    def _add(self, job: _Job, timer: Timer) -> None:
         insort(self._timers, (job, timer), key=lambda one: one[1].due_ms)
+
+    def _skipped_ms(self, job: _Job) -> int:
+        """How much time was left out since it began."""
+        return (self._skipped_turns - job.skipped_turns) * TURN_MS
+
+    def _skip(self, skipped_turns: int) -> None:
+        """So many turns were left out so far; they are time that has passed all the same."""
+        if earlier_ms := (skipped_turns - self._skipped_turns) * TURN_MS:
+            self._timers = [(job, replace(timer, due_ms=timer.due_ms - earlier_ms)) for job, timer in self._timers]
+        self._skipped_turns = skipped_turns
 
     def _drop_timers(self, job: _Job) -> None:
         self._timers = [one for one in self._timers if one[0] is not job]
 
-    def _drop_timer(self, cancelled: TimerCancelled) -> _Job | None:
+    def _drop_timer(self, canceller: _Job, cancelled: TimerCancelled) -> _Job | None:
         """Forget one, which may have moved since whoever cancels it was told of it; returns its job if it was the last
         thing that the job waited for."""
+        due_ms = cancelled.due_ms - self._skipped_ms(canceller)
         same = [one for one in self._timers if one[1].label == cancelled.label]
         if not same:
             return None
-        dropped = min(same, key=lambda one: abs(one[1].due_ms - cancelled.due_ms))
+        dropped = min(same, key=lambda one: abs(one[1].due_ms - due_ms))
         self._timers.remove(dropped)
         job = dropped[0]
         return job if job.has_ended and not self._only_waits(job) else None
 
-    def _restore_timers(self, job: _Job, result: Result) -> None:
+    def _restore_timers(self, job: _Job, result: Result, turn: int) -> None:
         """Know what one of its results was: a timer, the end of one, or what one of its timers was for."""
         if isinstance(result, Timer):
             self._set(job, result)
         elif isinstance(result, TimerCancelled):
-            self._drop_timer(result)
+            self._drop_timer(job, result)
         elif isinstance(result, Spoken):
-            rung = next((one for one in self._timers if one[0] is job and one[1].text == result.text), None)
-            self._timers = [one for one in self._timers if one is not rung]
+            now_ms = (turn + 1) * TURN_MS
+            for one in self._timers:
+                if one[0] is job and one[1].text == result.text and one[1].due_ms <= now_ms:
+                    self._rang(one, now_ms)
+                    break
 
-    def _ring(self, skipped_turns: int) -> list[Notice]:
-        """Have said what timers are due for. Turns that were left out are time that has passed all the same."""
-        if skipped_turns:
-            earlier_ms = skipped_turns * TURN_MS
-            self._timers = [
-                (job, Timer(timer.label, max(0, timer.due_ms - earlier_ms), timer.text)) for job, timer in self._timers
-            ]
+    def _rang(self, one: tuple[_Job, Timer], now_ms: int) -> None:
+        """It is set anew if it repeats: for the next of its times, whatever of them has passed."""
+        self._timers.remove(one)
+        job, timer = one
+        if timer.every_ms is not None:
+            passed = (now_ms - timer.due_ms) // timer.every_ms + 1
+            self._add(job, replace(timer, due_ms=timer.due_ms + passed * timer.every_ms))
+
+    def _ring(self) -> list[Notice]:
+        """Have said what timers are due for."""
+        now_ms = self._context.num_turns * TURN_MS
         notices: list[Notice] = []
-        while self._timers and self._timers[0][1].due_ms <= self._context.num_turns * TURN_MS:
+        while self._timers and self._timers[0][1].due_ms <= now_ms:
             job, timer = self._timers[0]
             if job.has_ended:
                 job.number = self._free_number()
-            self._timers.pop(0)
+            self._rang(self._timers[0], now_ms)
+            if timer.every_ms is not None:
+                job.num_spoken = 0
             notices.append(self._brought(job, Spoken(timer.text)))
             if job.has_ended and not self._only_waits(job):
                 self._incoming.append((job, Ended(job.name, State.DONE)))

@@ -129,7 +129,7 @@ class Dialect(ABC, Generic[FromClientT]):
         self.num_errors = 0
         self.num_turns = 0
         self.playback = Playback()
-        self.delegation = Delegation(service.office)
+        self.delegation = Delegation(service.office, service.max_session_ms)
         self._service = service
         self._host = host
         self._inbox = Inbox()

@@ -130,7 +130,13 @@ class Context:
         return request
 
     def packer(
-        self, job: str, task: str, playback: Playback, jobs: Sequence[OpenJob], timers: Sequence[OpenTimer]
+        self,
+        job: str,
+        task: str,
+        playback: Playback,
+        jobs: Sequence[OpenJob],
+        timers: Sequence[OpenTimer],
+        ends_ms: int | None = None,
     ) -> Callable[[], ContextPackage]:
         """What makes the package of a job that is asked for now; it may be called later, in another thread."""
         return partial(
@@ -142,6 +148,7 @@ class Context:
             instructions=[text for _, text in self._instructions],
             timers=timers,
             jobs=jobs,
+            ends_ms=ends_ms,
             sound=list(self._sound),
             frames=list(self._frames),
         )
@@ -156,6 +163,7 @@ def _packed(
     instructions: Sequence[str],
     timers: Sequence[OpenTimer],
     jobs: Sequence[OpenJob],
+    ends_ms: int | None,
     sound: Sequence[Pcm | None],
     frames: Sequence[tuple[Frame, int]],
 ) -> ContextPackage:
@@ -169,6 +177,7 @@ def _packed(
         instructions=instructions,
         timers=timers,
         jobs=jobs,
+        ends_ms=ends_ms,
         sound=np.concatenate(heard) if any(one is not None for one in sound) else None,
         pictures=[Picture.of(frame, taken_ms) for frame, taken_ms in frames],
     )

@@ -143,6 +143,17 @@ def test_timers_are_set_and_cancelled_by_the_model() -> None:
     given = package(timers=[OpenTimer("tea", 12_000)])
     _, found, _ = over_http('call/cancel_timer {"label": "tea"}', given=given)
     assert TimerCancelled("tea", 12_000) in found
+    _, found, _ = over_http('call/set_timer {"label": "drink", "seconds": 300, "repeat": true}')
+    assert said(found) == "I got, I will remind you every five minutes, drink."
+    assert Timer("drink", 309_000, "A reminder, drink.", 300_000) in found
+    _, found, _ = over_http('call/set_alarm {"label": "", "time": "18:30"}')
+    assert said(found) == "I got, Alarm set for six thirty P M."
+    assert Timer("18:30", 9 * 3_600_000 + 9000, "It is six thirty P M.") in found
+    _, found, chat = over_http('call/set_alarm {"label": "", "time": "half past six"}')
+    assert "is no time of day, HH:MM" in chat.bodies[1]["messages"][-1]["content"]
+    job, found, chat = over_http('call/set_alarm {"label": "", "time": "10:00"}', given=package(ends_ms=1_000_000))
+    assert job.state is State.DONE and not any(isinstance(one, Timer) for one in found)
+    assert "this conversation ends before that" in chat.bodies[1]["messages"][-1]["content"]
     job, found, chat = over_http('call/set_timer {"label": "", "seconds": 0}')
     assert job.state is State.DONE and "one second at least" in chat.bodies[1]["messages"][-1]["content"]
 
@@ -287,7 +298,7 @@ def test_the_package_is_described_whole() -> None:
                 Line("user", "rye", 4000, 4200, typed=True),
             ],
             instructions=["answer in short words"],
-            timers=[OpenTimer("tea", 12_000)],
+            timers=[OpenTimer("tea", 12_000), OpenTimer("drink", 14_000, 60_000)],
             jobs=[OpenJob("b", "find a recipe", "running")],
         )
     )
@@ -295,5 +306,6 @@ def test_the_package_is_described_whole() -> None:
         "Task: plan the baking\nAsked for at 9.0 s of the conversation.\nStanding instructions of the user:\n"
         "- answer in short words\nConversation so far:\n[1.0-2.4 s] user: how long do I bake it\n"
         "[2.6-3.0 s] model: let me think [cut off, not heard by the user:  about that]\n[4.0-4.2 s] user (typed): rye\n"
-        "Open timer: tea, due at 12.0 s\nOther job (running): find a recipe"
+        "Open timer: tea, due at 12.0 s\nOpen timer: drink, due at 14.0 s, then every 60.0 s\n"
+        "Other job (running): find a recipe"
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from microturn.background.job import Corrections
 from microturn.background.package import ContextPackage
-from microturn.background.results import Html, Result, Spoken
+from microturn.background.results import Html, Result, Spoken, Timer
 from microturn.errors import BackgroundError
 from microturn.server.live import Live
 from microturn.turn import Act
@@ -49,6 +49,9 @@ class Scripted:
                     yield Html("huge", "x" * 10_000_000)
                 case "large":
                     yield Html("large" * 100, "x" * 60_000)
+                case "drip":
+                    yield Timer("drip", package.at_ms + 1000, "drip.", every_ms=5000)
+                    return
                 case "long":
                     yield Spoken("word " * 100)
                     return

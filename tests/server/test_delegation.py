@@ -42,7 +42,7 @@ def office(agent: Scripted) -> Iterator[Office]:
 
 
 def talk_of(office: Office | None, **session: Any) -> Talk:
-    return Talk(started(Live(service(600_000, office), FakeHost()), **session))
+    return Talk(started(Live(service(24 * 3_600_000, office), FakeHost()), **session))
 
 
 @pytest.fixture

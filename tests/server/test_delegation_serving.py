@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,51 @@ def test_a_killed_server_does_nothing_twice(tmp_path: Path) -> None:
     said = [text for source, text in texts if source == "job"]
     assert said == ["1 done with please", "1 first", "1 that failed the server was restarted"]
     assert replay(delegating(small_model()), Recorded(folder)).difference is None
+
+
+def test_a_timer_goes_on_repeating_when_the_server_was_killed(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    async def begin(server: subprocess.Popen[str]) -> dict[str, Any]:
+        async with connect(url(port)) as client:
+            await client.send(json.dumps({"type": "session.start", "session": RESUMABLE}))
+            session: dict[str, Any] = (await next_event(client, "session.started"))["session"]
+            await type_in(client, "drip please")
+            while (await next_event(client, RESULT))["result"]["type"] != "spoken":
+                pass
+            for _ in range(5):
+                await next_event(client, "session.turn")
+            server.kill()
+        return session
+
+    async def go_on(session: dict[str, Any]) -> list[dict[str, Any]]:
+        events: list[dict[str, Any]] = []
+        async with connect(url(port)) as client:
+            await client.send(resume(session, 0))
+            while len([one for one in of_kind(events, RESULT) if one["result"]["type"] == "spoken"]) < 3:
+                events.append(json.loads(await client.recv()))
+            await type_in(client, "never mind")
+            events += await until_over(client)
+        return events
+
+    with process(port, tmp_path) as server:
+        session = asyncio.run(begin(server))
+    with process(port, tmp_path):
+        events = asyncio.run(go_on(session))
+    assert events[-1]["state"] == "cancelled"
+    (folder,) = tmp_path.iterdir()
+    timer, *rung = [
+        (line["turn"] + 1 + line["skipped_turns"], line["what"]["result"])
+        for line in map(json.loads, (folder / "jobs.jsonl").read_text().splitlines())
+        if line["what"]["told"] == "result"
+    ]
+    assert [one["result"] for one in of_kind(events, RESULT)] == [timer[1], *(result for _, result in rung)]
+    # Its times are 25 turns apart; what came while no turn was taken is said after the next one.
+    lines = map(json.loads, (folder / "turns.jsonl").read_text().splitlines())
+    passed = [line["turn"] + 1 + line["skipped_turns"] - timer[1]["due_ms"] // 200 for line in lines]
+    due = [after for before, after in pairwise(passed) if after // 25 > before // 25]
+    assert [at - timer[1]["due_ms"] // 200 for at, _ in rung] == due[:3] and len(rung) == 3
 
 
 @pytest.mark.parametrize("task", ["flood", "huge", "block", "break", "hostile"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Iterator
 from datetime import datetime
+from itertools import pairwise
+from random import Random
 
 import msgspec
 import pytest
@@ -17,9 +19,12 @@ from microturn.background.results import Result, Spoken, Timer, TimerCancelled
 from microturn.background.tools import Tools
 from microturn.errors import BackgroundError
 from microturn.server.delegation import Delegated, JobBrought, JobMoved, RecordedJob
+from microturn.server.live import Live
 from microturn.turn import TURN_MS, Act
+from tests.server.conftest import FakeHost, service
 from tests.server.jobs import Talk
 from tests.server.test_delegation import state_of, talk_of
+from tests.server.test_live import started
 
 
 class Keeping(OfflineAgent):
@@ -192,3 +197,107 @@ def test_a_timer_that_was_cancelled_does_not_come_back(talk: Talk) -> None:
     for _ in range(20):
         talk.turn()
     assert state_of(talk, "dlg_1") == ("cancelled", "") and talk.texts == []
+
+
+class Recorded:
+    """A session whose server can be killed: what it keeps of jobs, and which turns it left out."""
+
+    def __init__(self, office: Office) -> None:
+        self.lines: list[bytes] = []
+        self.skipped_turns: list[int] = []
+        """Up to each turn."""
+        self._office = office
+        self.talk = talk_of(office)
+        self.talk.live.delegation.recording = self
+
+    def keep_job(self, line: bytes) -> None:
+        self.lines.append(line)
+
+    def keep_package(self, delegation: str, package: bytes) -> None:
+        pass
+
+    @property
+    def now_ms(self) -> int:
+        """Time that has passed, turns or not."""
+        return (self.talk.num_turns + self.talk.skipped_turns) * TURN_MS
+
+    def turn(self) -> list[str]:
+        """What was told to be said in the next turn."""
+        told = self.talk.turn()
+        self.skipped_turns += [self.talk.skipped_turns] * (self.talk.num_turns - len(self.skipped_turns))
+        return [one["result"]["text"] for one in told if one.get("result", {}).get("type") == "spoken"]
+
+    def kill(self, idle_turns: int) -> None:
+        """Go on in another process after a while."""
+        self.talk = talk_of(self._office)
+        self.talk.live.delegation.restore(self.lines, len(self.skipped_turns))
+        for skipped_turns in self.skipped_turns:
+            self.talk.skipped_turns = skipped_turns
+            self.talk.turn()
+        assert self.talk.texts == []
+        self.talk.skipped_turns += idle_turns
+        self.talk.live.delegation.recording = self
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_timer_that_repeats_is_said_once_at_each_of_its_times(agent: Keeping, seed: int) -> None:
+    """Turns that are left out and killed servers notwithstanding; times that lie in such a gap are said together."""
+    random, office = Random(seed), Office(agent)
+    every_s, once_s = random.randint(20, 90), random.randint(100, 900)
+    session = Recorded(office)
+    session.talk.skipped_turns = random.randrange(100)
+    begun_ms = session.now_ms + TURN_MS
+    drink = set_timer(session.talk, f"remind me every {every_s} seconds to drink")
+    once_ms = session.now_ms + TURN_MS + once_s * 1000
+    set_timer(session.talk, f"remind me in {once_s} seconds to call anna")
+    text = session.talk.results(drink)[1]["text"]
+    walls_ms, rang_ms, called_ms = [session.now_ms], [], []
+    for _ in range(4000):
+        chance = random.random()
+        if chance < 0.01:
+            session.talk.skipped_turns += random.choice((1, 7, random.randrange(1200)))
+        elif chance < 0.013:
+            session.kill(random.randrange(300))
+        said = session.turn()
+        walls_ms.append(session.now_ms)
+        rang_ms += [session.now_ms] * said.count(text)
+        called_ms += [session.now_ms] * said.count("A reminder, call anna.")
+    due_ms = [
+        after for before, after in pairwise(walls_ms)
+        if (after - begun_ms) // (every_s * 1000) > (before - begun_ms) // (every_s * 1000)
+    ]  # fmt: skip
+    assert rang_ms == due_ms and len(due_ms) > 9
+    assert called_ms == [next(wall_ms for wall_ms in walls_ms if wall_ms >= once_ms)]
+    # Others are told of its next time; then it is cancelled, for good.
+    talk = session.talk
+    name = talk.delegate("stop reminding me")
+    assert state_of(talk, name) == ("done", "") and state_of(talk, drink) == ("cancelled", "")
+    (timer,) = agent.packages[-1].timers
+    assert timer.every_ms == every_s * 1000 and 0 <= timer.due_ms - agent.packages[-1].at_ms <= timer.every_ms
+    session.kill(10)
+    assert [session.turn() for _ in range(every_s * 10)] == [[]] * every_s * 10
+    office.close()
+
+
+def test_what_repeats_is_heard_whole_each_time(talk: Talk) -> None:
+    words = "drink " * 60
+    name = set_timer(talk, f"say {words}every thirty seconds")
+    for number in range(1, 15):
+        talk.skipped_turns += 140
+        talk.until(lambda: len(talk.results(name)) == 2 + number)  # noqa: B023
+        for _ in range(10):
+            talk.turn()
+    assert " ".join(talk.texts).split() == words.split() * 14
+    (cancelled,) = talk.turn(act=Act.CANCEL)
+    assert (cancelled["job_id"], cancelled["state"]) == (name, "cancelled")
+
+
+def test_what_is_due_after_the_end_of_the_session_is_refused(agent: Keeping) -> None:
+    office = Office(agent)
+    talk = Talk(started(Live(service(600_000, office), FakeHost())))
+    name = talk.delegate("set a timer for ten minutes")
+    assert state_of(talk, name) == ("done", "")
+    (said,) = talk.results(name)
+    assert said["text"] == "I cannot do that, this conversation ends before that, in ten minutes."
+    set_timer(talk, "set a timer for nine and a half minutes")
+    office.close()
