@@ -23,6 +23,7 @@ from microturn.bench.people import (
 from microturn.bench.sound import SoundScore
 from microturn.bench.spoken import SpokenScore
 from microturn.bench.suite import FamilyFigures, FamilyResult, LongResult
+from microturn.bench.yielding import SOON_MS, YieldScore
 
 DELEGATION = {
     "handed_over": ("handed over when asked for", 90.0),
@@ -32,6 +33,8 @@ DELEGATION = {
     "changed": ("corrected or cancelled", 90.0),
 }
 """By figure of ``DelegationScore``: its name and its bar, in percent."""
+YIELDED = 90.0
+"""Bar of the interruptions after which the model is soon silent, in percent."""
 EVENTS_RIGHT = {"say": 85.0, "time": 80.0, "cue": 80.0}
 """Bars of the event accuracy of families, in percent."""
 VOICES_RIGHT = {SEEN_ENGINE: 93.0, UNSEEN_ENGINE: 70.0}
@@ -94,6 +97,9 @@ def bars(results: Results) -> list[Bar]:
     if delegation is not None:
         for name, (figure, limit) in DELEGATION.items():
             found.append(_share_bar(f"delegate: {figure}", getattr(delegation, name), limit))
+    yielding = own["interrupt"].by_lane.yielding if "interrupt" in own else None
+    if yielding is not None:
+        found.append(_share_bar(f"interrupt: silent within {SOON_MS:.0f} ms", yielding.yielded, YIELDED))
     if "idle" in events:
         found.append(Bar("idle: words a minute", events["idle"].words_per_minute, 0.2))
     sounds = [result.sound for result in own.values() if result.sound is not None]
@@ -185,6 +191,9 @@ def print_tables(results: Results, console: Console) -> None:
         console.print(_family_table(results.families))
     if any(result.by_lane.delegation for result in results.families):
         console.print(_delegation_table(results.families))
+    for result in results.families:
+        if result.by_lane.yielding is not None and result.system == results.system:
+            console.print(_yield_line(result.by_lane.yielding))
     if results.heard:
         table = _table("Words heard right of synthesised voices", ["voices"], SCORE_COLUMNS)
         for group, score in results.heard.items():
@@ -318,6 +327,14 @@ def _spoken_line(score: SpokenScore) -> str:
     return (
         f"Unseen sentences, {score.num_words} words: a recogniser that expects any English makes {ours} errors in our"
         f" voice, {fluent} in the synthesis of the sentence, {by_word} in the synthesis word by word."
+    )
+
+
+def _yield_line(score: YieldScore) -> str:
+    after = "-" if score.silent_ms is None else f"{score.silent_ms:.0f} ms"
+    return (
+        f"{score.num_interruptions} times the user speaks into a long answer; at {score.num_speaking} the model did"
+        f" speak: it is silent within {SOON_MS:.0f} ms after {_share(score.yielded)} of them, median {after}."
     )
 
 

@@ -26,12 +26,13 @@ from microturn.bench.events import (
 from microturn.bench.heard import NOTHING_SAID, HeardScore, groups, score_heard
 from microturn.bench.sound import Clip, SoundScore, clips_of, hear_clips, score_sound, vocabularies
 from microturn.bench.systems import Answer, SessionSource, System, baselines
+from microturn.bench.yielding import YieldScore, score_yielding
 from microturn.errors import InputError
 from microturn.scenario.generate import generate, string_parts
 from microturn.scenario.scenario import Scenario
 from microturn.turn import TURN_MS
 
-FAMILIES = ("say", "time", "cue", "count", "idle", "delegate")
+FAMILIES = ("say", "time", "cue", "count", "idle", "delegate", "interrupt")
 """Families with events, and the one in which nothing is to be said. ``free`` is scored by what was heard."""
 FIRST_SEED = 1_000_000
 """Far from the seeds that figures during training use."""
@@ -47,6 +48,7 @@ class FamilyFigures:
     events: EventScore
     counts: CountScore | None
     delegation: DelegationScore | None = None
+    yielding: YieldScore | None = None
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,8 @@ def figures(sessions: Sequence[Scenario], said: Sequence[Sequence[Said]], acts: 
     events = summarise([score_session(session.events, session.num_turns, runs) for session, runs in pairs])
     counts = [(counted(session, runs), session.true_count) for session, runs in pairs if session.true_count is not None]
     delegation = score_delegation(sessions, said, acts) if any(session.dues for session in sessions) else None
-    return FamilyFigures(events, score_counts(counts) if counts else None, delegation)
+    yielding = score_yielding(sessions, said) if any(session.interrupted_ms for session in sessions) else None
+    return FamilyFigures(events, score_counts(counts) if counts else None, delegation, yielding)
 
 
 def score_listening(system: System, num_sessions: int, advance: Advance) -> dict[str, HeardScore]:

@@ -18,8 +18,8 @@ from microturn.turn import TURN_MS
 STRING = "string"
 """The family name of several scenarios joined in one session."""
 SPLITS: tuple[Split, ...] = ("train", "heldout")
-STRUNG = tuple(family for family in FAMILIES if family != "delegate")
-"""The families of a string, in which words are scored and acts are not."""
+STRUNG = tuple(family for family in FAMILIES if family not in ("delegate", "interrupt"))
+"""The families of a string, in which words are scored and nothing else is."""
 PART_MS = 45_000.0
 """Length of one part of a long string, before its last scenario is over."""
 

@@ -20,6 +20,10 @@ REPLY_PAUSE_MS = HEAR_LAG_MS + 1
 """An answer is said in the turn in which the last word of its request is written."""
 
 
+YIELD_MS = 350
+"""The model stops in the turn that contains this much of what interrupts it: speech has been heard twice by then."""
+
+
 @dataclass(frozen=True)
 class Utterance:
     """What the model says from the start of output turn ``turn`` on: heard from ``(turn + 1) * TURN_MS``.
@@ -31,6 +35,8 @@ class Utterance:
     speech: Speech
     act: Act | None = None
     """What is asked of the runtime in ``turn``."""
+    cut: bool = False
+    """Whether somebody interrupts it."""
 
     @property
     def num_turns(self) -> int:
@@ -92,6 +98,8 @@ class Scenario:
     """What is scored, in order of time."""
     dues: list[Due] = field(default_factory=list)
     """All that the user says, where acts are scored (family ``delegate``), in order of time."""
+    interrupted_ms: list[float] = field(default_factory=list)
+    """When the user begins to speak while the model says more than a word or two (family ``interrupt``)."""
     true_count: int | None = None
     """Repetitions shown (family ``count``)."""
     phases: dict[int, int] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TypedDict, Unpack
@@ -20,6 +20,7 @@ from microturn.pictures.repcount import RepTiming, load_timings
 from microturn.scenario.scenario import (
     HEAR_LAG_MS,
     REPLY_PAUSE_MS,
+    YIELD_MS,
     Due,
     Event,
     Scenario,
@@ -190,6 +191,7 @@ class Script:
         self._texts: dict[int, tuple[TextIn, ...]] = {}
         self._events: list[Event] = []
         self._dues: list[Due] = []
+        self._interrupted_ms: list[float] = []
 
     def change_speaker(self) -> None:
         """Another person goes on: the given voice, or one of the split, at rate and pitch 0.8 to 1.25."""
@@ -244,6 +246,16 @@ class Script:
         speech = assistant_speech(text) if self.assistant else silent_speech(text)
         self._said.append(Utterance(turn, speech, act))
         return float((turn + 1) * TURN_MS)
+
+    def interrupt(self) -> None:
+        """The user begins to speak now, while the model speaks: it stops in the turn by which that can be heard."""
+        turn = first_turn_heard_after(self.now_ms + YIELD_MS)
+        last = self._said[-1]
+        if (kept := turn - last.turn) < last.num_turns:
+            words = tuple(word for word in last.speech.words if word.start_ms < kept * TURN_MS)
+            self._said[-1] = replace(last, speech=Speech(last.speech.pcm[: kept * TURN_SAMPLES], words), cut=True)
+        self._planned_until_ms = float((turn + 1) * TURN_MS)
+        self._interrupted_ms.append(self.now_ms)
 
     def expect(
         self, text: str, at_ms: float, early_ms: float, late_ms: float, cause_ms: float, *, or_words: Sequence[str] = ()
@@ -336,6 +348,7 @@ class Script:
             gaps=gaps,
             events=sorted(self._events, key=lambda event: event.at_ms),
             dues=sorted(self._dues, key=lambda due: due.start_ms),
+            interrupted_ms=self._interrupted_ms,
             true_count=self.true_count,
             penultimate_end_ms=self.penultimate_end_ms,
         )

@@ -87,7 +87,7 @@ def hesitant(said: list[Utterance], num_turns: int, rng: np.random.Generator, co
     chances = (1.0 - sum(config.late_probabilities), *config.late_probabilities)
     for utterance in reversed(said):
         late = int(rng.choice(len(chances), p=chances))
-        late = max(0, min(late, free_from - 1 - utterance.turn - utterance.num_turns))
+        late = 0 if utterance.cut else max(0, min(late, free_from - 1 - utterance.turn - utterance.num_turns))
         changed.append(replace(utterance, turn=utterance.turn + late))
         free_from = utterance.turn + late
     return changed[::-1]

@@ -61,8 +61,8 @@ def test_every_event_is_said_in_its_window_and_nothing_else_is(made: list[Scenar
         labels = scenario.say_labels()
         assert len(scenario.said) == len(scenario.events)
         for event, utterance in zip(scenario.events, scenario.said, strict=True):
-            words = event.words.split()
-            assert [word.text for word in utterance.speech.words] == words
+            words = [word.text for word in utterance.speech.words]
+            assert words == event.words.split() or (utterance.cut and " ".join(words) in event.or_words)
             assert labels[utterance.turn][0] == words[0]
             heard_ms = (utterance.turn + 1) * TURN_MS + utterance.speech.words[0].start_ms
             assert event.at_ms - event.early_ms <= heard_ms <= event.at_ms + event.late_ms

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from microturn.scenario.families import count, cue, delegate, free, idle, say, time
+from microturn.scenario.families import count, cue, delegate, free, idle, interrupt, say, time
 from microturn.scenario.script import Script
 
 Builder = Callable[[Script], None]
@@ -17,4 +17,5 @@ FAMILIES: dict[str, Builder] = {
     "free": free.build,
     "idle": idle.build,
     "delegate": delegate.build,
+    "interrupt": interrupt.build,
 }
