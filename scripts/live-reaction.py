@@ -1,17 +1,18 @@
-"""How long a running server takes to answer: from the end of a spoken request to the first sound at the client.
+"""How long a running server takes: to the first sound of an answer, and to silence when somebody speaks into it.
 
     .venv/bin/python scripts/live-reaction.py URL SESSIONS [AT_ONCE]
 
-Held-out sessions of ``say`` are streamed in real time, so many at once, and the sound is placed where it arrives, on
-the client's clock. An answer counts if it begins within ``LATE_MS``; when requests end is known to the millisecond.
+Held-out sessions of ``say``, then of ``interrupt``, are streamed in real time, so many at once, and the sound is placed
+where it arrives, on the client's clock. An answer counts if it begins within ``LATE_MS`` of its request's end, an
+interruption if the model was speaking when it began; both are known to the millisecond.
 """
 
 import asyncio
-import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from microturn.scenario.generate import generate
 from microturn.scenario.scenario import Scenario
@@ -21,6 +22,10 @@ from microturn.turn import SAMPLE_RATE_HZ, TURN_MS, TurnInput, TurnOutput
 LATE_MS = 1500.0
 AUDIBLE = 0.01
 """Peak from which on sound is heard."""
+PAUSE_MS = 200.0
+"""Whoever is quiet for so long has stopped."""
+
+Times = NDArray[np.float64]
 
 
 def inputs(scenario: Scenario) -> list[TurnInput]:
@@ -31,8 +36,8 @@ def inputs(scenario: Scenario) -> list[TurnInput]:
     ]
 
 
-async def answered_ms(url: str, scenario: Scenario) -> list[tuple[float, bool]]:
-    """After how long each spoken request was answered, and whether with the right first word."""
+async def played(url: str, scenario: Scenario) -> tuple[Times, list[TurnOutput]]:
+    """When anything of the model was heard, and its turns."""
     outputs: list[TurnOutput] = []
     sent = [Sent.of(given) for given in inputs(scenario)]
     async with connected(url) as client:
@@ -40,33 +45,48 @@ async def answered_ms(url: str, scenario: Scenario) -> list[tuple[float, bool]]:
     if measured.refused:
         sys.exit(measured.refused)
     sound = np.concatenate([output.audio for output in outputs])
-    loud_ms = TURN_MS + np.flatnonzero(np.abs(sound) > AUDIBLE) * 1000 / SAMPLE_RATE_HZ
+    return TURN_MS + np.flatnonzero(np.abs(sound) > AUDIBLE) * 1000 / SAMPLE_RATE_HZ, outputs
+
+
+def answers(scenario: Scenario, loud_ms: Times, outputs: list[TurnOutput]) -> Iterator[tuple[float, bool]]:
+    """After how long each spoken request was answered, and whether with the right first word."""
     spoken = {word.end_ms for word in scenario.heard}
-    found = []
     for event in scenario.events:
         after_ms = loud_ms[loud_ms > event.cause_ms] - event.cause_ms
         busy = ((loud_ms <= event.cause_ms) & (loud_ms > event.cause_ms - TURN_MS)).any()
         if event.cause_ms in spoken and not busy and len(after_ms) and after_ms[0] < LATE_MS:
             turns = range(int(event.cause_ms // TURN_MS), int((event.cause_ms + LATE_MS) // TURN_MS) + 1)
             said = " ".join(outputs[turn].say for turn in turns if turn < len(outputs)).split()
-            found.append((float(after_ms[0]), said[:1] == event.words.split()[:1]))
-    return found
+            yield float(after_ms[0]), said[:1] == event.words.split()[:1]
+
+
+def silences(scenario: Scenario, loud_ms: Times, outputs: list[TurnOutput]) -> Iterator[tuple[float, bool]]:
+    """After how long the model was silent once it was interrupted, and whether it had stopped (or come to its end)."""
+    for start_ms in scenario.interrupted_ms:
+        if ((loud_ms <= start_ms) & (loud_ms > start_ms - PAUSE_MS)).any():
+            times_ms = np.append(loud_ms[loud_ms > start_ms], np.inf)
+            pauses = np.flatnonzero(np.diff(times_ms, prepend=start_ms) > PAUSE_MS)
+            end_ms = times_ms[pauses[0] - 1] if pauses[0] else start_ms
+            yield float(end_ms - start_ms), True
 
 
 async def main(url: str, num_sessions: int, at_once: int) -> None:
-    """Print medians and 95th percentiles, of all answers and of those whose first word is right."""
+    """Print medians and 95th percentiles."""
+    Measure = Callable[[Scenario, Times, list[TurnOutput]], Iterator[tuple[float, bool]]]
 
-    async def line(scenarios: Iterator[Scenario]) -> list[tuple[float, bool]]:
-        return [one for scenario in scenarios for one in await answered_ms(url, scenario)]
+    async def line(scenarios: Iterator[Scenario], measure: Measure) -> list[tuple[float, bool]]:
+        return [one for scenario in scenarios for one in measure(scenario, *await played(url, scenario))]
 
-    scenarios = [generate("say", seed, "heldout", assistant=False) for seed in range(num_sessions)]
-    shared = iter(scenarios)
-    found = list(itertools.chain(*await asyncio.gather(*(line(shared) for _ in range(at_once)))))
-    for name, some in (("all answers", found), ("right first words", [one for one in found if one[1]])):
-        waits_ms = [wait_ms for wait_ms, _ in some]
-        if waits_ms:
-            middle, slow = np.percentile(waits_ms, [50, 95])
-            print(f"{name}: {len(some)}, median {middle:.0f} ms, 95 % within {slow:.0f} ms")
+    for family, measure in (("say", answers), ("interrupt", silences)):
+        scenarios = [generate(family, seed, "heldout", assistant=False) for seed in range(num_sessions)]
+        shared = iter(scenarios)
+        lines = await asyncio.gather(*(line(shared, measure) for _ in range(at_once)))
+        found = [one for some in lines for one in some]
+        for kind, some in (("all", found), ("right first words", [one for one in found if one[1]])):
+            waits_ms = [wait_ms for wait_ms, _ in some]
+            if waits_ms and (family == "say" or kind == "all"):
+                middle, slow = np.percentile(waits_ms, [50, 95])
+                print(f"{family}, {kind}: {len(some)}, median {middle:.0f} ms, 95 % within {slow:.0f} ms")
 
 
 asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 1))
