@@ -17,9 +17,10 @@ from microturn.bench.heard import NOTHING_SAID, score_words
 from microturn.bench.hearing import hear
 from microturn.bench.suite import sessions_of
 from microturn.bench.systems import turn_input
+from microturn.bench.yielding import score_yielding
 from microturn.scenario.generate import generate
 from microturn.scenario.scenario import Scenario
-from microturn.turn import TurnOutput
+from microturn.turn import TURN_SAMPLES, TurnOutput
 
 
 @lru_cache(maxsize=1)
@@ -81,3 +82,25 @@ def test_a_typed_word_is_said_aloud(words: str) -> None:
     assert not any(output.speaking for output in outputs[:2])
     assert max(float(np.abs(output.audio).max()) for output in outputs) > 0.05
     assert not outputs[-1].speaking
+
+
+@pytest.mark.parametrize("turns_before", [0, 1])
+def test_instructions_do_not_keep_it_from_answering(turns_before: int) -> None:
+    """As clients begin: instructions, then a typed request, while silence arrives."""
+    session = Session.open(nano())
+    silence = np.zeros(TURN_SAMPLES, np.float32)
+    instructions = TextIn(TextSource.INSTRUCTIONS, "be brief")
+    said = ""
+    for turn in range(14):
+        texts = (instructions,) if turn == 2 else ()
+        if turn == 2 + turns_before:
+            texts = (*texts, TextIn(TextSource.TYPED, "please say red"))
+        said += session.step(TurnInput(audio=silence, texts=texts)).say
+    assert said.split() == ["red"]
+
+
+def test_it_stops_when_somebody_speaks_into_what_it_says() -> None:
+    played = rehearse("interrupt", 12)
+    score = score_yielding([scenario for scenario, _ in played], [said_runs(outputs) for _, outputs in played])
+    assert score.num_speaking >= 8
+    assert score.silent_ms is not None and score.silent_ms <= 850.0
