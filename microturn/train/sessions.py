@@ -102,14 +102,15 @@ class Packer:
             levels = self._levels(scenario, rng)
             heard, told = listened(hearing, levels, scenario.gaps)
             row = Row(sound=told, levels=levels)
-        row.targets = self._add_tokens(scenario, row, rng, heard)
+        typed = self._instructed(self._typed(scenario), scenario, rng)
+        row.targets = self._add_tokens(scenario, row, rng, heard, typed)
         return row
 
     def spoken_row(self, scenario: Scenario, rng: np.random.Generator) -> Row:
         """One scenario of which the model's sound is told: frames after each speaking turn's last token."""
         scenario = self._changed(scenario, rng)
         row = Row(sound=sounds(scenario, rng, vary=False))
-        self._add_tokens(scenario, row, rng, self._rehearsed(scenario, rng))
+        self._add_tokens(scenario, row, rng, self._rehearsed(scenario, rng), self._typed(scenario))
         row.mel = self._mel_targets(scenario, row.tokens[:, 3], rng)
         return row
 
@@ -135,7 +136,12 @@ class Packer:
         return levels
 
     def _add_tokens(
-        self, scenario: Scenario, row: Row, rng: np.random.Generator, hear: list[list[int]]
+        self,
+        scenario: Scenario,
+        row: Row,
+        rng: np.random.Generator,
+        hear: list[list[int]],
+        typed: Mapping[int, list[tuple[Source, int]]],
     ) -> dict[Head, Targets]:
         """Put all tokens and pictures into ``row``; returns what is to be told.
 
@@ -145,7 +151,6 @@ class Packer:
         frames, speaking = scenario.frames, scenario.speaking()
         if self.augment is not None and frames:
             frames = dict(zip(frames, augment_frames(np.stack(list(frames.values())), rng), strict=True))
-        typed = self._typed(scenario, rng)
         say = spread(self._ids(scenario.say_labels()), MAX_SAY_TOKENS, scenario.num_turns)
         texts = spread(typed, MAX_TEXT_IN_TOKENS, scenario.num_turns)
         acts = {turn: ACTS.index(act) for turn, act in scenario.act_labels().items()}
@@ -178,12 +183,17 @@ class Packer:
         row.tokens = np.array(tokens, np.int64).reshape(-1, 5)
         return {Head.PHASES: Targets.of(phases)} if scenario.phases else {Head.SAY: Targets.of(said)}
 
-    def _typed(self, scenario: Scenario, rng: np.random.Generator) -> dict[int, list[tuple[Source, int]]]:
-        """Source and text token of all texts, by the turn they come in; now and then instructions among them."""
-        typed = {
+    def _typed(self, scenario: Scenario) -> dict[int, list[tuple[Source, int]]]:
+        """Source and text token of all texts, by the turn they come in."""
+        return {
             turn: [(SOURCE_OF_TEXT[text.source], token) for text in texts for token in self.tokenizer.encode(text.text)]
             for turn, texts in scenario.texts.items()
         }
+
+    def _instructed(
+        self, typed: dict[int, list[tuple[Source, int]]], scenario: Scenario, rng: np.random.Generator
+    ) -> dict[int, list[tuple[Source, int]]]:
+        """``typed``, now and then with instructions among them, which change nothing that is asked."""
         if self.augment is None or scenario.phases or rng.random() >= self.augment.instructed_probability:
             return typed
         turn = 0 if rng.random() < self.augment.instructed_first_share else int(rng.integers(scenario.num_turns))

@@ -277,6 +277,7 @@ def test_sessions_with_the_users_sound_need_somebody_who_hears() -> None:
         SessionRows(shares={WATCHING: 1.0}, hears=True).open(materials())(np.random.default_rng(0), 1)
 
 
+@pytest.mark.needs_engine("flite", "slt")
 def test_instructions_change_nothing_that_is_told() -> None:
     scenario = make_scenario(REHEARSED + "say", 3, "train", None)
     calm = AugmentConfig(mishear_probability=0.0, extra_probability=0.0, late_probabilities=())
