@@ -1,7 +1,8 @@
 /** Microphone, loudspeaker and the worklet between them. Nothing here knows of sessions. */
 
 const LONGEST_START_MS = 2000;
-const MICROPHONE = { echoCancellation: true, noiseSuppression: false, autoGainControl: true, channelCount: 1 };
+// No gain control: it turns noise up and words down by turns; the model is taught levels over 40 dB.
+const MICROPHONE = { echoCancellation: true, noiseSuppression: false, autoGainControl: false, channelCount: 1 };
 
 export class Audio {
   /** @param {(report: object) => void} onReport what the worklet tells every 20 ms, and when it dropped the voice */
