@@ -26,6 +26,8 @@ PAUSE_MS = 200.0
 """Whoever is quiet for so long has stopped."""
 
 Times = NDArray[np.float64]
+Measure = Callable[[Scenario, Times, list[TurnOutput]], Iterator[tuple[str, float]]]
+"""Names of figures and milliseconds."""
 
 
 def inputs(scenario: Scenario) -> list[TurnInput]:
@@ -48,45 +50,47 @@ async def played(url: str, scenario: Scenario) -> tuple[Times, list[TurnOutput]]
     return TURN_MS + np.flatnonzero(np.abs(sound) > AUDIBLE) * 1000 / SAMPLE_RATE_HZ, outputs
 
 
-def answers(scenario: Scenario, loud_ms: Times, outputs: list[TurnOutput]) -> Iterator[tuple[float, bool]]:
-    """After how long each spoken request was answered, and whether with the right first word."""
+def answers(scenario: Scenario, loud_ms: Times, outputs: list[TurnOutput]) -> Iterator[tuple[str, float]]:
+    """After how long each spoken request was answered; those again of which the first word is right."""
     spoken = {word.end_ms for word in scenario.heard}
     for event in scenario.events:
         after_ms = loud_ms[loud_ms > event.cause_ms] - event.cause_ms
         busy = ((loud_ms <= event.cause_ms) & (loud_ms > event.cause_ms - TURN_MS)).any()
         if event.cause_ms in spoken and not busy and len(after_ms) and after_ms[0] < LATE_MS:
+            yield "answered", float(after_ms[0])
             turns = range(int(event.cause_ms // TURN_MS), int((event.cause_ms + LATE_MS) // TURN_MS) + 1)
             said = " ".join(outputs[turn].say for turn in turns if turn < len(outputs)).split()
-            yield float(after_ms[0]), said[:1] == event.words.split()[:1]
+            if said[:1] == event.words.split()[:1]:
+                yield "first word right", float(after_ms[0])
 
 
-def silences(scenario: Scenario, loud_ms: Times, outputs: list[TurnOutput]) -> Iterator[tuple[float, bool]]:
-    """After how long the model was silent once it was interrupted, and whether it had stopped (or come to its end)."""
+def silences(scenario: Scenario, loud_ms: Times, outputs: list[TurnOutput]) -> Iterator[tuple[str, float]]:
+    """After how long the model was silent once it was interrupted, whether it stopped or came to its end."""
     for start_ms in scenario.interrupted_ms:
         if ((loud_ms <= start_ms) & (loud_ms > start_ms - PAUSE_MS)).any():
             times_ms = np.append(loud_ms[loud_ms > start_ms], np.inf)
             pauses = np.flatnonzero(np.diff(times_ms, prepend=start_ms) > PAUSE_MS)
-            end_ms = times_ms[pauses[0] - 1] if pauses[0] else start_ms
-            yield float(end_ms - start_ms), True
+            yield "silent", float(times_ms[pauses[0] - 1] - start_ms) if pauses[0] else 0.0
+
+
+FAMILIES: dict[str, Measure] = {"say": answers, "interrupt": silences}
+
+
+async def _line(url: str, scenarios: Iterator[Scenario], measure: Measure, found: dict[str, list[float]]) -> None:
+    for scenario in scenarios:
+        for name, wait_ms in measure(scenario, *await played(url, scenario)):
+            found.setdefault(name, []).append(wait_ms)
 
 
 async def main(url: str, num_sessions: int, at_once: int) -> None:
     """Print medians and 95th percentiles."""
-    Measure = Callable[[Scenario, Times, list[TurnOutput]], Iterator[tuple[float, bool]]]
-
-    async def line(scenarios: Iterator[Scenario], measure: Measure) -> list[tuple[float, bool]]:
-        return [one for scenario in scenarios for one in measure(scenario, *await played(url, scenario))]
-
-    for family, measure in (("say", answers), ("interrupt", silences)):
-        scenarios = [generate(family, seed, "heldout", assistant=False) for seed in range(num_sessions)]
-        shared = iter(scenarios)
-        lines = await asyncio.gather(*(line(shared, measure) for _ in range(at_once)))
-        found = [one for some in lines for one in some]
-        for kind, some in (("all", found), ("right first words", [one for one in found if one[1]])):
-            waits_ms = [wait_ms for wait_ms, _ in some]
-            if waits_ms and (family == "say" or kind == "all"):
-                middle, slow = np.percentile(waits_ms, [50, 95])
-                print(f"{family}, {kind}: {len(some)}, median {middle:.0f} ms, 95 % within {slow:.0f} ms")
+    for family, measure in FAMILIES.items():
+        found: dict[str, list[float]] = {}
+        scenarios = iter([generate(family, seed, "heldout", assistant=False) for seed in range(num_sessions)])
+        await asyncio.gather(*(_line(url, scenarios, measure, found) for _ in range(at_once)))
+        for name, waits_ms in found.items():
+            middle, slow = np.percentile(waits_ms, [50, 95])
+            print(f"{family}, {name}: {len(waits_ms)}, median {middle:.0f} ms, 95 % within {slow:.0f} ms")
 
 
 asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 1))
