@@ -8,6 +8,7 @@ from importlib import import_module
 import pytest
 from hypothesis import settings
 
+from tests.assistant import stand_in
 from tests.server.page.browser import installed as browser_installed
 
 # A busy machine is no error of the code, and the same examples every time make a failure reproducible.
@@ -31,3 +32,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         engine, *speakers = marker.args
         if missing := missing_speakers(engine, speakers):
             pytest.skip(f"not installed (make voices): {', '.join(f'{engine}/{speaker}' for speaker in missing)}")
+
+
+@pytest.fixture(autouse=True)
+def _assistant(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In tests marked ``assistant`` its words are buzzes, and its voice need not be installed."""
+    if request.node.get_closest_marker("assistant"):
+        stand_in(monkeypatch)

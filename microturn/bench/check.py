@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import compress, islice
+from itertools import islice
 from pathlib import Path
 from statistics import median
 
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load
 from torch import Tensor
 
-from microturn.bench.cost import in_alternation, resident_mb
+from microturn.bench.cost import in_alternation, median_alike, resident_mb
 from microturn.errors import InputError
 from microturn.media.mel import MEL_BANDS, TURN_FRAMES, dmel_levels, log_mel
 from microturn.media.reader import open_media
@@ -358,8 +358,7 @@ def memory(model: Microturn, minutes: float) -> Finding:
             first_mb = resident_mb()
     grown_mb = resident_mb() - first_mb
     *times_ms, alike = in_alternation(Session.open(model), session, islice(source, PAIRED_TURNS))
-    # A turn in which only one of them speaks tells nothing, if there are others.
-    new_ms, old_ms = (median(list(compress(side, alike)) or side) for side in times_ms)
+    new_ms, old_ms = (median_alike(side, alike) for side in times_ms)
     flat = session.num_bytes == num_bytes and grown_mb < GROWTH_MB
     figure = (
         f"{num_turns * TURN_MS / 60_000:.1f} minutes: a session's {num_bytes / 2**20:.1f} MiB stay, the process gains"

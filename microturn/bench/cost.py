@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from itertools import count, islice
+from itertools import compress, count, islice
 from pathlib import Path
 from statistics import median
 
@@ -37,7 +37,7 @@ class CostResult:
 
     ``p50_ms`` and ``p99_ms`` are over the ``num_turns`` turns of a session with sound and a picture in every turn.
     ``first_minute_ms`` and ``last_minute_ms`` are medians of the same turns taken by a new session and by one that is
-    ``minutes`` old.
+    ``minutes`` old, as far as both do the same in them.
     """
 
     minutes: float
@@ -73,7 +73,7 @@ def measure_cost(open_session: Callable[[], Session], minutes: int, workers: Exe
         times_ms += [_timed(session, given)[0] for given in islice(inputs, TURNS_PER_MINUTE)]
         minutes_mb.append(resident_mb())
         advance()
-    new_ms, old_ms, _ = in_alternation(open_session(), session, islice(inputs, TURNS_PER_MINUTE))
+    new_ms, old_ms, alike = in_alternation(open_session(), session, islice(inputs, TURNS_PER_MINUTE))
     advance()
     times_ms += old_ms
     return CostResult(
@@ -81,8 +81,8 @@ def measure_cost(open_session: Callable[[], Session], minutes: int, workers: Exe
         num_turns=len(times_ms),
         p50_ms=float(np.percentile(times_ms, 50)),
         p99_ms=float(np.percentile(times_ms, 99)),
-        first_minute_ms=median(new_ms),
-        last_minute_ms=median(old_ms),
+        first_minute_ms=median_alike(new_ms, alike),
+        last_minute_ms=median_alike(old_ms, alike),
         first_minute_mb=minutes_mb[0],
         last_minute_mb=minutes_mb[-1],
     )
@@ -100,6 +100,12 @@ def in_alternation(
         by_session = {id(session): _timed(session, given) for session in order}
         taken.append((by_session[id(new)], by_session[id(old)]))
     return [one[0] for one, _ in taken], [other[0] for _, other in taken], [one[1] == other[1] for one, other in taken]
+
+
+def median_alike(times_ms: list[float], alike: list[bool]) -> float:
+    """Median over the turns in which both sessions did the same, if there are any: a turn in which only one of them
+    speaks tells nothing of its age."""
+    return median(list(compress(times_ms, alike)) or times_ms)
 
 
 def _timed(session: Session, given: TurnInput) -> tuple[float, bool]:

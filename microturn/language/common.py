@@ -11,7 +11,8 @@ from microturn.errors import InputError
 DICTIONARY = "cmudict-en-us.dict"
 LANGUAGE_MODEL = "en-us.lm.bin"
 NUM_COMMON_WORDS = 20_000
-_WORD = re.compile("[a-z]+('[a-z]+)?")
+_WORD = re.compile("(?![ivx]{2,}$)[a-z]+('[a-z]+)?")
+"""Roman numerals are left out: voices differ in how they read them."""
 
 
 def pocketsphinx_folder() -> Path:

@@ -1,8 +1,8 @@
 """What is asked for and handed over (``wordings.ASKED``), and what jobs bring (``wordings.BROUGHT``).
 
 Sums and units come out right, and the rest is made up. What matters is that its words are ones that nobody could guess:
-they are to be said as they come. In training one in four of the words that may be anything is invented; for testing
-they are those that training does not have (``lexicon.UNSEEN``).
+they are to be said as they come. In training one in four of the words that may be anything is any of the commonest of
+English; for testing it is one that training does not have (``lexicon.UNSEEN``).
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from __future__ import annotations
 import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from microturn.background.calculate import calculate
 from microturn.background.spoken import cardinal, number_text, ordinal, spoken
 from microturn.language import lexicon
+from microturn.language.common import common_words
 from microturn.language.wordings import (
     ASKED,
     BROUGHT,
@@ -160,13 +162,9 @@ def open_word(rng: np.random.Generator, split: Split) -> str:
     """A word that may be anything."""
     if rng.random() >= NEW_SHARE:
         return pick(rng, lexicon.CONTENT if rng.random() < 0.6 else lexicon.COMMON)
-    return invented_word(rng) if split == "train" else pick(rng, lexicon.UNSEEN)
+    return pick(rng, _new_words() if split == "train" else lexicon.UNSEEN)
 
 
-def invented_word(rng: np.random.Generator) -> str:
-    """Two or three syllables that mean nothing."""
-    syllables = (pick(rng, CONSONANTS) + pick(rng, "aeiou") for _ in range(int(rng.integers(2, 4))))
-    return "".join(syllables) + pick(rng, ("", "n", "s", "r", "l", "t", "m", "ck"))
-
-
-CONSONANTS = ("b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z", "br", "st", "tr", "pl", "ch", "sh")
+@cache
+def _new_words() -> tuple[str, ...]:
+    return tuple(word for word in common_words() if word not in lexicon.UNSEEN)

@@ -30,17 +30,16 @@ from microturn.scenario.scenario import (
 from microturn.split import Split
 from microturn.turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, Act, Frame, Pcm, TextIn, TextSource
 from microturn.voices import noise, recordings
-from microturn.voices.catalogue import Voice, assistant_voice, draw_voice, synthesise
+from microturn.voices.assistant import assistant_voice, word_pcm
+from microturn.voices.catalogue import Voice, draw_voice, synthesise
 from microturn.voices.speech import Speech, Word
 
 SAMPLES_PER_MS = SAMPLE_RATE_HZ // 1000
 WORD_ESTIMATE_MS = 3.0 * TURN_MS
 """Length of a word of the assistant, for plans of the user's side (which must not depend on the assistant's voice) and
 for sessions made without it."""
-ASSISTANT_RATE = 1.15
-"""Speed of the assistant's words: at 1.0 they take 590 ms each, at this speed 530, and are understood as well."""
 ASSISTANT_TAIL_MS = 60.0
-"""Sound kept after a word of the assistant."""
+"""At least so long it is silent after a word of the assistant."""
 PAUSE_SHARE = 0.08
 """Share of words after which somebody hesitates."""
 REPLY_LATE_MS = 1200.0
@@ -73,13 +72,13 @@ def trimmed(speech: Speech, tail_ms: float) -> Speech:
     return Speech(speech.pcm[first:last], words)
 
 
-@lru_cache(maxsize=24_000)
-def fluent_speech(text: str, rate: float = 1.0) -> Speech:
+@lru_cache(maxsize=256)
+def fluent_speech(text: str) -> Speech:
     """``text`` in the assistant's voice in one breath, from its first sound on.
 
     Raises ``VoiceError`` if the voice is missing.
     """
-    return trimmed(synthesise(assistant_voice(), text, rate=rate, pitch=1.0), ASSISTANT_TAIL_MS)
+    return trimmed(synthesise(assistant_voice(), text), ASSISTANT_TAIL_MS)
 
 
 def assistant_speech(text: str) -> Speech:
@@ -92,11 +91,11 @@ def assistant_speech(text: str) -> Speech:
     pieces: list[Pcm] = []
     words: list[Word] = []
     for token in text.replace(",", "").split():
-        word = fluent_speech(token, ASSISTANT_RATE)
+        pcm = word_pcm(token)
         start_ms = float(len(pieces) * TURN_MS)
-        words += [Word(part.text, start_ms + part.start_ms, start_ms + part.end_ms) for part in word.words]
-        num_turns = -(-len(word.pcm) // TURN_SAMPLES)
-        padded = np.pad(word.pcm, (0, num_turns * TURN_SAMPLES - len(word.pcm)))
+        words.append(Word(plain_words(token), start_ms, start_ms + len(pcm) / SAMPLES_PER_MS))
+        num_turns = -(-(len(pcm) + round(ASSISTANT_TAIL_MS * SAMPLES_PER_MS)) // TURN_SAMPLES)
+        padded = np.pad(pcm, (0, num_turns * TURN_SAMPLES - len(pcm)))
         pieces += list(padded.reshape(num_turns, TURN_SAMPLES))
     return Speech(np.concatenate(pieces), tuple(words))
 

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from microturn.errors import InputError
+from microturn.language.common import NUM_COMMON_WORDS
 from microturn.language.tokenizer import default_tokenizer
 from microturn.model.config import ModelConfig
 from microturn.model.microturn import Microturn
@@ -26,7 +27,10 @@ from microturn.train.augment import AugmentConfig
 from microturn.train.hear import ListeningRows
 from microturn.train.loop import Figures, Report, TrainConfig, Trainer
 from microturn.train.parallel import Ranks, joined_ranks
-from microturn.train.tasks import Materials
+from microturn.train.sessions import SessionRows
+from microturn.train.tasks import Materials, RowSource
+from microturn.train.voice import SpeakingRows, VoiceRows, words_to_say
+from microturn.voices.assistant import make_words
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 HELDOUT_SHARE = 1 / 15
@@ -85,6 +89,7 @@ def train_recipe(recipe: Recipe, options: RunOptions, console: Console) -> int:
         trainer = Trainer(recipe.model, config, device, ranks)
         if not trainer.restore(options.out) and started is not None:
             trainer.start_from(started.network.state_dict(), started.weights.vocoder.state_dict())
+        _make_words(words_needed(config, options), console, ranks)
         if listens:
             materials = replace(materials, bank=_filled_bank(recipe.bank, options, console, ranks))
         with _noted_signals() as signals:
@@ -163,12 +168,39 @@ def _listens(config: TrainConfig, options: RunOptions, materials: Materials) -> 
     """Whether a stage to be run needs the voice bank. Raises as ``RowSource.open`` for what the others need."""
     if options.data is not None and not options.data.is_dir():
         raise InputError(f"{options.data}: not a folder")
-    stages = [stage for stage in config.stages if options.stage in (None, stage.name)]
-    sources = [config.tasks[name].source for name in {name for stage in stages for name in stage.shares}]
+    sources = _stage_sources(config, options)
     for source in sources:
         if not isinstance(source, ListeningRows):
             source.open(materials)
     return any(isinstance(source, ListeningRows) for source in sources)
+
+
+def _stage_sources(config: TrainConfig, options: RunOptions) -> list[RowSource]:
+    """What the stages to be run draw from."""
+    stages = [stage for stage in config.stages if options.stage in (None, stage.name)]
+    return [config.tasks[name].source for name in sorted({name for stage in stages for name in stage.shares})]
+
+
+def words_needed(config: TrainConfig, options: RunOptions) -> tuple[str, ...]:
+    """Words that the stages to be run have the assistant say."""
+    num_common: list[int] = []
+    for source in _stage_sources(config, options):
+        if isinstance(source, SpeakingRows | VoiceRows):
+            num_common.append(source.num_common)
+        elif isinstance(source, SessionRows) and source.says:
+            num_common.append(NUM_COMMON_WORDS)
+    return words_to_say(max(num_common)) if num_common else ()
+
+
+def _make_words(words: tuple[str, ...], console: Console, ranks: Ranks) -> None:
+    """Make those of ``words`` that were never said on this machine: half a second of a core each, so before they are
+    needed. One process does so while the others wait."""
+    if words and ranks.is_first:
+        with _progress(console) as bar:
+            task = bar.add_task("assistant's words", total=len(words))
+            for done in make_words(words):
+                bar.update(task, completed=done)
+    ranks.wait()
 
 
 def _filled_bank(wanted: BankConfig, options: RunOptions, console: Console, ranks: Ranks) -> Path:

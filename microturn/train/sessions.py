@@ -38,7 +38,7 @@ from microturn.train.augment import AugmentConfig, augment_frames, augment_user,
 from microturn.train.batch import Head, MelTargets, Row, Targets
 from microturn.train.tasks import Draw, Materials, RowSource
 from microturn.turn import MAX_SAY_TOKENS, TURN_MS, TURN_SAMPLES
-from microturn.voices.catalogue import assistant_voice
+from microturn.voices.assistant import assistant_voice
 
 # Shapes: T tokens, U turns, S speaking turns, F mel frames, M bands.
 
@@ -60,11 +60,16 @@ class SessionRows:
     """By family: how often it is drawn."""
     hears: bool = False
 
+    @property
+    def says(self) -> bool:
+        """Whether the model says words in any of them."""
+        return bool(self.shares.keys() - {WATCHING})
+
     def open(self, materials: Materials) -> Draw:
         """Raises ``VoiceError`` without the assistant's voice, from which the times of its words come; drawing raises
         ``InputError`` where the hearing stack is to hear and there is none."""
         hearing = materials.hearing if self.hears else None
-        if self.shares.keys() - {WATCHING}:
+        if self.says:
             assistant_voice()
         packer = Packer(materials.tokenizer, materials.patch_rows, materials.augment)
         families = list(self.shares)

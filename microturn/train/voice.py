@@ -1,4 +1,4 @@
-"""The assistant's voice as rows: words one after the other for the flow head, crops of short texts for the vocoder."""
+"""The assistant's voice as rows: words one after the other for the flow head, crops of them for the vocoder."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from numpy.typing import NDArray
 from microturn.errors import InputError
 from microturn.language.common import NUM_COMMON_WORDS, common_words
 from microturn.language.lexicon import COMMANDS, COMMON, CONTENT, FUNCTION, LETTERS
-from microturn.language.wordings import pick, plain_sentence
+from microturn.language.wordings import pick
 from microturn.media.mel import HOP_SAMPLES, MEL_SCALE, LogMel, log_mel, normalise_mel
 from microturn.model.vocoder import DELAY_SAMPLES, NOISE_SAMPLES, SILENCE, VocoderConfig
 from microturn.scenario.scenario import Scenario, Utterance
 from microturn.scenario.script import assistant_speech
-from microturn.split import Split
 from microturn.train.batch import Row, WaveTargets
 from microturn.train.sessions import Packer
 from microturn.train.tasks import Draw, Materials, RowSource
 from microturn.turn import SAMPLE_RATE_HZ, TURN_SAMPLES, Pcm
-from microturn.voices.catalogue import assistant_voice, synthesise
+from microturn.voices.assistant import assistant_voice
+from microturn.voices.wordtimes import resample
 
 # Shapes: F hops, M mel bands.
 
 PITCH_RANGE = (0.9, 1.12)
-RATE_RANGE = (0.85, 1.2)
+"""Factors of the pitch, and of the formants with it, of half of the vocoder's clips."""
 EDGE_FRAMES = 10
 """A crop may begin so long before an utterance, and end so long after it."""
 GAIN_RANGE_DB = (-6.0, 2.0)
@@ -46,6 +46,8 @@ class SpeakingRows:
     """Sessions of nothing but words that the model says: any word that it may have to say, after any other."""
 
     num_words: int = 12
+    num_common: int = NUM_COMMON_WORDS
+    """Common words of English among them."""
 
     def open(self, materials: Materials) -> Draw:
         """Raises ``VoiceError`` without the assistant's voice, ``InputError`` without PocketSphinx's words."""
@@ -54,7 +56,7 @@ class SpeakingRows:
         packer = Packer(materials.tokenizer, materials.patch_rows, materials.augment)
 
         def draw(rng: np.random.Generator, uses: int) -> list[Row]:
-            scenario = speaking(rng, self.num_words)
+            scenario = speaking(rng, self.num_words, self.num_common)
             return [packer.spoken_row(scenario, rng) for _ in range(uses)]
 
         return draw
@@ -63,20 +65,36 @@ class SpeakingRows:
         return {"speaking": self}
 
 
-def speaking(rng: np.random.Generator, num_words: int) -> Scenario:
-    """The model says ``num_words`` words: half of them common words of English, the commonest more often, a tenth
-    letters, the others of those that its answers are made of."""
+def speaking(rng: np.random.Generator, num_words: int, num_common: int) -> Scenario:
+    """The model says ``num_words`` words."""
     said: list[Utterance] = []
     turn = 0
     for _ in range(num_words):
-        kind = rng.random()
-        if kind < 0.5:
-            word = common_words()[int(NUM_COMMON_WORDS * rng.random() ** COMMONEST)]
-        else:
-            word = pick(rng, LETTERS if kind < 0.6 else (*CONTENT, *FUNCTION) if kind < 0.85 else (*COMMANDS, *COMMON))
-        said.append(Utterance(turn, assistant_speech(f"{word}." if word in LETTERS else word)))
+        said.append(Utterance(turn, assistant_speech(drawn_word(rng, num_common))))
         turn += said[-1].num_turns + (int(rng.integers(1, 3)) if rng.random() < PAUSE_SHARE else 0)
     return Scenario("speaking", turn, np.zeros(turn * TURN_SAMPLES, np.float32), said=said)
+
+
+def drawn_word(rng: np.random.Generator, num_common: int) -> str:
+    """Half of the words are of the ``num_common`` commonest of English, the commonest more often, a tenth letters, the
+    others those that answers are made of."""
+    kind = rng.random()
+    if kind < 0.5:
+        word = common_words()[int(num_common * rng.random() ** COMMONEST)]
+    else:
+        word = pick(rng, LETTERS if kind < 0.6 else (*CONTENT, *FUNCTION) if kind < 0.85 else (*COMMANDS, *COMMON))
+    return _written(word)
+
+
+def words_to_say(num_common: int = NUM_COMMON_WORDS) -> tuple[str, ...]:
+    """Everything that ``drawn_word`` may draw. Raises ``InputError`` without PocketSphinx's words."""
+    words = (*LETTERS, *FUNCTION, *COMMANDS, *COMMON, *CONTENT, *common_words()[:num_common])
+    return tuple(dict.fromkeys(_written(word) for word in words))
+
+
+def _written(word: str) -> str:
+    """As the voice is to read it: what is one letter is a letter's name."""
+    return f"{word}." if word in LETTERS else word
 
 
 @dataclass(frozen=True)
@@ -97,13 +115,15 @@ class VoiceRows:
     """Crops of the assistant's speech."""
 
     num_frames: int = 64
+    num_common: int = NUM_COMMON_WORDS
 
     def open(self, materials: Materials) -> Draw:
-        """Raises ``VoiceError`` without the assistant's voice."""
+        """Raises ``VoiceError`` without the assistant's voice, ``InputError`` without PocketSphinx's words."""
         assistant_voice()
+        common_words()
 
         def draw(rng: np.random.Generator, uses: int) -> list[Row]:
-            clip = voice_clip(spoken(rng, materials.split), VocoderConfig())
+            clip = voice_clip(spoken(rng, self.num_common), VocoderConfig())
             return [clip_row(clip, self.num_frames, rng, vary=materials.augment is not None) for _ in range(uses)]
 
         return draw
@@ -112,22 +132,12 @@ class VoiceRows:
         return {"voice": self}
 
 
-def spoken(rng: np.random.Generator, split: Split) -> Pcm:
-    """Words, letters or a sentence of the split in the assistant's voice: in half of the cases word by word, as the
-    model speaks, otherwise fluently, mostly at another pitch and rate."""
-    kind = rng.random()
-    if kind < 0.4:
-        text = plain_sentence(rng, split)
-    elif kind < 0.9:
-        text = " ".join(str(word) for word in rng.choice(CONTENT, int(rng.integers(2, 7))))
-    else:
-        text = " ".join(f"{letter}." for letter in rng.choice(LETTERS, int(rng.integers(2, 7))))
+def spoken(rng: np.random.Generator, num_common: int) -> Pcm:
+    """A few words as the model says them, half of the time at another pitch."""
+    pcm = assistant_speech(" ".join(drawn_word(rng, num_common) for _ in range(int(rng.integers(2, 7))))).pcm
     if rng.random() < 0.5:
-        return assistant_speech(text).pcm
-    if rng.random() < 0.3:
-        return synthesise(assistant_voice(), text).pcm
-    rate, pitch = float(rng.uniform(*RATE_RANGE)), float(rng.uniform(*PITCH_RANGE))
-    return synthesise(assistant_voice(), text, rate=rate, pitch=pitch).pcm
+        return pcm
+    return resample(pcm, SAMPLE_RATE_HZ * float(rng.uniform(*PITCH_RANGE)))
 
 
 def voice_clip(pcm: Pcm, config: VocoderConfig) -> VoiceClip:

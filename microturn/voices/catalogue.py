@@ -111,13 +111,6 @@ def draw_kokoro_voice(rng: np.random.Generator, split: Split) -> Voice:
     return Voice(f"kokoro/{speaker}", "kokoro", speaker)
 
 
-def assistant_voice() -> Voice:
-    """The voice in which the model answers: flite's *slt*. Raises ``VoiceError`` when it is not installed."""
-    if "slt" not in flite.installed():
-        raise VoiceError("the assistant's voice (flite slt) is not installed: run `make voices`")
-    return Voice("flite/slt", "flite", "slt")
-
-
 def synthesise(voice: Voice, text: str, *, rate: float = 1.0, pitch: float = 1.0) -> Speech:
     """Say ``text`` (see ``wordtimes.tokens``: lower-case words, commas for pauses, ``a.`` for the letter's name).
 

@@ -22,18 +22,22 @@ class Clock:
 
 
 class Worker(Session):
-    """A session whose turn ``n`` takes ``cost_ms(n)``; every hundredth takes 50 ms more."""
+    """A session whose turn ``n`` takes ``cost_ms(n)``; every hundredth takes 50 ms more. From turn ``speaks_from`` on
+    it speaks in three turns of four, each of which takes 10 ms more."""
 
-    def __init__(self, clock: Clock, cost_ms: Callable[[int], float]) -> None:
+    def __init__(self, clock: Clock, cost_ms: Callable[[int], float], speaks_from: int | None = None) -> None:
         self._clock = clock
         self._cost_ms = cost_ms
         self._turn = 0
+        self._speaks_from = speaks_from
 
     def step(self, turn_input: TurnInput) -> TurnOutput:
         turn_input.check(self._turn)
-        self._clock.now_s += (self._cost_ms(self._turn) + (50.0 if self._turn % 100 == 50 else 0.0)) / 1000.0
+        speaks = self._speaks_from is not None and self._turn >= self._speaks_from and self._turn % 4 > 0
+        cost_ms = self._cost_ms(self._turn) + 10.0 * speaks + (50.0 if self._turn % 100 == 50 else 0.0)
+        self._clock.now_s += cost_ms / 1000.0
         self._turn += 1
-        return TurnOutput(self._turn - 1, "", "", None, False, np.zeros(TURN_SAMPLES, np.float32))
+        return TurnOutput(self._turn - 1, "", "", None, speaks, np.zeros(TURN_SAMPLES, np.float32))
 
 
 @pytest.fixture
@@ -68,6 +72,13 @@ def test_growing_cost(clock: Clock) -> None:
     assert result.first_minute_ms == pytest.approx(10.5, abs=0.1)
     assert result.last_minute_ms == pytest.approx(12.5, abs=0.1)
     assert result.ratio > 1.05
+
+
+def test_that_an_old_session_says_more_is_no_growth(clock: Clock) -> None:
+    last_minute = 2 * TURNS_PER_MINUTE
+    with ThreadPoolExecutor(1) as workers:
+        result = measure_cost(lambda: Worker(clock, lambda turn: 10.0, last_minute), 3, workers, lambda: None)
+    assert result.p99_ms >= 20.0 and result.ratio == pytest.approx(1.0)
 
 
 def test_too_short_a_session(clock: Clock) -> None:

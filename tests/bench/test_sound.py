@@ -30,7 +30,7 @@ from microturn.turn import TURN_SAMPLES, Pcm
 from microturn.voices.catalogue import synthesise, voices
 
 VOCABULARY = (("seven", "eleven", "twelve", "yellow", "monday"),)
-with_assistant = pytest.mark.needs_engine("flite", "slt")
+with_kokoro = pytest.mark.needs_engine("kokoro", "af_heart")
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_recognised_words_take_the_turns_of_their_sound() -> None:
     assert heard == Said(10, 3, (SaidWord("bed", 10), SaidWord("car", 12), SaidWord("x", 12)))
 
 
-@with_assistant
+@with_kokoro
 def test_labels_are_as_audible_as_the_synthesis_and_noise_is_not(workers: Executor) -> None:
     """The labels' sound is the assistant's synthesis, so the ratio is one, whatever the recogniser gets wrong."""
     session = generate("time", 1_000_000, "heldout")
@@ -134,7 +134,7 @@ def test_labels_are_as_audible_as_the_synthesis_and_noise_is_not(workers: Execut
     assert figures([session], [deaf]).events.event_accuracy == 0.0
 
 
-@with_assistant
+@with_kokoro
 def test_invented_words_are_never_understood(workers: Executor) -> None:
     invented = [Said(0, 2, (SaidWord("xyzzyq", 0),)), Said(4, 2, ())]
     score = score_sound(invented, invented, VOCABULARY, workers)

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +19,10 @@ import torch
 from microturn import recipes
 from microturn.cli import main
 from microturn.errors import VoiceError
+from microturn.language.common import common_words
 from microturn.model.weights import load
+from microturn.train.loop import StageConfig
+from microturn.train.run import RunOptions, words_needed
 from tests.train import tiny
 
 
@@ -170,3 +174,34 @@ def test_a_missing_voice_is_named_before_anything_is_made(
     assert main(["train", "nano", "--out", str(tmp_path / "run")]) == 2
     assert "not installed" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_words_of_the_voice_are_made_for_the_stages_that_have_it_say_some(tmp_path: Path) -> None:
+    config = recipes.nano().train
+
+    def needed(stage: str | None) -> set[str]:
+        return set(words_needed(config, RunOptions(out=tmp_path, stage=stage)))
+
+    assert needed("hear") == set()
+    assert (
+        needed("decide")
+        == needed("speak")
+        == needed(None)
+        >= {"the", "b.", "mountain", *(word for word in common_words()[500:600] if len(word) > 1)}
+    )
+    watching = replace(config, stages=(StageConfig(name="watch", num_steps=1, shares={"watch": 1.0}),))
+    assert words_needed(watching, RunOptions(out=tmp_path)) == ()
+
+
+def test_words_are_made_before_the_first_step(
+    train: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def cannot(words: Iterable[str]) -> Iterator[int]:
+        assert list(words) == ["red", "b."]
+        yield 1
+        raise VoiceError("the words cannot be kept")
+
+    monkeypatch.setattr("microturn.train.run.words_needed", lambda *_: ("red", "b."))
+    monkeypatch.setattr("microturn.train.run.make_words", cannot)
+    assert train("tiny", "--stage", "speak", "--steps", "1") == 2
+    assert "the words cannot be kept" in capsys.readouterr().err

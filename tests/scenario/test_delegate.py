@@ -16,7 +16,7 @@ from microturn.split import Split
 from microturn.turn import TURN_MS, Act, TextIn, TextSource
 
 SEEDS = range(120)
-SLT = pytest.mark.needs_engine("flite", "slt")
+ASSISTANT = pytest.mark.assistant
 
 
 @cache
@@ -25,7 +25,7 @@ def sessions(split: Split, assistant: bool = False) -> list[Scenario]:
 
 
 MADE = [
-    pytest.param((split, assistant), id=f"{split}{'-answered' * assistant}", marks=SLT if assistant else ())
+    pytest.param((split, assistant), id=f"{split}{'-answered' * assistant}", marks=ASSISTANT if assistant else ())
     for split in SPLITS
     for assistant in (False, True)
 ]
@@ -160,7 +160,7 @@ def test_timers_are_kept_while_jobs_run_and_while_their_results_are_said(made: l
     assert between > 1
 
 
-@SLT
+@ASSISTANT
 def test_the_user_does_not_depend_on_the_voice_of_the_assistant() -> None:
     for split in SPLITS:
         for one, other in zip(sessions(split), sessions(split, True), strict=True):

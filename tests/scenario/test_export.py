@@ -54,7 +54,7 @@ def test_nothing_is_left_when_it_cannot_be_written(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "frames", "taken"]
 
 
-@pytest.mark.needs_engine("flite", "slt")
+@pytest.mark.assistant
 def test_the_command_writes_a_scenario(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["scenario", "say", "--seed", "3", "--split", "heldout", "--out", str(tmp_path / "say")]) == 0
     assert "say, seed 3" in capsys.readouterr().out

@@ -16,7 +16,7 @@ from microturn.split import Split
 from microturn.turn import TURN_MS, TURN_SAMPLES
 
 SEEDS = range(20)
-SLT = pytest.mark.needs_engine("flite", "slt")
+ASSISTANT = pytest.mark.assistant
 
 
 @cache
@@ -28,7 +28,7 @@ def sessions(family: str, split: Split, answered: bool = False) -> list[Scenario
 
 HEARD = [pytest.param((family, split, False), id=f"{family}-{split}") for family in FAMILIES for split in SPLITS]
 ANSWERED = [
-    pytest.param((family, split, True), id=f"{family}-{split}-answered", marks=SLT)
+    pytest.param((family, split, True), id=f"{family}-{split}-answered", marks=ASSISTANT)
     for family in FAMILIES
     for split in SPLITS
 ]
@@ -191,7 +191,7 @@ def test_combinations_belong_to_their_split(split: Split) -> None:
     assert pairs > 5
 
 
-@pytest.mark.parametrize("answered", [False, pytest.param(True, marks=SLT)])
+@pytest.mark.parametrize("answered", [False, pytest.param(True, marks=ASSISTANT)])
 def test_strings_hold_several_families_and_end_their_rules(answered: bool) -> None:
     for seed in range(6):
         scenario = generate(STRING, seed, "train", assistant=answered, sound=not answered)

@@ -8,7 +8,7 @@ from microturn.scenario.generate import generate
 from microturn.scenario.scenario import YIELD_MS
 from microturn.turn import TURN_MS
 
-pytestmark = pytest.mark.needs_engine("flite", "slt")
+pytestmark = pytest.mark.assistant
 
 
 @pytest.mark.parametrize("seed", range(8))

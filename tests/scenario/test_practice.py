@@ -14,10 +14,10 @@ from microturn.scenario.practice import PRACTICE, REHEARSED, RESULTS, SPELLING, 
 from microturn.scenario.scenario import Scenario
 from microturn.turn import TextSource
 
-needs_assistant = pytest.mark.needs_engine("flite", "slt")
+with_assistant = pytest.mark.assistant
 NAMES = [
     WATCHING,
-    *(pytest.param(name, marks=needs_assistant) for name in (REHEARSED + "cue", PRACTICE, SPELLING, RESULTS)),
+    *(pytest.param(name, marks=with_assistant) for name in (REHEARSED + "cue", PRACTICE, SPELLING, RESULTS)),
 ]
 
 
@@ -48,7 +48,7 @@ def test_families_are_made_as_they_are_anywhere() -> None:
         assert made.user.any() and same(made, generate(family, 3, "heldout"))
 
 
-@needs_assistant
+@with_assistant
 def test_practice_asks_in_writing_and_is_answered_in_the_next_turn() -> None:
     for seed in range(6):
         made = make_scenario(PRACTICE, seed, "heldout", None)
@@ -60,14 +60,14 @@ def test_practice_asks_in_writing_and_is_answered_in_the_next_turn() -> None:
             assert np.abs(utterance.speech.pcm).max() > 0.1
 
 
-@needs_assistant
+@with_assistant
 def test_every_other_session_of_practice_is_without_a_microphone() -> None:
     for seed in range(4):
         made = make_scenario(PRACTICE, seed, "train", None)
         assert made.gaps == frozenset(range(made.num_turns) if seed % 2 else ())
 
 
-@needs_assistant
+@with_assistant
 def test_results_are_said_as_they_came_when_nobody_talks() -> None:
     for seed in range(6):
         made = make_scenario(RESULTS, seed, "train", None)

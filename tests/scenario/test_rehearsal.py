@@ -14,10 +14,10 @@ from microturn.scenario.script import timed_words
 from microturn.train.augment import AugmentConfig, misheard
 from microturn.turn import TURN_MS
 
-needs_assistant = pytest.mark.needs_engine("flite", "slt")
+with_assistant = pytest.mark.assistant
 
 
-@needs_assistant
+@with_assistant
 @pytest.mark.parametrize("family", [*FAMILIES, STRING])
 def test_a_rehearsal_has_the_words_of_a_session_and_no_sound(family: str) -> None:
     for seed in range(4):
@@ -33,7 +33,7 @@ def test_a_rehearsal_has_the_words_of_a_session_and_no_sound(family: str) -> Non
             assert event.cause_ms <= event.at_ms + event.late_ms <= scenario.num_turns * TURN_MS + event.late_ms
 
 
-@needs_assistant
+@with_assistant
 def test_the_same_seed_gives_the_same_words_and_times() -> None:
     first, second = (make_scenario("rehearsed cue", 5, "train", None) for _ in range(2))
     assert first.heard == second.heard and first.events == second.events

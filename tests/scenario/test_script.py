@@ -16,7 +16,7 @@ from microturn.turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, TextIn, TextSo
 from microturn.voices import noise
 from microturn.voices.catalogue import synthesise, voices
 
-needs_assistant = pytest.mark.needs_engine("flite", "slt")
+with_assistant = pytest.mark.assistant
 
 
 def builder(seed: int = 0, split: Split = "train") -> Script:
@@ -128,7 +128,7 @@ def test_speech_without_a_voice_has_the_words_and_the_planned_length() -> None:
     assert len(speech.pcm) / 16.0 == estimate_ms("b. a. t.")
 
 
-@needs_assistant
+@with_assistant
 def test_the_assistant_is_heard_from_the_turns_edge_on() -> None:
     for text in ("one", "say it again", "b. a. t."):
         speech = script.assistant_speech(text)
@@ -136,7 +136,7 @@ def test_the_assistant_is_heard_from_the_turns_edge_on() -> None:
         assert levels.max() > 0.05 and speech.words[0].start_ms < 0.1
 
 
-@needs_assistant
+@with_assistant
 def test_the_assistant_begins_every_word_at_a_turns_edge() -> None:
     """And a word sounds the same wherever it is said."""
     speech = script.assistant_speech("red, mountain and b.")

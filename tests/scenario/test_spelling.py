@@ -9,7 +9,7 @@ from microturn.language.tokenizer import default_tokenizer
 from microturn.language.wordings import combination_split
 from microturn.scenario.practice import SPELLING, make_scenario, spellable
 
-needs_assistant = pytest.mark.needs_engine("flite", "slt")
+with_assistant = pytest.mark.assistant
 
 
 def test_all_that_is_one_token_may_be_asked_for() -> None:
@@ -21,7 +21,7 @@ def test_all_that_is_one_token_may_be_asked_for() -> None:
         assert len(default_tokenizer().encode_word(piece)) == 1
 
 
-@needs_assistant
+@with_assistant
 def test_words_asked_for_are_spelt() -> None:
     for seed in range(8):
         scenario = make_scenario(SPELLING, seed, "train", None)
@@ -35,7 +35,7 @@ def test_words_asked_for_are_spelt() -> None:
             assert len(event.words.split()) == len(word)
 
 
-@needs_assistant
+@with_assistant
 def test_splits_spell_different_words() -> None:
     for split in ("train", "heldout"):
         for seed in range(4):
@@ -43,7 +43,7 @@ def test_splits_spell_different_words() -> None:
                 assert combination_split("spell", event.words.replace(" ", "")) == split
 
 
-@needs_assistant
+@with_assistant
 def test_the_same_seed_gives_the_same_session() -> None:
     assert (
         make_scenario(SPELLING, 5, "train", None).hear_labels()

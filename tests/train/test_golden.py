@@ -15,6 +15,7 @@ import pytest
 
 from microturn import recipes
 from microturn.train.tasks import TaskConfig, batches_of
+from tests.assistant import stand_in
 from tests.train import tiny
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "losses.json"
@@ -32,7 +33,7 @@ def losses(name: str, bank: Path) -> list[float]:
     return [float(trainer.train_step(batch)[0]) for batch in islice(batches, NUM_STEPS)]
 
 
-@pytest.mark.parametrize("name", [*tiny.TASKS, pytest.param(FAMILIES, marks=pytest.mark.needs_engine("flite", "slt"))])
+@pytest.mark.parametrize("name", [*tiny.TASKS, pytest.param(FAMILIES, marks=pytest.mark.assistant)])
 def test_golden_losses(name: str, tmp_path: Path) -> None:
     golden = json.loads(GOLDEN.read_text())
     assert golden.keys() == TASKS.keys()
@@ -40,7 +41,8 @@ def test_golden_losses(name: str, tmp_path: Path) -> None:
 
 
 def renew() -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as monkeypatch:
+        stand_in(monkeypatch)
         bank = tiny.fill_bank(Path(folder))
         found = {name: [round(loss, 6) for loss in losses(name, bank)] for name in TASKS}
     GOLDEN.write_text(json.dumps(found, indent=1) + "\n")

@@ -84,7 +84,7 @@ def test_every_target_is_what_comes_next(seed: int, augmented: bool) -> None:
     assert sum(value == OUTPUTS.speak for _, value, _ in told(row, Head.SAY)) == 2
 
 
-@pytest.mark.needs_engine("flite", "slt")
+@pytest.mark.assistant
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_target_of_every_family_is_what_comes_next(family: str) -> None:
     for seed in range(3):
@@ -123,7 +123,7 @@ def test_texts_come_with_their_sources_and_wait_for_room() -> None:
     assert given[:, 3].tolist() == [2] * 16 + [3] * (len(ids) - 16)
 
 
-@pytest.mark.needs_engine("flite", "slt")
+@pytest.mark.assistant
 def test_acts_and_what_jobs_bring_are_part_of_a_batch() -> None:
     """An act stands after the word that goes with it, and stays with it when both are late."""
     scenarios = [make_scenario(f"{REHEARSED}delegate", seed, "train", None) for seed in range(4)]
@@ -173,7 +173,7 @@ def test_gaps_that_are_drawn_spare_words_and_may_be_long() -> None:
     assert longest > 30
 
 
-@pytest.mark.needs_engine("flite", "slt")
+@pytest.mark.assistant
 @pytest.mark.parametrize("family", FAMILIES)
 def test_given_words_are_no_gap(family: str) -> None:
     """Rehearsals are heard, and practice is typed with and without a microphone."""
@@ -208,10 +208,10 @@ def test_the_velocity_is_told_on_some_turns_with_noise_of_its_own() -> None:
     assert noise.std() == pytest.approx(1.0, abs=0.05)
 
 
-@pytest.mark.needs_engine("flite", "slt")
+@pytest.mark.assistant
 def test_speaking_practice_says_every_kind_of_word_with_its_age() -> None:
     """The flow head is given what streaming gives it: the newest words, and how long the last one has lasted."""
-    scenario = speaking(np.random.default_rng(0), 12)
+    scenario = speaking(np.random.default_rng(0), 12, 20_000)
     row, mel = spoken(scenario)
     said = [word for utterance in scenario.said for word in utterance.speech.words]
     assert len(scenario.said) == 12 and len(mel.at_S) == sum(utterance.num_turns for utterance in scenario.said)
@@ -277,7 +277,7 @@ def test_sessions_with_the_users_sound_need_somebody_who_hears() -> None:
         SessionRows(shares={WATCHING: 1.0}, hears=True).open(materials())(np.random.default_rng(0), 1)
 
 
-@pytest.mark.needs_engine("flite", "slt")
+@pytest.mark.assistant
 def test_instructions_change_nothing_that_is_told() -> None:
     scenario = make_scenario(REHEARSED + "say", 3, "train", None)
     calm = AugmentConfig(mishear_probability=0.0, extra_probability=0.0, late_probabilities=())
