@@ -8,6 +8,9 @@ word of the lexicon that may be spelt in training is asked for, and so is everyt
 job brings is a few words in a long session of ``delegate``: here one result follows the other. To count, the network
 must see when a repetition is over, which the families say once in ten turns: here every picture is told
 (``Scenario.phases``), as every word is in listening practice.
+
+In a quarter of the other sessions a camera looks on that nobody speaks of: whose pictures are only ever taught together
+with counting answers nothing else while it sees (docs/log.md).
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from microturn.language.lexicon import CONTENT, FUNCTION, LETTERS, NUMBERS
 from microturn.language.tokenizer import default_tokenizer
 from microturn.language.wordings import SAY, combination, plain_sentence
 from microturn.pictures.repcount import RepTiming
-from microturn.pictures.repetitions import SEEN_LAG_MS, draw_count_video
+from microturn.pictures.repetitions import SEEN_LAG_MS, draw_count_video, draw_idle_video
 from microturn.scenario.asked import draw_asked, open_word
 from microturn.scenario.families.delegate import NUMBERED_SHARE, bring
 from microturn.scenario.families.say import draw_request, draw_spelling, letter_names
@@ -31,7 +34,7 @@ from microturn.scenario.generate import generate
 from microturn.scenario.scenario import Scenario
 from microturn.scenario.script import Script, plain_words
 from microturn.split import Split
-from microturn.turn import TURN_MS
+from microturn.turn import TURN_MS, Frame
 
 PRACTICE, SPELLING, RESULTS, WATCHING = "practice", "spelling", "results", "watching"
 REHEARSED = "rehearsed "
@@ -39,6 +42,12 @@ REHEARSED = "rehearsed "
 TYPED_SHARE = 0.2
 """Of the requests to spell."""
 MAX_VIDEO_MS = 16_000.0
+CAMERA_SHARE = 0.25
+"""Of the sessions without pictures: those that get some."""
+CAMERA_STEPS = (1, 2, 3, 5)
+"""A camera has a picture in one turn of so many."""
+LATE_SHARE = 0.3
+"""Of the cameras: those that are switched on within the session."""
 
 NUM_QUARTERS = 4
 NUM_PHASES = NUM_QUARTERS + 2
@@ -51,11 +60,27 @@ def make_scenario(name: str, seed: int, split: Split, data: Path | None) -> Scen
 
     Raises ``InputError`` for an unknown family, ``VoiceError`` if a voice is missing.
     """
+    rng = np.random.default_rng((zlib.crc32(f"{name} {split}".encode()), seed))
+    scenario = _made(name, rng, seed, split, data)
+    if not scenario.frames and split == "train" and rng.random() < CAMERA_SHARE:
+        scenario.frames = _looked_on(rng, scenario.num_turns)
+    return scenario
+
+
+def _looked_on(rng: np.random.Generator, num_turns: int) -> dict[int, Frame]:
+    """Pictures of a camera that looks on, by turn."""
+    step, first = int(rng.choice(CAMERA_STEPS)), 0
+    if rng.random() < LATE_SHARE:
+        first = int(rng.integers(num_turns))
+    frames = draw_idle_video(rng, "train", float(num_turns * TURN_MS))
+    return {turn: frames[turn] for turn in range(first, num_turns, step) if turn in frames}
+
+
+def _made(name: str, rng: np.random.Generator, seed: int, split: Split, data: Path | None) -> Scenario:
     if name.startswith(REHEARSED):
         return replace(generate(name.removeprefix(REHEARSED), seed, split, sound=False), family=name)
     if name not in (PRACTICE, SPELLING, RESULTS, WATCHING):
         return generate(name, seed, split, data=data)
-    rng = np.random.default_rng((zlib.crc32(f"{name} {split}".encode()), seed))
     if name == WATCHING:
         return _watching(Script(rng, split, data=data, assistant=False, sound=False))
     if name == SPELLING:

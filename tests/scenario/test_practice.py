@@ -99,3 +99,20 @@ def test_unknown_names_are_input_errors(tmp_path: Path) -> None:
             make_scenario(name, 0, "train", None)
     with pytest.raises(InputError, match=str(tmp_path)):
         make_scenario(WATCHING, 0, "train", tmp_path)
+
+
+@with_assistant
+def test_in_one_session_of_four_a_camera_looks_on_and_changes_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In training alone: what is measured stays what it was."""
+    name = REHEARSED + "cue"
+    made = [make_scenario(name, seed, "train", None) for seed in range(60)]
+    seen = [scenario for scenario in made if scenario.frames]
+    assert 8 <= len(seen) <= 24
+    assert {len(scenario.frames) for scenario in seen} & {scenario.num_turns for scenario in seen}, "five a second"
+    assert any(0 not in scenario.frames for scenario in seen), "switched on within the session"
+    assert all(max(scenario.frames) < scenario.num_turns for scenario in seen)
+    assert not any(make_scenario(name, seed, "heldout", None).frames for seed in range(20))
+    monkeypatch.setattr(practice, "CAMERA_SHARE", 0.0)
+    for seed, scenario in enumerate(made):
+        blind = make_scenario(name, seed, "train", None)
+        assert not blind.frames and (blind.heard, blind.events) == (scenario.heard, scenario.events)
