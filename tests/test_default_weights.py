@@ -6,6 +6,7 @@ chance.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -18,9 +19,10 @@ from microturn.bench.hearing import hear
 from microturn.bench.suite import sessions_of
 from microturn.bench.systems import turn_input
 from microturn.bench.yielding import score_yielding
+from microturn.pictures.repetitions import draw_idle_video
 from microturn.scenario.generate import generate
 from microturn.scenario.scenario import Scenario
-from microturn.turn import TURN_SAMPLES, TurnOutput
+from microturn.turn import TURN_MS, TURN_SAMPLES, TurnOutput
 
 
 @lru_cache(maxsize=1)
@@ -28,9 +30,15 @@ def nano() -> Microturn:
     return load("nano")
 
 
-def rehearse(family: str, count: int) -> list[tuple[Scenario, list[TurnOutput]]]:
-    """Held-out sessions of a family with the words given, all in one batch."""
+def rehearse(family: str, count: int, *, camera: bool = False) -> list[tuple[Scenario, list[TurnOutput]]]:
+    """Held-out sessions of a family with the words given, all in one batch; with ``camera`` five pictures a second come
+    that nobody speaks of."""
     scenarios = [next(iter(source())) for source in sessions_of(family, count, words_given=True)]
+    if camera:
+        rng = np.random.default_rng(0)
+        lengths_ms = [float(scenario.num_turns * TURN_MS) for scenario in scenarios]
+        videos = [draw_idle_video(rng, "heldout", length_ms) for length_ms in lengths_ms]
+        scenarios = [replace(scenario, frames=video) for scenario, video in zip(scenarios, videos, strict=True)]
     state = nano().initial_state(count)
     outputs: list[list[TurnOutput]] = [[] for _ in scenarios]
     for turn in range(max(scenario.num_turns for scenario in scenarios)):
@@ -42,11 +50,12 @@ def rehearse(family: str, count: int) -> list[tuple[Scenario, list[TurnOutput]]]
     return list(zip(scenarios, outputs, strict=True))
 
 
+@pytest.mark.parametrize("camera", [False, True], ids=["alone", "looked-on"])
 @pytest.mark.parametrize(("family", "least"), [("say", 0.5), ("time", 0.5), ("cue", 0.5)])
-def test_requests_are_answered_when_the_words_are_given(family: str, least: float) -> None:
+def test_requests_are_answered_when_the_words_are_given(family: str, least: float, camera: bool) -> None:
     scores = [
         score_session(scenario.events, scenario.num_turns, said_runs(outputs))
-        for scenario, outputs in rehearse(family, 12)
+        for scenario, outputs in rehearse(family, 12, camera=camera)
     ]
     accuracy = summarise(scores).event_accuracy
     assert accuracy is not None and accuracy >= least
