@@ -9,8 +9,8 @@ job brings is a few words in a long session of ``delegate``: here one result fol
 must see when a repetition is over, which the families say once in ten turns: here every picture is told
 (``Scenario.phases``), as every word is in listening practice.
 
-In a quarter of the other sessions a camera looks on that nobody speaks of: whose pictures are only ever taught together
-with counting answers nothing else while it sees (docs/log.md).
+In a quarter of the other sessions a camera looks on that nobody speaks of: a network that had met pictures in counting
+alone answered nothing else while any came (docs/log.md).
 """
 
 from __future__ import annotations
