@@ -1,7 +1,7 @@
 """The voice in which the model answers: Kokoro's *af_heart*, word by word.
 
 A word is said in the middle of three and cut out. Alone, Kokoro mumbles words (its style vectors for short texts are
-poor): an independent recogniser has 22 % word errors in sentences of such words, 11 % in words of the middle, 12 % in
+poor): an independent recogniser has 23 % word errors in sentences of such words, 12 % in words of the middle, 12 % in
 whole sentences (docs/log.md). The words around it are always the same, so that pitch and pace are those of one speaker
 in one mood, and a word's sound is a matter of the word alone.
 
