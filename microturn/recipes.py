@@ -62,7 +62,10 @@ def nano() -> Recipe:
         train=TrainConfig(
             tasks=TASKS,
             stages=(
-                StageConfig(name="hear", num_steps=12_000, shares={"hear": 1.0}, optim=optim(0.8, *HEARING)),
+                StageConfig(name="hear", num_steps=3_000, shares={"hear": 1.0}, optim=optim(0.8, *HEARING)),
+                StageConfig(
+                    name="hear_again", num_steps=9_000, shares={"hear": 1.0}, realigns=True, optim=optim(0.8, *HEARING)
+                ),
                 StageConfig(
                     name="decide",
                     num_steps=8_000,

@@ -12,12 +12,13 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from microturn.errors import InputError, MediaError, VoiceError
-from microturn.language.lexicon import COMMANDS, COMMON, NUMBERS
+from microturn.language.common import common_sentence
+from microturn.language.lexicon import COMMANDS, COMMON, NUMBERS, UNSEEN
 from microturn.language.wordings import aside, loose_words, pick, plain_sentence
 from microturn.scenario.families import FAMILIES
 from microturn.scenario.generate import generate
 from microturn.split import Split
-from microturn.voices import kokoro, people
+from microturn.voices import kokoro, moonshine, people
 from microturn.voices.bank import write_part
 from microturn.voices.catalogue import Voice, draw_kokoro_voice, draw_voice, synthesise
 from microturn.voices.noise import levelled
@@ -35,6 +36,7 @@ KOKORO_PITCH_RANGE = (0.9, 1.12)
 NICENESS = 19
 """Added to that of the processes that fill a bank: whatever else runs goes first."""
 
+_UNSEEN = frozenset(UNSEEN)
 _KOKORO_STREAM = 1
 """Last of the seeds of a part of Kokoro's, whose texts are not those of the other engines' part of that number."""
 
@@ -59,7 +61,7 @@ def fill(bank: Path, config: BankConfig, data: Path | None, workers: int | None 
             pool.submit(_synthesised_part, bank, config, number) for number in range(num_parts)
         ]
         if data is not None:
-            corpora = (*people.INDEXED, "digits", "wake_words")
+            corpora = (*people.INDEXED, "digits", "wake_words", *(people.UNWRITTEN if moonshine.installed() else ()))
             jobs += [pool.submit(_people_part, bank, config, data, corpus) for corpus in corpora]
         if kokoro.installed():
             kokoro_parts = range(-(-config.num_kokoro // KOKORO_PART_UTTERANCES))
@@ -95,10 +97,13 @@ def _people_part(bank: Path, config: BankConfig, data: Path, corpus: str) -> Pat
     path = bank / f"people-{config.split}-{corpus}"
     if path.exists():
         return path
-    try:
-        found = [clip for clip in people.clips(data, (corpus,)) if clip.split == config.split]
-    except InputError:
-        return None
+    if corpus in people.UNWRITTEN:
+        found = [clip for clip in people.unwritten(data, corpus, config.split) if not _has_unseen(clip.words)]
+    else:
+        try:
+            found = [clip for clip in people.clips(data, (corpus,)) if clip.split == config.split]
+        except InputError:
+            return None
     return _part(path, _timed(found)) if found else None
 
 
@@ -121,17 +126,21 @@ def _synthesised(
 def draw_text(rng: np.random.Generator, split: Split) -> str:
     """Something that a user of the families may say, or anything else: words, digits, sentences."""
     kind = rng.random()
-    if kind < 0.4:
+    if kind < 0.28:
         return _request(rng, split)
-    if kind < 0.5:
+    if kind < 0.36:
         return " ".join(pick(rng, COMMANDS) for _ in range(int(rng.integers(1, 5))))
-    if kind < 0.6:
+    if kind < 0.44:
         return " ".join(pick(rng, COMMON) for _ in range(int(rng.integers(2, 8))))
-    if kind < 0.7:
+    if kind < 0.52:
         return " ".join(loose_words(rng, int(rng.integers(1, 9))))
-    if kind < 0.78:
+    if kind < 0.58:
         return " ".join(str(word) for word in rng.choice(NUMBERS[:10], int(rng.integers(1, 7))))
-    return aside(rng, split) if kind < 0.85 else plain_sentence(rng, split)
+    if kind < 0.68:
+        return aside(rng, split) if kind < 0.62 else plain_sentence(rng, split)
+    while _has_unseen((text := common_sentence(rng, int(rng.integers(3, 15)))).split()):
+        pass
+    return text
 
 
 def _request(rng: np.random.Generator, split: Split) -> str:
@@ -148,6 +157,11 @@ def _request(rng: np.random.Generator, split: Split) -> str:
             end_ms = word.end_ms
         if said:
             return " ".join(said[int(rng.integers(len(said)))])
+
+
+def _has_unseen(words: Iterable[str]) -> bool:
+    """Whether one of the words is kept out of training."""
+    return not _UNSEEN.isdisjoint(words)
 
 
 def _timed(found: list[people.Clip]) -> Iterator[tuple[str, str, Speech]]:

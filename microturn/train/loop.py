@@ -29,6 +29,7 @@ from microturn.train.batch import Batch, Head
 from microturn.train.learner import HEAD_WEIGHTS, Learner
 from microturn.train.optim import AveragedWeights, OptimConfig, Optimiser, rate_factor
 from microturn.train.parallel import Ranks
+from microturn.train.realign import realign
 from microturn.train.tasks import Materials, Mixture, TaskConfig, dev_batches, loaded
 
 SAVE_SECONDS = 240.0
@@ -43,6 +44,8 @@ class StageConfig:
     shares: dict[str, float]
     """How often each task has a step."""
     optim: OptimConfig = field(default_factory=OptimConfig)
+    realigns: bool = False
+    """Whether people's sentences in the voice bank are aligned anew before it."""
     short_memory_share: float = 0.25
     """Share of the batches in which the memory is drawn shorter, so that its edge has been met."""
 
@@ -156,6 +159,10 @@ class Trainer:
         report: Callable[[Report], None],
         stop: Callable[[], bool],
     ) -> bool:
+        if stage.realigns and self.step == 0 and materials.bank is not None:
+            if self.ranks.is_first:
+                realign(materials.bank, self.learner)
+            self.ranks.wait()
         seed = (self.config.seed, self.stage, self.ranks.rank)
         # Where hearing learns it is not listened to, so a copy of how it was at the beginning does.
         hearing = deepcopy(self.learner.network.hearing).cpu().eval()

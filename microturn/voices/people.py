@@ -1,8 +1,9 @@
 """Real people in a data folder: which recordings there are, who speaks, what is said, and when.
 
 The folder is laid out as ``speech/CORPUS/...``; corpora that are not there are left out. Some have an ``index.tsv``
-(path, speaker, transcript), others tell it by the names of their files. The split is by speaker, never by clip. Nobody
-wrote down when a word is said: single words are what is loud, sentences are aligned with a synthesised reading.
+(path, speaker, transcript), others tell it by the names of their files, and some do not tell: a recogniser does. The
+split is by speaker, never by clip. Nobody wrote down when a word is said: single words are what is loud, sentences are
+aligned with a synthesised reading.
 """
 
 from __future__ import annotations
@@ -21,14 +22,19 @@ from microturn.errors import InputError
 from microturn.language.lexicon import NUMBERS
 from microturn.split import Split
 from microturn.turn import SAMPLE_RATE_HZ, Pcm
+from microturn.voices import moonshine
 from microturn.voices.align import align
 from microturn.voices.catalogue import Voice, synthesise
-from microturn.voices.recordings import FRAME_MS, load_pcm, loud_frames, speech_span, word_cuts
+from microturn.voices.recordings import FRAME_MS, file_split, load_pcm, loud_frames, speech_span, word_cuts
 from microturn.voices.speech import Speech, Word
 
 HELDOUT_SHARE = 1 / 3
 """Share of the speakers that are kept for testing."""
 INDEXED = ("commands", "commands_small", "sentences", "natives", "wake_words_more")
+UNWRITTEN = ("read", "requests")
+"""Corpora whose words nobody wrote down. Nobody noted who speaks either: the split is by file."""
+ALIGNED_WORDS = 3
+"""From so many words on a recording is aligned with a reading."""
 MARGIN_MS = 50.0
 """Sound kept before and after the words."""
 SOFT_MS = 40.0
@@ -80,6 +86,16 @@ def clips(data: Path, corpora: tuple[str, ...] | None = None) -> Iterator[Clip]:
         raise InputError(f"{data}: no recordings of {', '.join(corpora or ('people',))} there")
 
 
+def unwritten(data: Path, corpus: str, split: Split) -> Iterator[Clip]:
+    """Recordings of one of ``UNWRITTEN`` with the words that Moonshine hears, those in which it hears only words.
+    Raises ``MediaError`` for a file that cannot be read."""
+    for path in sorted((data / "speech" / corpus).glob("*.opus")):
+        if file_split(path) == split:
+            words = plain_transcript(moonshine.transcript(load_pcm(path)))
+            if words:
+                yield Clip(path, corpus, f"{corpus}/{path.stem}", words)
+
+
 def _indexed(folder: Path) -> Iterator[Clip]:
     index = folder / "index.tsv"
     if not index.exists():
@@ -114,7 +130,7 @@ def timed(clip: Clip) -> Speech:
     """The spoken part of a clip with word times. Raises ``MediaError`` for a file that cannot be read and
     ``InputError`` for words that cannot be spoken."""
     pcm = load_pcm(clip.path)
-    if len(clip.words) <= 2:
+    if len(clip.words) < ALIGNED_WORDS:
         spans = list(pairwise(word_cuts(pcm, *speech_span(pcm), clip.words)))
     else:
         spans = _aligned(pcm, clip.words)

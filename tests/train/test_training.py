@@ -13,6 +13,7 @@ import torch
 
 from microturn.errors import InputError, WeightsError
 from microturn.model.moe import MixtureOfExperts
+from microturn.train import loop
 from microturn.train.batch import Batch, Head
 from microturn.train.loop import Report, Trainer
 from microturn.train.parallel import Ranks
@@ -112,6 +113,26 @@ def test_stages_train_their_parts_in_order_each_from_the_average_before(tmp_path
     for experts in trainer.learner.modules():
         if isinstance(experts, MixtureOfExperts):
             assert experts.balance_bias_X.any()
+
+
+def test_sentences_are_placed_anew_once_before_a_stage_that_wants_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank = tiny.fill_bank(tmp_path / "bank")
+    placed: list[tuple[int, Path]] = []
+    stages = (tiny.stage("hear", 1), replace(tiny.stage("hear", 2), realigns=True))
+    trainer = tiny.trainer(*stages)
+    monkeypatch.setattr(loop, "realign", lambda bank, _: placed.append((trainer.stage, bank)))
+
+    def in_the_middle() -> bool:
+        return (trainer.stage, trainer.step) == (1, 1)
+
+    assert not trainer.run(tiny.materials(bank), tmp_path, lambda _: None, stop=in_the_middle)
+    assert placed == [(1, bank)]
+    resumed = tiny.trainer(*stages)
+    assert resumed.restore(tmp_path) and (resumed.stage, resumed.step) == (1, 1)
+    assert resumed.run(tiny.materials(bank), tmp_path, lambda _: None)
+    assert placed == [(1, bank)], "not again in the middle of the stage"
 
 
 @pytest.mark.parametrize(("only", "names"), [("decide", ["decide"]), ("speak", ["speak"])])

@@ -162,7 +162,7 @@ TASKS = {
 def recipe(size: int = 1, num_steps: int = 3) -> Recipe:
     """All stages of the default weights, each of a few steps of ``TASKS``."""
     nano = recipes.nano()
-    shares = {"decide": {"decide": 0.7, "watch": 0.3}}
+    shares = {"hear_again": {"hear": 1.0}, "decide": {"decide": 0.7, "watch": 0.3}}
     stages = tuple(
         replace(stage, num_steps=num_steps, shares=shares.get(stage.name, {stage.name: 1.0}))
         for stage in nano.train.stages

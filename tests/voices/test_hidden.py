@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from microturn.errors import InputError, VoiceError
-from microturn.voices import festival, flite, kokoro
+from microturn.voices import festival, flite, kokoro, moonshine
 from microturn.voices.assistant import assistant_voice
 from microturn.voices.catalogue import Engine, Voice, draw_voice, synthesise, voices
 from microturn.voices.wordtimes import HIDE_VARIABLE, OPTIONAL_ENGINES, hidden
@@ -32,13 +32,15 @@ def test_engines_are_hidden_by_name(named: str, monkeypatch: pytest.MonkeyPatch)
 def test_a_wrong_name_is_not_taken_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     for named in ("flit", "flite festival", "espeak"):
         monkeypatch.setenv(HIDE_VARIABLE, named)
-        with pytest.raises(InputError, match=f"{HIDE_VARIABLE}: '{named}' is none of flite, festival, kokoro"):
+        with pytest.raises(
+            InputError, match=f"{HIDE_VARIABLE}: '{named}' is none of flite, festival, kokoro, moonshine"
+        ):
             voices("train")
 
 
 def test_with_all_of_them_hidden_none_of_them_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(HIDE_VARIABLE, ",".join(OPTIONAL_ENGINES))
-    assert not any(engine.installed() for engine in (flite, festival, kokoro))
+    assert not any(engine.installed() for engine in (flite, festival, kokoro, moonshine))
     rng = np.random.default_rng(0)
     for split in ("train", "heldout"):
         engines = {voice.engine for voice in voices(split)} | {draw_voice(rng, split).engine for _ in range(50)}
