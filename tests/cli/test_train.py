@@ -53,7 +53,7 @@ def test_a_whole_run(train: Callable[..., int], tmp_path: Path, capsys: pytest.C
     assert train("tiny") == 0
     expected = [
         (kind, stage, step)
-        for stage in ("hear", "decide", "speak", "voice")
+        for stage in ("hear", "hear_again", "decide", "speak", "voice")
         for kind, step in (("train", 2), ("train", 3), ("dev", 3))
     ]
     assert lines(tmp_path / "run") == expected
@@ -72,7 +72,7 @@ def test_a_run_out_of_time_goes_on(
     shown = " ".join(capsys.readouterr().err.split())
     assert "of 100000 (speak), checkpoint written; the same command goes on" in shown and "weights:" not in shown
     stopped = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
-    assert stopped["stage"] == 2 and stopped["step"] < 100_000
+    assert stopped["stage"] == 3 and stopped["step"] < 100_000
     assert train("tiny", "--stage", "speak", "--steps", str(stopped["step"] + 1)) == 0
     assert lines(tmp_path / "run")[-1] == ("dev", "speak", stopped["step"] + 1)
     assert (tmp_path / "run" / "weights" / "config.json").exists()
@@ -113,7 +113,7 @@ def test_an_interrupted_run_leaves_a_checkpoint(number: signal.Signals, code: in
     assert shown.splitlines()[-1] == (
         f"stopped at step {stopped['step']} of 1000000 (speak), checkpoint written; the same command goes on"
     )
-    assert stopped["stage"] == 2 and "Traceback" not in shown and not (tmp_path / "weights").exists()
+    assert stopped["stage"] == 3 and "Traceback" not in shown and not (tmp_path / "weights").exists()
 
 
 def test_one_stage_from_weights(train: Callable[..., int], tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_what_does_not_fit_is_said_in_one_line(
     (tmp_path / "file").write_text("")
     for recipe, options, named in (
         ("huge", [], "recipe huge: unknown, expected one of nano"),
-        ("tiny", ["--stage", "sing"], "stage sing: recipe tiny has hear, decide, speak, voice"),
+        ("tiny", ["--stage", "sing"], "stage sing: recipe tiny has hear, hear_again, decide, speak, voice"),
         ("tiny", ["--device", "abacus"], "device abacus"),
         ("tiny", ["--data", str(tmp_path / "nowhere")], "nowhere: not a folder"),
         ("tiny", ["--start", "nowhere"], "nowhere: neither packaged weights nor a folder"),
