@@ -133,7 +133,7 @@ def timed(clip: Clip) -> Speech:
     if len(clip.words) < ALIGNED_WORDS:
         spans = list(pairwise(word_cuts(pcm, *speech_span(pcm), clip.words)))
     else:
-        spans = _aligned(pcm, clip.words)
+        spans = aligned(pcm, clip.words)
     first = max(0, int((spans[0][0] - MARGIN_MS) * SAMPLE_RATE_HZ / 1000))
     last = min(len(pcm), int((spans[-1][1] + MARGIN_MS) * SAMPLE_RATE_HZ / 1000))
     shift_ms = first * 1000 / SAMPLE_RATE_HZ
@@ -144,9 +144,9 @@ def timed(clip: Clip) -> Speech:
     return Speech(np.ascontiguousarray(pcm[first:last]), words)
 
 
-def _aligned(pcm: Pcm, words: tuple[str, ...]) -> list[tuple[float, float]]:
+def aligned(pcm: Pcm, words: tuple[str, ...]) -> list[tuple[float, float]]:
     """(start, end) in ms of every word of a sentence: those of a synthesised reading, warped to fit, without the
-    silences that the reading does not have."""
+    silences that the reading does not have. Raises ``InputError`` for words that cannot be spoken."""
     loud = np.flatnonzero(loud_frames(pcm) | loud_frames(np.diff(pcm, prepend=pcm[:1])))
     start_ms, end_ms = float(loud[0]) * FRAME_MS, float(loud[-1] + 1) * FRAME_MS
     part = pcm[int(start_ms * SAMPLE_RATE_HZ / 1000) : int(end_ms * SAMPLE_RATE_HZ / 1000)]
