@@ -1,6 +1,6 @@
-"""How the assistant's words should be made: word errors of an independent recogniser in sentences put together from
-words that Kokoro said alone, in lists, or in the middle of three; how far pitch differs from word to word; and what
-the packaged vocoder loses. About ten minutes of one core.
+"""How the assistant's words should be made: word errors of independent recognisers in sentences put together from
+words that Kokoro said alone, in lists, or in the middle of three, with silence to a turn's edge or drawn out to it; how
+far pitch differs from word to word; and what the packaged vocoder loses. About fifteen minutes of one core.
 
     python scripts/assistant-words.py [SENTENCES]
 """
@@ -20,11 +20,13 @@ from microturn.bench.spoken import sentences
 from microturn.media.mel import TURN_FRAMES, log_mel, normalise_mel
 from microturn.model.vocoder import Vocoder, VocoderConfig
 from microturn.model.weights import load
-from microturn.scenario.script import ASSISTANT_TAIL_MS, SAMPLES_PER_MS, fluent_speech, trimmed
+from microturn.scenario.script import ASSISTANT_TAIL_MS, SAMPLES_PER_MS, assistant_speech, fluent_speech, trimmed
 from microturn.train.voice import track_pitch
 from microturn.turn import TURN_SAMPLES, Pcm
+from microturn.voices import moonshine
 from microturn.voices.assistant import AFTER, BEFORE, RATE, assistant_voice, word_pcm
 from microturn.voices.catalogue import synthesise
+from microturn.voices.people import plain_transcript
 
 LIST_WORDS = 14
 
@@ -42,7 +44,7 @@ def in_lists(words: list[str]) -> dict[str, Pcm]:
     return cut
 
 
-def on_turns(pcm: Pcm) -> Pcm:
+def with_silence(pcm: Pcm) -> Pcm:
     """A word and the silence to a turn's edge."""
     num_turns = -(-(len(pcm) + round(ASSISTANT_TAIL_MS * SAMPLES_PER_MS)) // TURN_SAMPLES)
     return np.pad(pcm, (0, num_turns * TURN_SAMPLES - len(pcm)))
@@ -69,13 +71,17 @@ def main() -> None:
         wrong = sum(
             cheapest(text.split(), [word.text for word in one])[0] for text, one in zip(texts, found, strict=True)
         )
-        print(f"{name}: {wrong / total:.1%} word errors", flush=True)
+        print(f"{name}: {wrong / total:.1%} word errors by PocketSphinx", flush=True)
+        if moonshine.installed():
+            found_too = [plain_transcript(moonshine.transcript(padded(say(text)))) for text in texts]
+            wrong = sum(cheapest(text.split(), list(one))[0] for text, one in zip(texts, found_too, strict=True))
+            print(f"  {wrong / total:.1%} by Moonshine", flush=True)
 
     def show_words(name: str, said: dict[str, Pcm]) -> None:
         pitches = [track_pitch(said[word], VocoderConfig()) for word in words if len(said[word]) > TURN_SAMPLES // 2]
         means = [12 * log_pitch[voiced > 0].mean() / np.log(2) for log_pitch, voiced in pitches if voiced.sum() > 5]
-        show(name, lambda text: np.concatenate([on_turns(said[word]) for word in text.split()]))
-        turns = np.mean([len(on_turns(said[word])) // TURN_SAMPLES for word in words])
+        show(name, lambda text: np.concatenate([with_silence(said[word]) for word in text.split()]))
+        turns = np.mean([len(with_silence(said[word])) // TURN_SAMPLES for word in words])
         print(f"  {turns:.2f} turns a word; pitch differs by {np.std(means):.2f} semitones from word to word")
 
     show("whole sentences", lambda text: fluent_speech(text).pcm)
@@ -84,11 +90,9 @@ def main() -> None:
     show_words("in lists", in_lists(words))
     middle = {word: word_pcm(word) for word in words}
     show_words("in the middle of three", middle)
+    show("the same, drawn out to turns' edges", lambda text: assistant_speech(text).pcm)
     vocoder = load("nano").weights.vocoder
-    show(
-        "the same, mel through the vocoder",
-        lambda text: through(vocoder, np.concatenate([on_turns(middle[word]) for word in text.split()])),
-    )
+    show("the same, mel through the vocoder", lambda text: through(vocoder, assistant_speech(text).pcm))
 
 
 if __name__ == "__main__":

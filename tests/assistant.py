@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+from microturn.scenario import script
 from microturn.turn import SAMPLE_RATE_HZ, Pcm
 from microturn.voices.catalogue import Voice
 from microturn.voices.wordtimes import PEAK
@@ -34,4 +35,5 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """Until the end of the test all words of the assistant are buzzes."""
     for module in ("scenario.script", "train.sessions", "train.voice"):
         monkeypatch.setattr(f"microturn.{module}.assistant_voice", lambda: VOICE)
-    monkeypatch.setattr("microturn.scenario.script.word_pcm", word_pcm)
+    monkeypatch.setattr(script, "word_pcm", word_pcm)
+    monkeypatch.setattr(script, "on_turns", cache(script.on_turns.__wrapped__))

@@ -33,13 +33,18 @@ from microturn.voices import noise, recordings
 from microturn.voices.assistant import assistant_voice, word_pcm
 from microturn.voices.catalogue import Voice, draw_voice, synthesise
 from microturn.voices.speech import Speech, Word
+from microturn.voices.uneven import stretch
 
 SAMPLES_PER_MS = SAMPLE_RATE_HZ // 1000
 WORD_ESTIMATE_MS = 3.0 * TURN_MS
 """Length of a word of the assistant, for plans of the user's side (which must not depend on the assistant's voice) and
 for sessions made without it."""
 ASSISTANT_TAIL_MS = 60.0
-"""At least so long it is silent after a word of the assistant."""
+"""A word of the assistant has so many turns that at least this much is left of the last one, ..."""
+GAP_MS = 20.0
+"""... and is drawn out until so much is left, ..."""
+DRAWN_OUT = 1.5
+"""... to this many times its length at most."""
 PAUSE_SHARE = 0.08
 """Share of words after which somebody hesitates."""
 REPLY_LATE_MS = 1200.0
@@ -90,14 +95,24 @@ def assistant_speech(text: str) -> Speech:
     """
     pieces: list[Pcm] = []
     words: list[Word] = []
+    start_ms = 0.0
     for token in text.replace(",", "").split():
-        pcm = word_pcm(token)
-        start_ms = float(len(pieces) * TURN_MS)
-        words.append(Word(plain_words(token), start_ms, start_ms + len(pcm) / SAMPLES_PER_MS))
-        num_turns = -(-(len(pcm) + round(ASSISTANT_TAIL_MS * SAMPLES_PER_MS)) // TURN_SAMPLES)
-        padded = np.pad(pcm, (0, num_turns * TURN_SAMPLES - len(pcm)))
-        pieces += list(padded.reshape(num_turns, TURN_SAMPLES))
+        pcm, length_ms = on_turns(token)
+        words.append(Word(plain_words(token), start_ms, start_ms + length_ms))
+        pieces.append(pcm)
+        start_ms += len(pcm) / SAMPLES_PER_MS
     return Speech(np.concatenate(pieces), tuple(words))
+
+
+@lru_cache(maxsize=24_000)
+def on_turns(token: str) -> tuple[Pcm, float]:
+    """A word of the assistant in whole turns, and how long it sounds in ms. It is drawn out to the edge of its last
+    turn: words with silence between them are understood much worse than words that touch (docs/log.md)."""
+    pcm = word_pcm(token)
+    num_turns = -(-(len(pcm) + round(ASSISTANT_TAIL_MS * SAMPLES_PER_MS)) // TURN_SAMPLES)
+    length = min(num_turns * TURN_SAMPLES - round(GAP_MS * SAMPLES_PER_MS), round(DRAWN_OUT * len(pcm)))
+    pcm = stretch(Speech(pcm, ()), np.full(len(pcm), len(pcm) / length)).pcm[:length]
+    return np.pad(pcm, (0, num_turns * TURN_SAMPLES - len(pcm))), len(pcm) / SAMPLES_PER_MS
 
 
 def silent_speech(text: str) -> Speech:

@@ -53,7 +53,7 @@ def assistant_voice() -> Voice:
     return Voice(f"kokoro/{SPEAKER}", "kokoro", SPEAKER)
 
 
-@lru_cache(maxsize=24_000)
+@lru_cache(maxsize=256)
 def word_pcm(token: str) -> Pcm:
     """``token`` (a lower-case word, or ``b.`` for a letter's name) as the assistant says it: 16 kHz, from its first
     sound to its last, peak ``PEAK``. Made if it was never said on this machine.

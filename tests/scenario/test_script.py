@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from microturn.scenario import script
 from microturn.scenario.generate import generate
 from microturn.scenario.scenario import REPLY_PAUSE_MS, Scenario
-from microturn.scenario.script import Script, estimate_ms, plain_words, silent_speech, trimmed
+from microturn.scenario.script import SAMPLES_PER_MS, Script, estimate_ms, plain_words, silent_speech, trimmed
 from microturn.split import Split
 from microturn.turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, TextIn, TextSource
 from microturn.voices import noise
@@ -145,3 +145,19 @@ def test_the_assistant_begins_every_word_at_a_turns_edge() -> None:
     start = round(speech.words[1].start_ms) * SAMPLE_RATE_HZ // 1000
     alone = script.assistant_speech("mountain").pcm
     np.testing.assert_array_equal(speech.pcm[start : start + len(alone)], alone)
+
+
+@with_assistant
+def test_words_of_the_assistant_touch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A word is drawn out to the edge of its last turn, to half as long again at most, at its own pitch."""
+    for token in ("a", "at", "seven", "mountain", "b.", "everything"):
+        said = script.word_pcm(token)
+        pcm, length_ms = script.on_turns(token)
+        left_ms = len(pcm) / SAMPLES_PER_MS - length_ms
+        drawn_out = length_ms * SAMPLES_PER_MS / len(said)
+        assert len(pcm) % TURN_SAMPLES == 0 and len(pcm) >= len(said) + 60.0 * SAMPLES_PER_MS
+        assert left_ms == pytest.approx(20.0, abs=0.1) or drawn_out == pytest.approx(1.5, abs=0.01)
+        assert 0.99 < drawn_out < 1.51 and left_ms > 19.9
+        power = [np.abs(np.fft.rfft(sound * np.hanning(len(sound)), 1 << 16)) for sound in (said, pcm[: len(said)])]
+        first, second = (int(np.argmax(one[300:1400])) + 300 for one in power)
+        assert second == pytest.approx(first, rel=0.05)
