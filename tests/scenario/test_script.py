@@ -15,6 +15,7 @@ from microturn.split import Split
 from microturn.turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, TextIn, TextSource
 from microturn.voices import noise
 from microturn.voices.catalogue import synthesise, voices
+from tests.assistant import word_pcm
 
 with_assistant = pytest.mark.assistant
 
@@ -148,10 +149,10 @@ def test_the_assistant_begins_every_word_at_a_turns_edge() -> None:
 
 
 @with_assistant
-def test_words_of_the_assistant_touch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_words_of_the_assistant_touch() -> None:
     """A word is drawn out to the edge of its last turn, to half as long again at most, at its own pitch."""
     for token in ("a", "at", "seven", "mountain", "b.", "everything"):
-        said = script.word_pcm(token)
+        said = word_pcm(token)
         pcm, length_ms = script.on_turns(token)
         left_ms = len(pcm) / SAMPLES_PER_MS - length_ms
         drawn_out = length_ms * SAMPLES_PER_MS / len(said)
