@@ -21,7 +21,7 @@ from microturn.bench.people import (
     PeopleResult,
 )
 from microturn.bench.sound import SoundScore
-from microturn.bench.spoken import SpokenScore
+from microturn.bench.spoken import POCKETSPHINX, SpokenScore
 from microturn.bench.suite import FamilyFigures, FamilyResult, LongResult
 from microturn.bench.yielding import SOON_MS, YieldScore
 
@@ -58,7 +58,8 @@ class Results:
     heard: dict[str, HeardScore] = field(default_factory=dict)
     people: list[PeopleResult] = field(default_factory=list)
     noises: list[NoiseResult] = field(default_factory=list)
-    spoken: SpokenScore | None = None
+    spoken: dict[str, SpokenScore] = field(default_factory=dict)
+    """By recogniser."""
     cost: CostResult | None = None
     long: LongResult | None = None
 
@@ -115,8 +116,8 @@ def bars(results: Results) -> list[Bar]:
     found += [
         Bar(f"words a minute in {noise.sound}", noise.words_per_minute, UNSAID_PER_MINUTE) for noise in results.noises
     ]
-    if results.spoken is not None:
-        found.append(Bar("spoken: word errors, against synthesis", results.spoken.ratio, 1.5, "x"))
+    if POCKETSPHINX in results.spoken:
+        found.append(Bar("spoken: word errors, against synthesis", results.spoken[POCKETSPHINX].ratio, 1.5, "x"))
     return [*found, *_time_bars(results.cost, results.long)]
 
 
@@ -161,7 +162,7 @@ def audible_ratio(sounds: Sequence[SoundScore]) -> float | None:
 
 def to_dict(results: Results) -> dict[str, object]:
     """Everything, with the bars, as plain values: shares in [0, 1], times in ms."""
-    cost, long, spoken = results.cost, results.long, results.spoken
+    cost, long = results.cost, results.long
     people = [{**asdict(result), "score": _score_to_dict(result.score)} for result in results.people]
     noises = [{**asdict(result), "words_per_minute": result.words_per_minute} for result in results.noises]
     return {
@@ -173,7 +174,7 @@ def to_dict(results: Results) -> dict[str, object]:
         ],
         "heard": [{"group": group, **_score_to_dict(score)} for group, score in results.heard.items()],
         "people": {"groups": people, "noises": noises} if noises else None,
-        "spoken": spoken and {**asdict(spoken), "ratio": spoken.ratio},
+        "spoken": {name: {**asdict(score), "ratio": score.ratio} for name, score in results.spoken.items()},
         "cost": cost and {**asdict(cost), "ratio": cost.ratio},
         "long": long and {**asdict(long), "points_lost": long.points_lost},
         "bars": [{**asdict(bar), "holds": bar.holds} for bar in bars(results)],
@@ -202,8 +203,8 @@ def print_tables(results: Results, console: Console) -> None:
     if results.noises:
         console.print(_people_table(results.people, results.system))
         console.print(_noise_table(results.noises))
-    if results.spoken is not None:
-        console.print(_spoken_line(results.spoken))
+    for name, spoken in results.spoken.items():
+        console.print(_spoken_line(name, spoken))
     if cost is not None:
         console.print(
             f"A turn with sound and a picture: p50 {cost.p50_ms:.1f} ms, p99 {cost.p99_ms:.1f} ms over {cost.num_turns}"
@@ -320,12 +321,12 @@ def _noise_table(results: Sequence[NoiseResult]) -> Table:
     return table
 
 
-def _spoken_line(score: SpokenScore) -> str:
+def _spoken_line(recogniser: str, score: SpokenScore) -> str:
     ours, fluent, by_word = (
         _share(count / score.num_words) for count in (score.errors, score.errors_fluent, score.errors_by_word)
     )
     return (
-        f"Unseen sentences, {score.num_words} words: a recogniser that expects any English makes {ours} errors in our"
+        f"Unseen sentences, {score.num_words} words: {recogniser}, expecting any English, makes {ours} errors in our"
         f" voice, {fluent} in the synthesis of the sentence, {by_word} in the synthesis word by word."
     )
 

@@ -1,10 +1,13 @@
-"""How well any words are spoken: sentences that training does not have, given to the voice word by word, and what an
-independent recogniser that expects any English understands of them, beside the assistant voice's own synthesis.
+"""How well any words are spoken: sentences that training does not have, given to the voice word by word, and what
+independent recognisers that expect any English understand of them, beside the assistant voice's own synthesis.
+
+PocketSphinx is thirty years of craft, Moonshine (where it is installed) a network of today: they differ in what they
+forgive (docs/log.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cache
@@ -14,20 +17,24 @@ import numpy as np
 import torch
 
 from microturn.bench.heard import cheapest
-from microturn.bench.sound import padded, recognise
+from microturn.bench.sound import RecognisedWord, padded, recognise
 from microturn.media.mel import MEL_BANDS, TURN_FRAMES
 from microturn.model.flow import SILENT_MEL
 from microturn.model.lanes import NONE, SAID_TOKENS
 from microturn.model.microturn import Microturn
 from microturn.scenario.script import assistant_speech, fluent_speech
 from microturn.turn import MAX_SAY_TOKENS, TURN_SAMPLES, Pcm
+from microturn.voices import moonshine
+from microturn.voices.people import plain_transcript
 
 # Shapes: K tokens of the say lane, the newest first.
+
+POCKETSPHINX, MOONSHINE = "PocketSphinx", "Moonshine"
 
 
 @dataclass(frozen=True)
 class SpokenScore:
-    """Errors of the recogniser (substitutions, insertions, deletions) in the same sentences."""
+    """Errors of a recogniser (substitutions, insertions, deletions) in the same sentences."""
 
     num_words: int
     errors: int
@@ -70,8 +77,9 @@ def voiced(model: Microturn, text: str) -> Pcm:
     return np.concatenate(pieces)
 
 
-def score_spoken(model: Microturn, workers: Executor, advance: Callable[[], None]) -> SpokenScore:
-    """Score all ``sentences``. Raises ``VoiceError`` and ``InputError`` where voice or recogniser are missing."""
+def score_spoken(model: Microturn, workers: Executor, advance: Callable[[], None]) -> dict[str, SpokenScore]:
+    """Score all ``sentences``, by recogniser. Raises ``VoiceError`` and ``InputError`` where the voice or PocketSphinx
+    are missing."""
     texts = sentences()
     ours: list[Pcm] = []
     for text in texts:
@@ -79,11 +87,20 @@ def score_spoken(model: Microturn, workers: Executor, advance: Callable[[], None
         advance()
     fluent = [padded(fluent_speech(text).pcm) for text in texts]
     by_word = [padded(assistant_speech(text).pcm) for text in texts]
-    wrong = [
-        sum(
-            cheapest(text.split(), [word.text for word in words])[0]
-            for text, words in zip(texts, recognise(sounds, None, workers), strict=True)
-        )
-        for sounds in (ours, fluent, by_word)
-    ]
-    return SpokenScore(sum(len(text.split()) for text in texts), *wrong)
+    in_all = (ours, fluent, by_word)
+    understood = {POCKETSPHINX: [[_texts(words) for words in recognise(sounds, None, workers)] for sounds in in_all]}
+    if moonshine.installed():
+        understood[MOONSHINE] = [
+            [list(plain_transcript(moonshine.transcript(pcm))) for pcm in sounds] for sounds in in_all
+        ]
+    num_words = sum(len(text.split()) for text in texts)
+    return {name: SpokenScore(num_words, *map(_errors, found)) for name, found in understood.items()}
+
+
+def _texts(words: Iterable[RecognisedWord]) -> list[str]:
+    return [word.text for word in words]
+
+
+def _errors(understood: Iterable[list[str]]) -> int:
+    """Of all sentences."""
+    return sum(cheapest(text.split(), words)[0] for text, words in zip(sentences(), understood, strict=True))

@@ -24,7 +24,7 @@ from microturn.bench.people import (
 )
 from microturn.bench.report import Results, audible_ratio, bars, print_tables, to_dict
 from microturn.bench.sound import SoundScore
-from microturn.bench.spoken import SpokenScore
+from microturn.bench.spoken import MOONSHINE, POCKETSPHINX, SpokenScore
 from microturn.bench.suite import FamilyFigures, FamilyResult, LongConfig, LongResult
 
 
@@ -62,7 +62,7 @@ def results() -> Results:
             PeopleResult(NATIVE_SENTENCES, "nano", 95, 29, HeardScore(200, 120, 400, 81)),
         ],
         noises=[NoiseResult(QUIET, 60.0, 0), NoiseResult(EVERYDAY_SOUNDS, 240.0, 5)],
-        spoken=SpokenScore(400, 80, 50, 40),
+        spoken={POCKETSPHINX: SpokenScore(400, 80, 50, 40), MOONSHINE: SpokenScore(400, 90, 50, 40)},
         cost=CostResult(60, 18_000, 12.0, 90.0, 10.0, 10.4, 500.0, 501.0),
         long=LongResult(LongConfig(), events(0.9), events(0.86)),
     )
@@ -126,7 +126,8 @@ def test_json_has_everything() -> None:
     assert (own["system"], own["num_clips"], own["num_people"], own["score"]["share_right"]) == ("nano", 320, 53, 0.9)
     assert (nothing["score"]["share_right"], constant["score"]["unsaid_share"]) == (0.0, pytest.approx(290 / 320))
     assert found["people"]["noises"][1]["words_per_minute"] == pytest.approx(1.25)
-    assert (found["spoken"]["errors"], found["spoken"]["ratio"]) == (80, pytest.approx(1.6))
+    errors = {name: (score["errors"], score["ratio"]) for name, score in found["spoken"].items()}
+    assert errors == {POCKETSPHINX: (80, pytest.approx(1.6)), MOONSHINE: (90, pytest.approx(1.8))}
     assert found["cost"]["ratio"] == pytest.approx(1.04)
     assert found["long"]["points_lost"] == pytest.approx(4.0)
     assert {"figure", "value", "limit", "unit", "at_least", "holds"} == set(found["bars"][0])
