@@ -46,7 +46,7 @@ def dictionary() -> frozenset[str]:
 @cache
 def common_words() -> tuple[str, ...]:
     """The ``NUM_COMMON_WORDS`` commonest, the commonest first. Raises ``InputError`` without PocketSphinx."""
-    model = _model()
+    model = trigrams()
     words = sorted(word for word in dictionary() if _WORD.fullmatch(word))
     return tuple(sorted(words, key=lambda word: -model.prob([word]))[:NUM_COMMON_WORDS])
 
@@ -55,7 +55,7 @@ def common_sentence(rng: np.random.Generator, num_words: int) -> str:
     """So many common words that follow each other as in English: hardly ever a sentence, but with a sentence's words
     in a sentence's order. Raises ``InputError`` without PocketSphinx."""
     words, up_to_W = common_words(), _up_to()
-    model = _model()
+    model = trigrams()
     said = ["<s>"]
     for _ in range(num_words):
         # Drawn by how common they are and then chosen by how well they follow: the model as a whole is not asked.
@@ -69,13 +69,13 @@ def common_sentence(rng: np.random.Generator, num_words: int) -> str:
 @cache
 def _up_to() -> NDArray[np.float64]:
     """How likely a word is one of ``common_words`` up to the first, the second, and so on."""
-    model = _model()
+    model = trigrams()
     up_to_W = np.cumsum(np.exp([model.prob([word]) * _LOG_OF_BASE for word in common_words()]))
     return np.asarray(up_to_W / up_to_W[-1])
 
 
 @cache
-def _model() -> NGramModel:
+def trigrams() -> NGramModel:
     """Trigrams; ``prob`` of a word and those before it, the newest first, is a whole logarithm."""
     folder = pocketsphinx_folder()
     from pocketsphinx import Config, LogMath, NGramModel
