@@ -33,7 +33,7 @@ from microturn.voices import noise, recordings
 from microturn.voices.assistant import assistant_voice, word_pcm
 from microturn.voices.catalogue import Voice, draw_voice, synthesise
 from microturn.voices.speech import Speech, Word
-from microturn.voices.uneven import drawn_out
+from microturn.voices.uneven import stretch
 
 SAMPLES_PER_MS = SAMPLE_RATE_HZ // 1000
 WORD_ESTIMATE_MS = 3.0 * TURN_MS
@@ -111,7 +111,7 @@ def on_turns(token: str) -> tuple[Pcm, float]:
     pcm = word_pcm(token)
     num_turns = -(-(len(pcm) + round(ASSISTANT_TAIL_MS * SAMPLES_PER_MS)) // TURN_SAMPLES)
     length = min(num_turns * TURN_SAMPLES - round(GAP_MS * SAMPLES_PER_MS), round(DRAWN_OUT * len(pcm)))
-    pcm = drawn_out(pcm, length)
+    pcm = stretch(Speech(pcm, ()), np.full(len(pcm), len(pcm) / length)).pcm[:length]
     return np.pad(pcm, (0, num_turns * TURN_SAMPLES - len(pcm))), len(pcm) / SAMPLES_PER_MS
 
 

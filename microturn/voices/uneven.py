@@ -10,8 +10,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from microturn.media.mel import HOP_SAMPLES as HOP_OF_MEL
-from microturn.media.mel import log_mel
 from microturn.turn import SAMPLE_RATE_HZ, Pcm
 from microturn.voices.speech import Speech, Word
 
@@ -25,9 +23,6 @@ SPEED_KNOTS_MS, TAPE_KNOTS_MS = (60.0, 220.0), (150.0, 500.0)
 """Range of the distance between the knots of each curve."""
 SPEED_SPREAD, TAPE_SPREAD = 0.45, 0.08
 """Largest spread of each curve, as the natural logarithm of a factor."""
-LOW_BANDS, LOUD_NATS, LONGEST = 30, 3.0, 3.5
-"""A vowel has that much power in so many low bands, against a word's loudest frame; it gets at most so many times
-longer."""
 
 Samples = NDArray[np.float64]
 """Positions in a recording, (N,), in samples."""
@@ -39,17 +34,6 @@ def uneven(speech: Speech, rng: np.random.Generator) -> Speech:
     stretched = stretch(speech, speed)
     tape = _curve(len(stretched.pcm), TAPE_KNOTS_MS, rng.uniform(0.0, TAPE_SPREAD), rng)
     return resample(stretched, tape)
-
-
-def drawn_out(pcm: Pcm, length: int) -> Pcm:
-    """(samples,) for about ``length`` samples, at the same pitch: loud and steady sounds, the vowels, become longer, as
-    when people slow down."""
-    mel = log_mel(np.pad(pcm, (0, -len(pcm) % HOP_OF_MEL)))
-    level, change = mel[:, :LOW_BANDS].mean(1), np.abs(np.gradient(mel, axis=0)).mean(1)
-    steady = np.exp(-2.0 * change) * (level > level.max() - LOUD_NATS)
-    weight = np.repeat(np.convolve(steady, np.full(3, 1 / 3), "same"), HOP_OF_MEL)[: len(pcm)] + 1e-3
-    longer = np.minimum((length - len(pcm)) * weight / weight.sum(), LONGEST - 1.0)
-    return stretch(Speech(pcm, ()), 1.0 / (1.0 + longer)).pcm[:length]
 
 
 def stretch(speech: Speech, speed: Samples) -> Speech:
