@@ -58,7 +58,7 @@ def test_a_whole_run_of_two_processes_is_written_once(folder: Path) -> None:
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert [(line["kind"], line["stage"], line["step"]) for line in lines] == [
         (kind, stage, step)
-        for stage in ("hear", "decide", "speak", "voice")
+        for stage in ("hear", "hear_again", "decide", "speak", "voice")
         for kind, step in (("train", 2), ("train", 3), ("dev", 3))
     ]
     heldout = next(line for line in lines if line["stage"] == "decide" and line["kind"] == "dev")
