@@ -41,6 +41,9 @@ SHORTEST_MS = 40.0
 def realign(bank: Path, learner: Learner) -> None:
     """Rewrite the parts of ``bank`` that have people's sentences."""
     learner.eval()
+    for anew in bank.glob("people-*.anew"):  # whole, and left by a run that was killed
+        if not (folder := anew.with_suffix("")).exists():
+            anew.rename(folder)
     for folder in sorted(folder for folder in bank.glob("people-*") if not folder.suffix):
         part = Part(folder)
         if not any(len(utterance.words) >= ALIGNED_WORDS for utterance in part.utterances):
