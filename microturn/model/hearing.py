@@ -25,7 +25,7 @@ from microturn.model.rotary import Rotation, frequencies, partners, rotate
 from microturn.model.rows import Rows
 
 # Shapes: B rows, U turns, T tokens, F mel frames, M bands, D width, L layers, W window, H heads, E head dimension,
-# K kernel, V text tokens.
+# K kernel, V text tokens. Attention works on N blocks of C = window queries and the 2 C keys that they may see.
 
 VOICE_LAG_MS = 75
 """A voice is told so long after it sounded."""
@@ -70,8 +70,8 @@ class _View:
     partner_E: Tensor
     rotation: Rotation
     """Of the remembered tokens and the new ones after them."""
-    hidden_B1TK: Tensor
-    """Minus infinity where a token does not see another one, else 0."""
+    hidden_BN1CK: Tensor
+    """Minus infinity where a token of a block does not see one of its own block or of the one before, else 0."""
 
 
 class HearingLayer(nn.Module):
@@ -104,11 +104,8 @@ class HearingLayer(nn.Module):
         keys = torch.cat([keys_BWHE.to(key.dtype), key], 1)
         values = torch.cat([values_BWHE.to(value.dtype), value], 1)
         queries = rotate(query, view.rotation.last(query.shape[1]), view.partner_E)
-        # As plain products: for so few tokens the fused kernel's way back takes ten times as long in half precision.
-        scores_BHTK = queries.transpose(1, 2) @ rotate(keys, view.rotation, view.partner_E).permute(0, 2, 3, 1)
-        weights_BHTK = (scores_BHTK * self.head_dim**-0.5 + view.hidden_B1TK.to(scores_BHTK.dtype)).softmax(-1)
-        attended = weights_BHTK.to(values.dtype) @ values.transpose(1, 2)
-        x_BTD = x_BTD + self.drop(self.attended(attended.transpose(1, 2).flatten(2)))
+        attended_BTHE = self._attend(queries, rotate(keys, view.rotation, view.partner_E), values, view.hidden_BN1CK)
+        x_BTD = x_BTD + self.drop(self.attended(attended_BTHE.flatten(2)))
         inputs = torch.cat([mixed_BKD.to(x_BTD.dtype), self.mix_norm(x_BTD)], 1)
         length, past = x_BTD.shape[1], mixed_BKD.shape[1]
         mixed = inputs[:, :length] * self.mix[0]
@@ -117,6 +114,18 @@ class HearingLayer(nn.Module):
         x_BTD = x_BTD + self.drop(self.mixed(F.silu(mixed)))
         x_BTD = x_BTD + self.drop(self.feed(self.feed_norm(x_BTD)))
         return x_BTD, keys[:, length:], values[:, length:], inputs[:, length:]
+
+    def _attend(self, query_BTHE: Tensor, keys_BWHE: Tensor, values_BWHE: Tensor, hidden_BN1CK: Tensor) -> Tensor:
+        """Attention within the window, block by block (Beltagy et al. 2020, "Longformer"): all pairs of a session's
+        tokens would be eight times as many. As plain products: the fused kernel's way back takes ten times as long
+        in half precision."""
+        length, blocks, window = query_BTHE.shape[1], hidden_BN1CK.shape[1], self.window
+        rest = blocks * window - length
+        query = _in_blocks(F.pad(query_BTHE, (0, 0, 0, 0, 0, rest)), window)
+        scores_BNHCK = query @ _in_pairs(keys_BWHE, rest, window).transpose(3, 4)
+        weights_BNHCK = (scores_BNHCK * self.head_dim**-0.5 + hidden_BN1CK.to(scores_BNHCK.dtype)).softmax(-1)
+        attended_BNHCE: Tensor = weights_BNHCK.to(values_BWHE.dtype) @ _in_pairs(values_BWHE, rest, window)
+        return attended_BNHCE.transpose(2, 3).flatten(1, 2)[:, :length]
 
     def arrays(self) -> HearingArrays:
         return HearingArrays(
@@ -132,6 +141,19 @@ class HearingLayer(nn.Module):
             gate_up=array(self.feed.gate_up.weight),
             out=array(self.feed.out.weight),
         )
+
+
+def _in_blocks(x_BTHE: Tensor, window: int) -> Tensor:
+    """Tokens in blocks (B, N, H, C, E)."""
+    rows, _, heads, dim = x_BTHE.shape
+    return x_BTHE.view(rows, -1, window, heads, dim).transpose(2, 3)
+
+
+def _in_pairs(x_BWHE: Tensor, rest: int, window: int) -> Tensor:
+    """Remembered and new tokens, ``rest`` short of whole blocks, as every block with the one before it
+    (B, N, H, 2 C, E)."""
+    blocks = _in_blocks(F.pad(x_BWHE, (0, 0, 0, 0, 1, rest)), window)
+    return torch.cat([blocks[:, :-1], blocks[:, 1:]], 3)
 
 
 class Hearing(nn.Module):
@@ -231,15 +253,16 @@ class Hearing(nn.Module):
         return torch.where(probability_BTV[..., -1] < 0.5, probability_BTV[..., :-1].argmax(-1), NO_WORD)
 
     def _view(self, length: int, state: HearingState) -> _View:
-        past = state.keys_RLWHE.shape[2]
-        device = state.count_R.device
-        place_K = torch.arange(past + length, device=device)
-        query_T = place_K[past:]
-        seen_TK = (place_K <= query_T[:, None]) & (place_K > query_T[:, None] - self.config.window_tokens)
-        known_BK = place_K >= past - state.count_R[:, None]
-        angle_KF = place_K.float()[:, None] * self.frequency_F
-        hidden_BTK = torch.zeros((), device=device).masked_fill(~(seen_TK & known_BK[:, None]), -torch.inf)
-        return _View(self.partner_E, Rotation.by(angle_KF.unsqueeze(0)), hidden_BTK.unsqueeze(1))
+        past, window, device = state.keys_RLWHE.shape[2], self.config.window_tokens, state.count_R.device
+        angle_KF = torch.arange(past + length, device=device).float()[:, None] * self.frequency_F
+        # One token is put before those that are remembered, to make a block of them.
+        place_K = torch.arange(2 * window, device=device)
+        first_N = torch.arange(-(-length // window), device=device) * window
+        query_C = place_K[window:]
+        seen_CK = (place_K <= query_C[:, None]) & (place_K > query_C[:, None] - window)
+        known_BNK = first_N[:, None] + place_K > past - state.count_R[:, None, None]
+        hidden_BNCK = torch.zeros((), device=device).masked_fill(~(seen_CK & known_BNK.unsqueeze(2)), -torch.inf)
+        return _View(self.partner_E, Rotation.by(angle_KF.unsqueeze(0)), hidden_BNCK.unsqueeze(2))
 
 
 def turn_levels(levels_BUFM: Tensor) -> Tensor:
