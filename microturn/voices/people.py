@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from microturn.errors import InputError
+from microturn.errors import InputError, MediaError
 from microturn.language.lexicon import NUMBERS
 from microturn.split import Split
 from microturn.turn import SAMPLE_RATE_HZ, Pcm
@@ -88,11 +88,14 @@ def clips(data: Path, corpora: tuple[str, ...] | None = None) -> Iterator[Clip]:
 
 def unwritten(data: Path, corpus: str, split: Split) -> Iterator[Clip]:
     """Recordings of one of ``UNWRITTEN`` with the words that Moonshine hears, those in which it hears only words.
-    Raises ``MediaError`` for a file that cannot be read."""
+    Files that cannot be read are left out."""
     for path in sorted((data / "speech" / corpus).glob("*.opus")):
         if file_split(path) == split:
-            words = plain_transcript(moonshine.transcript(load_pcm(path)))
-            if words:
+            try:
+                pcm = load_pcm(path)
+            except MediaError:
+                continue
+            if words := plain_transcript(moonshine.transcript(pcm)):
                 yield Clip(path, corpus, f"{corpus}/{path.stem}", words)
 
 
