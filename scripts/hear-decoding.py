@@ -71,10 +71,10 @@ def main(data: Path, num_clips: int, weights: str) -> None:
     """Print a line a rule."""
     use_one_thread()
     model = load(weights)
-    clips = [clip for clip in people.clips(data) if clip.split == "heldout"]
+    clips = list(people.clips(data))
     heard: dict[str, list[Heard]] = {}
     for group in GROUPS:
-        chosen = choose([clip for clip in clips if clip.corpus in group.corpora], num_clips, group, SEED)
+        chosen = choose(group.heldout(clips), num_clips, group, SEED)
         sessions = sessions_of(group, chosen, SEED)
         heard[group.name] = [(session.spoken, chances(model.network.hearing, session.sound)) for session in sessions]
     for rule, limit in ((one, 0.5), (one, 0.4), (two, 0.5), (two, 0.6), (two, 0.7)):

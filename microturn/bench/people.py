@@ -34,6 +34,7 @@ COMMAND_WORDS = "command words"
 DIGITS = "digits"
 WAKE_WORDS = "wake words"
 NATIVE_SENTENCES = "sentences, native"
+NEW_SENTENCES = "of them, texts new to it"
 OTHER_SENTENCES = "sentences, non-native"
 
 EVERYDAY_SOUNDS = "everyday sounds"
@@ -64,6 +65,14 @@ class PeopleGroup:
     strung: bool
     people_known: bool = True
     """Whether somebody noted who speaks. Otherwise what is held out is files, and their speakers may be known."""
+    new_texts: bool = False
+    """Only what nobody reads in training: a passage that everybody reads is known by heart."""
+
+    def heldout(self, clips: Sequence[Clip]) -> list[Clip]:
+        """Of ``clips`` those of people whom training does not know."""
+        own = [clip for clip in clips if clip.corpus in self.corpora]
+        known = {clip.words for clip in own if clip.split == "train"} if self.new_texts else set()
+        return [clip for clip in own if clip.split == "heldout" and clip.words not in known]
 
 
 GROUPS = (
@@ -71,6 +80,7 @@ GROUPS = (
     PeopleGroup(DIGITS, ("digits",), strung=True),
     PeopleGroup(WAKE_WORDS, ("wake_words", "wake_words_more"), strung=True, people_known=False),
     PeopleGroup(NATIVE_SENTENCES, ("natives",), strung=False),
+    PeopleGroup(NEW_SENTENCES, ("natives",), strung=False, new_texts=True),
     PeopleGroup(OTHER_SENTENCES, ("sentences",), strung=False),
 )
 
@@ -126,10 +136,10 @@ def score_people(
     called once a session. Raises ``InputError`` for a folder without people, ``MediaError`` for a recording that
     cannot be read.
     """
-    clips = [clip for clip in people.clips(data) if clip.split == "heldout"]
+    clips = list(people.clips(data))
     groups: list[PeopleResult] = []
     for group in GROUPS:
-        chosen = choose([clip for clip in clips if clip.corpus in group.corpora], num_clips, group, seed)
+        chosen = choose(group.heldout(clips), num_clips, group, seed)
         if not chosen:
             continue
         score = NOTHING_SAID

@@ -26,6 +26,7 @@ from microturn.bench.people import (
     LEAD_MS,
     MICROPHONE_RMS,
     NATIVE_SENTENCES,
+    NEW_SENTENCES,
     NOISE,
     NOISE_SECONDS,
     OTHER_SENTENCES,
@@ -97,6 +98,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 path = f"{speaker}/{number}.{suffix}"
                 write(speech / corpus / path, said[text])
                 rows.append(f"{path}\t{speaker}\t{text}\t1.00")
+            if corpus == "natives":
+                text = f"my number is {NUMBERS[SPEAKERS.index(speaker)]}"
+                write(speech / corpus / speaker / "own.flac", spoken_clip(text))
+                rows.append(f"{speaker}/own.flac\t{speaker}\t{text}\t1.00")
         (speech / corpus / "index.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     for speaker in ("yweweler", "jackson"):
         write(speech / "digits" / speaker / f"3_{speaker}_0.flac", said["three"])
@@ -124,8 +129,7 @@ def short_noise(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def heldout(data: Path, group: str) -> list[Clip]:
-    corpora = BY_NAME[group].corpora
-    return [clip for clip in people.clips(data) if clip.corpus in corpora and clip.split == "heldout"]
+    return BY_NAME[group].heldout(list(people.clips(data)))
 
 
 def written(*words: tuple[str, int]) -> list[SaidWord]:
@@ -252,7 +256,7 @@ def test_the_whole_part(data: Path, hearing: Hearing, monkeypatch: pytest.Monkey
     tokenizer = default_tokenizer()
     found, quiet = score_people("tiny", hearing, tokenizer, data, 5, 1, lambda: advanced.append(1))
     own = {result.group: result for result in found if result.system == "tiny"}
-    assert list(own) == [COMMAND_WORDS, DIGITS, WAKE_WORDS, NATIVE_SENTENCES, OTHER_SENTENCES]
+    assert list(own) == [COMMAND_WORDS, DIGITS, WAKE_WORDS, NATIVE_SENTENCES, NEW_SENTENCES, OTHER_SENTENCES]
     for name, result in own.items():
         clips = heldout(data, name)
         assert result.num_clips == min(5, len(clips))
@@ -272,7 +276,7 @@ def test_the_whole_part(data: Path, hearing: Hearing, monkeypatch: pytest.Monkey
     assert training
     assert training.isdisjoint(loaded)
     of_speech = {path for path in loaded if "sounds" not in path.parts}
-    assert len(of_speech) == sum(result.num_clips for result in own.values())
+    assert of_speech == {one.path for name in own for one in choose(heldout(data, name), 5, BY_NAME[name], seed=1)}
     assert {file_split(path) for path in loaded if "sounds" in path.parts} == {"heldout"}
     assert advanced
 
@@ -285,6 +289,13 @@ def test_speakers_are_disjoint_from_those_of_training(data: Path) -> None:
         assert tested
         assert trained
         assert tested.isdisjoint(trained)
+
+
+def test_a_passage_that_training_reads_too_is_no_new_text(data: Path) -> None:
+    everything, new = (heldout(data, name) for name in (NATIVE_SENTENCES, NEW_SENTENCES))
+    assert {one.words for one in everything} > {one.words for one in new}
+    assert len(new) == len({one.speaker for one in everything})
+    assert all(one.words[:3] == ("my", "number", "is") for one in new)
 
 
 def test_noises(data: Path, tmp_path: Path) -> None:
