@@ -58,7 +58,7 @@ def nano() -> Recipe:
     return Recipe(
         name="nano",
         model=ModelConfig.of_size(3, vocab_size=default_tokenizer().vocab_size),
-        bank=BankConfig(num_synthesised=20_000, num_kokoro=6_000),
+        bank=BankConfig(num_synthesised=20_000, num_kokoro=6_000, num_piper=8_000),
         train=TrainConfig(
             tasks=TASKS,
             stages=(

@@ -18,9 +18,9 @@ from microturn.language.wordings import aside, loose_words, pick, plain_sentence
 from microturn.scenario.families import FAMILIES
 from microturn.scenario.generate import generate
 from microturn.split import Split
-from microturn.voices import kokoro, moonshine, people
+from microturn.voices import kokoro, moonshine, people, piper
 from microturn.voices.bank import write_part
-from microturn.voices.catalogue import Voice, draw_kokoro_voice, draw_voice, synthesise
+from microturn.voices.catalogue import Voice, draw_kokoro_voice, draw_piper_voice, draw_voice, synthesise
 from microturn.voices.noise import levelled
 from microturn.voices.speech import Speech, Word
 
@@ -37,17 +37,19 @@ NICENESS = 19
 """Added to that of the processes that fill a bank: whatever else runs goes first."""
 
 _UNSEEN = frozenset(UNSEEN)
-_KOKORO_STREAM = 1
-"""Last of the seeds of a part of Kokoro's, whose texts are not those of the other engines' part of that number."""
+_KOKORO_STREAM, _PIPER_STREAM = 1, 2
+"""Last of the seeds of such a part, whose texts are not those of the other engines' part of that number."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BankConfig:
-    """What a bank holds: so many utterances of synthesised voices, of Kokoro's where it is installed, and all people
-    of ``data``."""
+    """What a bank holds: so many utterances of synthesised voices, of Kokoro's and Piper's where they are installed,
+    and all people of ``data``."""
 
     num_synthesised: int = 12_000
     num_kokoro: int = 0
+    num_piper: int = 0
+    """For training: Piper has one voice."""
     split: Split = "train"
     seed: int = 0
 
@@ -66,6 +68,9 @@ def fill(bank: Path, config: BankConfig, data: Path | None, workers: int | None 
         if kokoro.installed():
             kokoro_parts = range(-(-config.num_kokoro // KOKORO_PART_UTTERANCES))
             jobs += [pool.submit(_kokoro_part, bank, config, number) for number in kokoro_parts]
+        if piper.installed() and config.split == "train":
+            piper_parts = range(-(-config.num_piper // PART_UTTERANCES))
+            jobs += [pool.submit(_piper_part, bank, config, number) for number in piper_parts]
         for job in as_completed(jobs):
             path = job.result()
             if path is not None:
@@ -91,6 +96,12 @@ def _kokoro_part(bank: Path, config: BankConfig, number: int) -> Path:
         _synthesised(rng, config.split, draw_kokoro_voice, KOKORO_PITCH_RANGE) for _ in range(KOKORO_PART_UTTERANCES)
     )
     return _part(bank / f"kokoro-{config.split}-{number:04d}", said)
+
+
+def _piper_part(bank: Path, config: BankConfig, number: int) -> Path:
+    rng = np.random.default_rng([config.seed, number, config.split == "train", _PIPER_STREAM])
+    said = (_synthesised(rng, config.split, draw_piper_voice, PITCH_RANGE) for _ in range(PART_UTTERANCES))
+    return _part(bank / f"piper-{config.split}-{number:04d}", said)
 
 
 def _people_part(bank: Path, config: BankConfig, data: Path, corpus: str) -> Path | None:

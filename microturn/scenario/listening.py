@@ -20,7 +20,7 @@ from microturn.voices.recordings import draw_read_speech, draw_sound
 from microturn.voices.speech import Speech, Word
 from microturn.voices.uneven import resample, uneven
 
-SYNTHESISED = ("synthesised", "kokoro")
+SYNTHESISED = ("synthesised", "kokoro", "piper")
 """Sources whose parts are numbered."""
 SAMPLES_PER_MS = SAMPLE_RATE_HZ // 1000
 EXCERPT_WORDS = 3
@@ -35,8 +35,9 @@ class ListeningConfig:
     num_turns: int = 80
     source_shares: dict[str, float] = field(
         default_factory=lambda: {
-            "synthesised": 0.36, "kokoro": 0.3, "sentences": 0.2, "commands": 0.14, "natives": 0.08, "read": 0.16,
-            "requests": 0.06, "commands_small": 0.02, "digits": 0.04, "wake_words": 0.03, "wake_words_more": 0.01,
+            "synthesised": 0.3, "kokoro": 0.3, "piper": 0.15, "sentences": 0.2, "commands": 0.14, "natives": 0.08,
+            "read": 0.16, "requests": 0.06, "commands_small": 0.02, "digits": 0.04, "wake_words": 0.03,
+            "wake_words_more": 0.01,
         }
     )  # fmt: skip
     """How often an utterance comes from which parts of the bank (those that are there)."""

@@ -207,8 +207,8 @@ def _filled_bank(wanted: BankConfig, options: RunOptions, console: Console, rank
     """The voice bank in ``out/bank``: what is missing is made, by one process while the others wait."""
     bank = options.out / "bank"
     if options.voices is not None:
-        kokoro = min(wanted.num_kokoro, options.voices // 6)
-        wanted = replace(wanted, num_synthesised=options.voices, num_kokoro=kokoro)
+        kokoro, piper = (min(number, options.voices // 6) for number in (wanted.num_kokoro, wanted.num_piper))
+        wanted = replace(wanted, num_synthesised=options.voices, num_kokoro=kokoro, num_piper=piper)
     heldout = replace(
         wanted,
         split="heldout",

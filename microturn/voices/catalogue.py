@@ -13,11 +13,11 @@ import numpy as np
 
 from microturn.errors import InputError, VoiceError
 from microturn.split import Split
-from microturn.voices import espeak, festival, flite, kokoro
+from microturn.voices import espeak, festival, flite, kokoro, piper
 from microturn.voices.speech import Speech
 from microturn.voices.wordtimes import finish, tokens
 
-Engine = Literal["espeak", "flite", "festival", "kokoro"]
+Engine = Literal["espeak", "flite", "festival", "kokoro", "piper"]
 
 MIN_FACTOR, MAX_FACTOR = 0.5, 2.0
 """Range of ``rate`` and ``pitch``."""
@@ -111,6 +111,18 @@ def draw_kokoro_voice(rng: np.random.Generator, split: Split) -> Voice:
     return Voice(f"kokoro/{speaker}", "kokoro", speaker)
 
 
+def draw_piper_voice(rng: np.random.Generator, split: Split) -> Voice:
+    """Draw one of Piper's voices, which are for training alone, and for a voice bank alone.
+
+    Raises ``VoiceError`` when Piper is not installed.
+    """
+    speakers = piper.installed() if split == "train" else ()
+    if not speakers:
+        raise VoiceError("piper is not installed, or asked for held-out voices: run `make voices`")
+    speaker = speakers[int(rng.integers(len(speakers)))]
+    return Voice(f"piper/{speaker}", "piper", speaker)
+
+
 def synthesise(voice: Voice, text: str, *, rate: float = 1.0, pitch: float = 1.0) -> Speech:
     """Say ``text`` (see ``wordtimes.tokens``: lower-case words, commas for pauses, ``a.`` for the letter's name).
 
@@ -132,4 +144,6 @@ def synthesise(voice: Voice, text: str, *, rate: float = 1.0, pitch: float = 1.0
             raw = festival.speak(voice.speaker, spoken, rate, pitch)
         case "kokoro":
             raw = kokoro.speak(voice.speaker, spoken, rate, pitch)
+        case "piper":
+            raw = piper.speak(voice.speaker, spoken, rate, pitch)
     return finish(spoken, raw)

@@ -10,7 +10,6 @@ random numbers: the same arguments give the same samples.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 from collections.abc import Sequence
@@ -24,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from microturn.errors import VoiceError
-from microturn.voices import espeak
+from microturn.voices.ipa import word_ipa
+from microturn.voices.onnx import inference_session
 from microturn.voices.wordtimes import RawSpeech, Token, hidden
 
 if TYPE_CHECKING:
@@ -73,13 +73,6 @@ _COMMON_RULES = (
 _AMERICAN_RULES = (("o^ʊ", "O"), *_COMMON_RULES, ("ɜːɹ", "ɜɹ"), ("ɜː", "ɜɹ"), ("ɪə", "iə"), ("ː", ""))
 _BRITISH_RULES = (("e^ə", "ɛː"), ("ə^ʊ", "Q"), *_COMMON_RULES, ("iə", "ɪə"))
 _LAST_RULES = (("^", ""), ("e", "A"), ("o", "ɔ"), ("ɹɹ", "ɹ"))
-
-_TIED_IPA = 0x82 | ord("^") << 8
-
-_UTF8 = 1
-_RETRIEVAL = 1
-# A plain space would let espeak-ng say pairs ("of the") as one word.
-_NO_BREAK_SPACE = "\u00a0"
 
 
 def styles_folder() -> Path:
@@ -141,47 +134,13 @@ def transcribe(spoken: Sequence[Token], british: bool) -> tuple[str, ...]:
 
     Raises ``VoiceError`` for a word without sound.
     """
-    clauses: list[list[str]] = [[]]
-    for token in spoken:
-        # The name of the letter a; within a clause espeak-ng would read the article.
-        alone = token.letter and token.word == "a"
-        if alone and clauses[-1]:
-            clauses.append([])
-        clauses[-1].append(token.word)
-        if alone or token.pause:
-            clauses.append([])
-    clauses = [clause for clause in clauses if clause]
-    words: list[str] = []
-    for clause, ipa in zip(clauses, _ipa(clauses, "en" if british else "en-us"), strict=True):
-        found = [_symbols(word, british) for word in ipa.split()]
-        if len(found) != len(clause) or not all(found):
-            text = " ".join(clause)
-            raise VoiceError(f"espeak-ng reads {len(found)} words, not {len(clause)}, in {text[:80]!r}")
-        words += found
-    return tuple(words)
+    return tuple(_symbols(ipa, british) for ipa in word_ipa(spoken, "en" if british else "en-us"))
 
 
 def _symbols(ipa: str, british: bool) -> str:
     for old, new in (*(_BRITISH_RULES if british else _AMERICAN_RULES), *_LAST_RULES):
         ipa = ipa.replace(old, new)
     return ipa
-
-
-def _ipa(clauses: Sequence[Sequence[str]], accent: str) -> list[str]:
-    """espeak-ng's phonemes of every clause, its words apart by spaces."""
-    with espeak.library(_RETRIEVAL) as (library, _):
-        library.espeak_TextToPhonemes.restype = ctypes.c_char_p
-        library.espeak_SetVoiceByName(accent.encode())
-        return [_clause_ipa(library, _NO_BREAK_SPACE.join(clause)) for clause in clauses]
-
-
-def _clause_ipa(library: ctypes.CDLL, text: str) -> str:
-    left = ctypes.c_char_p(text.encode())
-    parts: list[str] = []
-    # The library moves the pointer past what it has read, and sets it to null at the end.
-    while left.value is not None:
-        parts.append(library.espeak_TextToPhonemes(ctypes.byref(left), _UTF8, _TIED_IPA).decode())
-    return " ".join(parts)
 
 
 def _spans(text: str, ends_s: Sequence[float]) -> tuple[tuple[float, float], ...]:
@@ -192,26 +151,8 @@ def _spans(text: str, ends_s: Sequence[float]) -> tuple[tuple[float, float], ...
 
 @cache
 def _network() -> InferenceSession:
-    """The network on one thread, with the lengths of the symbols as its second output."""
-    from onnxruntime import InferenceSession, SessionOptions
-
-    options = SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    model = b"".join((files(name) / "part.bin").read_bytes() for name in _PARTS) + _further_output(_FRAMES)
-    return InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
-def _further_output(name: str) -> bytes:
-    """What makes a tensor of a graph an output when it is appended to an ONNX file.
-
-    Protocol buffers that follow each other are merged, and lists in them joined: this one is a model whose graph (field
-    7) has only an output (field 12) with only a name (field 1), all shorter than 128 bytes.
-    """
-    encoded = name.encode()
-    for field in (1, 12, 7):
-        encoded = bytes([field << 3 | 2, len(encoded)]) + encoded
-    return encoded
+    """The network, with the lengths of the symbols as its second output."""
+    return inference_session(b"".join((files(name) / "part.bin").read_bytes() for name in _PARTS), _FRAMES)
 
 
 def _style_table(speaker: str) -> tuple[NDArray[np.float32], bool]:

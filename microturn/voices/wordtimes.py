@@ -1,8 +1,8 @@
 """What all speech engines share: how text is written for them, and how their sound becomes ``Speech`` at 16 kHz.
 
-Word times are tightened to the sound's energy in one way, so that labels mean the same whatever voice speaks. An engine
-may be hidden by the environment variable ``MICROTURN_HIDE_ENGINES`` ("flite,festival,kokoro,moonshine"), so that any
-machine can show what one without it does.
+Word times are tightened to the sound's energy in one way, so that labels mean the same whatever voice speaks. Engines
+may be hidden by the environment variable ``MICROTURN_HIDE_ENGINES`` ("flite,festival,kokoro,piper,moonshine"), so that
+any machine can show what one without them does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from microturn.turn import SAMPLE_RATE_HZ, Pcm
 from microturn.voices.speech import Speech, Word
 
 HIDE_VARIABLE = "MICROTURN_HIDE_ENGINES"
-OPTIONAL_ENGINES = ("flite", "festival", "kokoro", "moonshine")
+OPTIONAL_ENGINES = ("flite", "festival", "kokoro", "piper", "moonshine")
 """What a machine may lack: voices (espeak-ng comes with the package), and the one that writes down what people say."""
 PEAK = 0.5
 """Largest absolute sample of synthesised speech."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from microturn.errors import InputError, VoiceError
-from microturn.voices import festival, flite, kokoro, moonshine
+from microturn.voices import festival, flite, kokoro, moonshine, piper
 from microturn.voices.assistant import assistant_voice
 from microturn.voices.catalogue import Engine, Voice, draw_voice, synthesise, voices
 from microturn.voices.wordtimes import HIDE_VARIABLE, OPTIONAL_ENGINES, hidden
@@ -16,6 +16,7 @@ SPEAKERS: dict[Engine, tuple[str, ...]] = {
     "flite": flite.SPEAKERS,
     "festival": festival.SPEAKERS,
     "kokoro": ("af_heart",),
+    "piper": piper.SPEAKERS,
 }
 
 
@@ -33,14 +34,14 @@ def test_a_wrong_name_is_not_taken_for_nothing(monkeypatch: pytest.MonkeyPatch) 
     for named in ("flit", "flite festival", "espeak"):
         monkeypatch.setenv(HIDE_VARIABLE, named)
         with pytest.raises(
-            InputError, match=f"{HIDE_VARIABLE}: '{named}' is none of flite, festival, kokoro, moonshine"
+            InputError, match=f"{HIDE_VARIABLE}: '{named}' is none of flite, festival, kokoro, piper, moonshine"
         ):
             voices("train")
 
 
 def test_with_all_of_them_hidden_none_of_them_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(HIDE_VARIABLE, ",".join(OPTIONAL_ENGINES))
-    assert not any(engine.installed() for engine in (flite, festival, kokoro, moonshine))
+    assert not any(engine.installed() for engine in (flite, festival, kokoro, piper, moonshine))
     rng = np.random.default_rng(0)
     for split in ("train", "heldout"):
         engines = {voice.engine for voice in voices(split)} | {draw_voice(rng, split).engine for _ in range(50)}
