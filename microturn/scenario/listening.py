@@ -35,7 +35,7 @@ class ListeningConfig:
     num_turns: int = 80
     source_shares: dict[str, float] = field(
         default_factory=lambda: {
-            "synthesised": 0.3, "kokoro": 0.3, "piper": 0.15, "sentences": 0.2, "commands": 0.14, "natives": 0.08,
+            "synthesised": 0.36, "kokoro": 0.3, "piper": 0.15, "sentences": 0.2, "commands": 0.14, "natives": 0.08,
             "read": 0.16, "requests": 0.06, "commands_small": 0.02, "digits": 0.04, "wake_words": 0.03,
             "wake_words_more": 0.01,
         }
