@@ -34,7 +34,7 @@ COMMAND_WORDS = "command words"
 DIGITS = "digits"
 WAKE_WORDS = "wake words"
 NATIVE_SENTENCES = "sentences, native"
-NEW_SENTENCES = "of them, texts new to it"
+NEW_SENTENCES = "sentences, native, of new texts"
 OTHER_SENTENCES = "sentences, non-native"
 
 EVERYDAY_SOUNDS = "everyday sounds"
