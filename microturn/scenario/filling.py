@@ -36,9 +36,8 @@ KOKORO_PITCH_RANGE = (0.9, 1.12)
 NICENESS = 19
 """Added to that of the processes that fill a bank: whatever else runs goes first."""
 
+DrawVoice = Callable[[np.random.Generator, Split], Voice]
 _UNSEEN = frozenset(UNSEEN)
-_KOKORO_STREAM, _PIPER_STREAM = 1, 2
-"""Last of the seeds of such a part, whose texts are not those of the other engines' part of that number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,23 +53,37 @@ class BankConfig:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """How parts of one kind of voices are made."""
+
+    name: str
+    num_utterances: int
+    part_utterances: int
+    draw: DrawVoice
+    pitch_range: tuple[float, float]
+    stream: tuple[int, ...] = ()
+    """Last of a part's seeds, so that its texts are not those of the other kinds' part of that number."""
+
+
 def fill(bank: Path, config: BankConfig, data: Path | None, workers: int | None = None) -> Iterator[Path]:
     """Make what is missing, part by part; yields each part as it is done. The same arguments give the same bank."""
     bank.mkdir(parents=True, exist_ok=True)
-    num_parts = -(-config.num_synthesised // PART_UTTERANCES)
+    kinds = [_Kind("synthesised", config.num_synthesised, PART_UTTERANCES, draw_voice, PITCH_RANGE)]
+    if kokoro.installed():
+        count = config.num_kokoro
+        kinds.append(_Kind("kokoro", count, KOKORO_PART_UTTERANCES, draw_kokoro_voice, KOKORO_PITCH_RANGE, (1,)))
+    if piper.installed() and config.split == "train":
+        kinds.append(_Kind("piper", config.num_piper, PART_UTTERANCES, draw_piper_voice, PITCH_RANGE, (2,)))
     with ProcessPoolExecutor(workers or os.cpu_count(), initializer=os.nice, initargs=(NICENESS,)) as pool:
         jobs: list[Future[Path | None]] = [
-            pool.submit(_synthesised_part, bank, config, number) for number in range(num_parts)
+            pool.submit(_voices_part, bank, config, kind, number)
+            for kind in kinds
+            for number in range(-(-kind.num_utterances // kind.part_utterances))
         ]
         if data is not None:
             corpora = (*people.INDEXED, "digits", "wake_words", *(people.UNWRITTEN if moonshine.installed() else ()))
             jobs += [pool.submit(_people_part, bank, config, data, corpus) for corpus in corpora]
-        if kokoro.installed():
-            kokoro_parts = range(-(-config.num_kokoro // KOKORO_PART_UTTERANCES))
-            jobs += [pool.submit(_kokoro_part, bank, config, number) for number in kokoro_parts]
-        if piper.installed() and config.split == "train":
-            piper_parts = range(-(-config.num_piper // PART_UTTERANCES))
-            jobs += [pool.submit(_piper_part, bank, config, number) for number in piper_parts]
         for job in as_completed(jobs):
             path = job.result()
             if path is not None:
@@ -84,24 +97,10 @@ def _part(path: Path, said: Iterable[tuple[str, str, Speech]]) -> Path:
     return path
 
 
-def _synthesised_part(bank: Path, config: BankConfig, number: int) -> Path:
-    rng = np.random.default_rng([config.seed, number, config.split == "train"])
-    said = (_synthesised(rng, config.split, draw_voice, PITCH_RANGE) for _ in range(PART_UTTERANCES))
-    return _part(bank / f"synthesised-{config.split}-{number:04d}", said)
-
-
-def _kokoro_part(bank: Path, config: BankConfig, number: int) -> Path:
-    rng = np.random.default_rng([config.seed, number, config.split == "train", _KOKORO_STREAM])
-    said = (
-        _synthesised(rng, config.split, draw_kokoro_voice, KOKORO_PITCH_RANGE) for _ in range(KOKORO_PART_UTTERANCES)
-    )
-    return _part(bank / f"kokoro-{config.split}-{number:04d}", said)
-
-
-def _piper_part(bank: Path, config: BankConfig, number: int) -> Path:
-    rng = np.random.default_rng([config.seed, number, config.split == "train", _PIPER_STREAM])
-    said = (_synthesised(rng, config.split, draw_piper_voice, PITCH_RANGE) for _ in range(PART_UTTERANCES))
-    return _part(bank / f"piper-{config.split}-{number:04d}", said)
+def _voices_part(bank: Path, config: BankConfig, kind: _Kind, number: int) -> Path:
+    rng = np.random.default_rng([config.seed, number, config.split == "train", *kind.stream])
+    said = (_synthesised(rng, config.split, kind.draw, kind.pitch_range) for _ in range(kind.part_utterances))
+    return _part(bank / f"{kind.name}-{config.split}-{number:04d}", said)
 
 
 def _people_part(bank: Path, config: BankConfig, data: Path, corpus: str) -> Path | None:
@@ -121,7 +120,7 @@ def _people_part(bank: Path, config: BankConfig, data: Path, corpus: str) -> Pat
 def _synthesised(
     rng: np.random.Generator,
     split: Split,
-    draw: Callable[[np.random.Generator, Split], Voice],
+    draw: DrawVoice,
     pitch_range: tuple[float, float],
 ) -> tuple[str, str, Speech]:
     while True:
