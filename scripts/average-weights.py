@@ -1,25 +1,36 @@
-"""Weights of which one stack is the mean of two (Wortsman et al. 2022, "Model soups").
+"""Weights of which one stack is a mean of two (Wortsman et al. 2022, "Model soups").
 
-    .venv/bin/python scripts/average-weights.py WEIGHTS OTHER OUT [STACK]
+    .venv/bin/python scripts/average-weights.py WEIGHTS OTHER OUT [--stack hearing] [--share 0.5] [--nothing 0.0]
 
-Everything else is that of WEIGHTS. ``STACK`` is a part of the network: ``hearing`` if nothing is said, as the packaged
-hearing was made on 2026-11-29 from the one before and a checkpoint's weights that had gone on from it.
+Everything else is that of WEIGHTS. ``--stack`` is a part of the network (``hearing``, ``flow``, or ``backbone`` with
+what embeds its tokens and says its words), ``--share`` is how much of OTHER's it gets, 1 to take it as it is.
+``--nothing`` is added to the score of writing no word, so that fewer words are written that nobody said.
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 from microturn.model.weights import load, save
 
+STACKS = {"hearing": ("hearing.",), "flow": ("flow.",), "backbone": ("embedder.", "backbone.", "say.")}
 
-def main(weights: str, other: str, out: Path, stack: str) -> None:
-    """Write them to ``out``."""
-    model, beside = load(weights), load(other).network.state_dict()
+
+def main(arguments: argparse.Namespace) -> None:
+    """Write them to ``OUT``."""
+    model, beside = load(arguments.weights), load(arguments.other).network.state_dict()
     state = model.network.state_dict()
     for name, value in state.items():
-        if name.startswith(f"{stack}."):
-            value.copy_((value.float() + beside[name].float()) / 2)
-    save(out, model.config, state, model.weights.vocoder, model.tokenizer)
+        if name.startswith(STACKS[arguments.stack]):
+            value.lerp_(beside[name], arguments.share)
+    state["hearing.words.bias"][-1] += arguments.nothing
+    save(arguments.out, model.config, state, model.weights.vocoder, model.tokenizer)
 
 
-main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4] if len(sys.argv) > 4 else "hearing")
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("weights")
+parser.add_argument("other")
+parser.add_argument("out", type=Path)
+parser.add_argument("--stack", choices=STACKS, default="hearing")
+parser.add_argument("--share", type=float, default=0.5)
+parser.add_argument("--nothing", type=float, default=0.0)
+main(parser.parse_args())

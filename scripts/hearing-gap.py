@@ -1,9 +1,10 @@
 """What hearing has learnt by heart: words told right on training and on held-out utterances of a voice bank, by source.
 
-    .venv/bin/python scripts/hearing-gap.py BANK DATA [CHECKPOINT]
+    .venv/bin/python scripts/hearing-gap.py BANK DATA [WEIGHTS]
 
-"right" is the word at exactly its token (100 ms), "which" the likeliest word where there is one, "extra" the words
-written at tokens that have none, as a share of all words. ``augmented`` rows are changed as training changes them.
+"right" is the word written at its token (100 ms) or one beside it, "which" the likeliest word at the surest of these
+three, "extra" all other tokens at which a word is written, as a share of all words. ``augmented`` rows are changed as
+training changes them.
 """
 
 import sys
@@ -25,18 +26,16 @@ COLUMNS = ("words right", "words which", "words extra")
 
 
 @torch.inference_mode()
-def main(bank: Path, data: Path, checkpoint: Path | None) -> None:
+def main(bank: Path, data: Path, weights: str) -> None:
     """Print a line for every source of the bank."""
-    packaged = load("nano")
-    learner = Learner(packaged.config)
-    learner.network.load_state_dict(packaged.network.state_dict())
-    if checkpoint is not None:
-        learner.load_state_dict(torch.load(checkpoint, weights_only=True)["averaged"])
+    model = load(weights)
+    learner = Learner(model.config)
+    learner.network.load_state_dict(model.network.state_dict())
     learner.eval()
     for split, augment in (("train", None), ("train", AugmentConfig()), ("heldout", None)):
         materials = Materials(
             tokenizer=default_tokenizer(),
-            patch_rows=packaged.config.patch_rows,
+            patch_rows=model.config.patch_rows,
             split=split,
             augment=augment,
             bank=bank,
@@ -55,4 +54,4 @@ def main(bank: Path, data: Path, checkpoint: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]) if len(sys.argv) > 3 else None)
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else "nano")
