@@ -35,8 +35,8 @@ CONVERSATIONS = {"say": 0.28, "time": 0.22, "cue": 0.22, "free": 0.05, "idle": 0
 """Shares of the families among sessions with the user's sound."""
 TASKS = {
     "hear": TaskConfig(source=ListeningRows(), tokens=2_560, uses=3),
-    "decide": TaskConfig(source=SessionRows(shares=REHEARSALS), max_tokens=512),
-    "converse": TaskConfig(source=SessionRows(shares=CONVERSATIONS, hears=True), max_tokens=512, uses=4),
+    "decide": TaskConfig(source=SessionRows(shares=REHEARSALS), max_tokens=768),
+    "converse": TaskConfig(source=SessionRows(shares=CONVERSATIONS, hears=True), max_tokens=768, uses=4),
     "watch": TaskConfig(source=SessionRows(shares={WATCHING: 1.0})),
     "count": TaskConfig(source=SessionRows(shares={REHEARSED + "count": 1.0})),
     "speak": TaskConfig(source=SpeakingRows(), tokens=1_536, uses=1),

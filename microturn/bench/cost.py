@@ -7,6 +7,7 @@ take the same turns in alternation, so that whatever else the machine does slows
 from __future__ import annotations
 
 import gc
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
@@ -74,6 +75,7 @@ def measure_cost(open_session: Callable[[], Session], minutes: int, workers: Exe
         minutes_mb.append(resident_mb())
         advance()
     new_ms, old_ms, alike = in_alternation(open_session(), session, islice(inputs, TURNS_PER_MINUTE))
+    minutes_mb.append(resident_mb())  # the new session is gone again
     advance()
     times_ms += old_ms
     return CostResult(
@@ -142,4 +144,4 @@ def resident_mb() -> float:
     """Memory of this process that is in use, after a collection of garbage."""
     gc.collect()
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096 / 2**20
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

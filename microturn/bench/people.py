@@ -243,7 +243,7 @@ def noises(data: Path, seed: int) -> Iterator[tuple[str, list[Pcm]]]:
     yield QUIET, [_through_microphone(np.zeros(samples, np.float32), rng)]
     kinds = [noise.background(rng, kind, samples) * np.float32(NOISE_RMS) for kind in noise.NOISE_KINDS]
     yield NOISE, [_through_microphone(pcm, rng) for pcm in kinds]
-    files = sound_files(data, "heldout") if (data / "sounds").is_dir() else ()
+    files = sound_files(data, "heldout")
     if files:
         everything = np.concatenate([load_pcm(files[place]) for place in rng.permutation(len(files))])
         parts = [everything[first : first + samples] for first in range(0, len(everything), samples)]

@@ -43,7 +43,7 @@ def bench_open(
     weights: Annotated[str, typer.Option(help="Packaged name, folder, or Hugging Face repository.")] = "nano",
     sessions: Annotated[int, typer.Option(min=1, help="Sessions of each family.")] = 200,
     families: Annotated[
-        str | None, typer.Option(help="Families to score, separated by commas.  [default: all]", show_default=False)
+        str | None, typer.Option(help="Families to score, separated by commas (default: all).", show_default=False)
     ] = None,
     part: Annotated[list[Part] | None, typer.Option(help="Only this part; may be repeated.")] = None,
     minutes: Annotated[int, typer.Option(min=2, help="Length of the long sessions.")] = 60,
@@ -103,6 +103,7 @@ def bench_open(
     if data is None and Part.PEOPLE in (part or ()):
         raise InputError("--part people: the recordings are missing (--data FOLDER)")
     long_config = LongConfig(num_sessions=long_sessions, minutes=minutes) if Part.LONG in parts else None
+    _look_for_programs(parts, data, sound)
     use_one_thread()
     model = load(weights)
     results = Results(weights, sessions)
@@ -136,3 +137,19 @@ def bench_open(
         sys.stdout.write(json_format.dumps(to_dict(results)) + "\n")
     else:
         print_tables(results, Console())
+
+
+def _look_for_programs(parts: set[Part], data: Path | None, sound: bool) -> None:
+    """Raises ``VoiceError`` or ``InputError`` for what is missing that a part needs: some of them come after hours."""
+    from microturn.bench.heard import groups
+    from microturn.bench.sound import pronounceable
+    from microturn.voices.assistant import assistant_voice
+    from microturn.voices.people import clips
+
+    if Part.HEARD in parts:
+        groups(1)
+    if Part.SPOKEN in parts or (sound and Part.FAMILIES in parts):
+        assistant_voice()
+        pronounceable()
+    if Part.PEOPLE in parts and data is not None:
+        next(clips(data))

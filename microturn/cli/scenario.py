@@ -17,7 +17,8 @@ def scenario(
     family: Annotated[
         str,
         typer.Argument(
-            metavar="FAMILY", help="say, time, cue, count, free, idle, delegate, or string for several in one."
+            metavar="FAMILY",
+            help="say, time, cue, count, free, idle, delegate, interrupt, or string for several in one.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for user.wav, model.wav, labels.json, timeline.png and frames/.")],
@@ -30,7 +31,10 @@ def scenario(
     """Write one scenario as media, labels and a picture, to listen to and to look at."""
     from microturn.scenario.export import export
     from microturn.scenario.generate import generate
+    from microturn.voices.recordings import check_data
 
+    if data is not None:
+        check_data(data)
     made = generate(family, seed, cast(Split, split), data=data)  # which says so if there is no such split
     export(made, out, draw)
     typer.echo(f"{out}: {family}, seed {seed}, {made.num_turns} turns, {len(made.events)} events")

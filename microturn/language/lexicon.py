@@ -1,10 +1,11 @@
 """The words of the open scenarios by class (``words.toml``): plain lower-case words, each in one class only.
 
 ``CONTENT`` is what may be asked for, repeated, heard and set as a cue. ``FUNCTION`` holds the other words of requests
-and sentences, ``HANDED`` those of requests that are handed over. ``UNSEEN`` is kept out of training altogether, for a
-row of its own in the benchmark. ``COMMANDS`` (those of Speech Commands) and ``COMMON`` are words that people say and
-requests are not about: heard, written and spoken like the others. A letter's name is written as the single letter in
-the lanes and as ``"a."`` in a text to be spoken (see ``voices.wordtimes.tokens``).
+and sentences, ``HANDED`` those of requests that are handed over. ``UNSEEN`` is kept out of all that is heard and
+answered in training, for a row of its own in the benchmark (the assistant's voice learns to say any word).
+``COMMANDS`` (those of Speech Commands) and ``COMMON`` are words that people say and requests are not about: heard,
+written and spoken like the others. A letter's name is written as the single letter in the lanes and as ``"a."`` in a
+text to be spoken (see ``voices.wordtimes.tokens``).
 """
 
 from __future__ import annotations

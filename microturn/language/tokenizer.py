@@ -1,9 +1,9 @@
 """The text tokenizer: words to ids and back.
 
 Text is byte-level BPE (``tokenizer.json`` beside this file) in which every word of ``lexicon`` is one token (a
-contraction, as "it's", is two or three), but for those that are kept out of training; other words are spelt in pieces,
-down to bytes. A word is encoded with its leading space, so that the texts of consecutive turns can simply be
-concatenated.
+contraction, as "it's", is two or three), but for those that are kept out of training or handed over; other words are
+spelt in pieces, down to bytes. A word is encoded with its leading space, so that the texts of consecutive turns can
+simply be concatenated.
 """
 
 from __future__ import annotations

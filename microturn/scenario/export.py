@@ -73,6 +73,8 @@ def labels(scenario: Scenario) -> dict[str, Any]:
         "gaps": sorted(scenario.gaps),
         "events": [asdict(event) for event in scenario.events],
         "dues": [asdict(due) for due in scenario.dues],
+        "interrupted_ms": scenario.interrupted_ms,
+        "phases": {str(turn): phase for turn, phase in scenario.phases.items()},
         "true_count": scenario.true_count,
         "penultimate_end_ms": scenario.penultimate_end_ms,
     }

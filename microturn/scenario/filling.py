@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from microturn.voices.bank import write_part
 from microturn.voices.catalogue import Voice, draw_kokoro_voice, draw_piper_voice, draw_voice, synthesise
 from microturn.voices.noise import levelled
 from microturn.voices.speech import Speech, Word
+from microturn.voices.workers import done_beside, never
 
 PART_UTTERANCES = 400
 KOKORO_PART_UTTERANCES = 100
@@ -33,8 +33,6 @@ SPEED_RANGE = (0.8, 1.25)
 PITCH_RANGE = (0.8, 1.25)
 KOKORO_PITCH_RANGE = (0.9, 1.12)
 """Narrower, as Kokoro's formants move with its pitch."""
-NICENESS = 19
-"""Added to that of the processes that fill a bank: whatever else runs goes first."""
 
 DrawVoice = Callable[[np.random.Generator, Split], Voice]
 _UNSEEN = frozenset(UNSEEN)
@@ -46,6 +44,7 @@ class BankConfig:
     and all people of ``data``."""
 
     num_synthesised: int = 12_000
+    """Like the others, rounded up to whole parts."""
     num_kokoro: int = 0
     num_piper: int = 0
     """For training: Piper has one voice."""
@@ -66,8 +65,11 @@ class _Kind:
     """Last of a part's seeds, so that its texts are not those of the other kinds' part of that number."""
 
 
-def fill(bank: Path, config: BankConfig, data: Path | None, workers: int | None = None) -> Iterator[Path]:
-    """Make what is missing, part by part; yields each part as it is done. The same arguments give the same bank."""
+def fill(
+    bank: Path, config: BankConfig, data: Path | None, workers: int | None = None, stop: Callable[[], bool] = never
+) -> Iterator[Path]:
+    """Make what is missing, part by part, until ``stop``; yields each part as it is done. The same arguments give the
+    same bank. Raises ``InputError`` for a corpus whose index cannot be read."""
     bank.mkdir(parents=True, exist_ok=True)
     kinds = [_Kind("synthesised", config.num_synthesised, PART_UTTERANCES, draw_voice, PITCH_RANGE)]
     if kokoro.installed():
@@ -75,19 +77,15 @@ def fill(bank: Path, config: BankConfig, data: Path | None, workers: int | None 
         kinds.append(_Kind("kokoro", count, KOKORO_PART_UTTERANCES, draw_kokoro_voice, KOKORO_PITCH_RANGE, (1,)))
     if piper.installed() and config.split == "train":
         kinds.append(_Kind("piper", config.num_piper, PART_UTTERANCES, draw_piper_voice, PITCH_RANGE, (2,)))
-    with ProcessPoolExecutor(workers or os.cpu_count(), initializer=os.nice, initargs=(NICENESS,)) as pool:
-        jobs: list[Future[Path | None]] = [
-            pool.submit(_voices_part, bank, config, kind, number)
-            for kind in kinds
-            for number in range(-(-kind.num_utterances // kind.part_utterances))
-        ]
-        if data is not None:
-            corpora = (*people.INDEXED, "digits", "wake_words", *(people.UNWRITTEN if moonshine.installed() else ()))
-            jobs += [pool.submit(_people_part, bank, config, data, corpus) for corpus in corpora]
-        for job in as_completed(jobs):
-            path = job.result()
-            if path is not None:
-                yield path
+    jobs: list[Callable[[], Path | None]] = [
+        partial(_voices_part, bank, config, kind, number)
+        for kind in kinds
+        for number in range(-(-kind.num_utterances // kind.part_utterances))
+    ]
+    if data is not None:
+        corpora = (*people.written(data), *(people.UNWRITTEN if moonshine.installed() else ()))
+        jobs = [*(partial(_people_part, bank, config, data, corpus) for corpus in corpora), *jobs]
+    yield from (path for path in done_beside(jobs, workers, stop) if path is not None)
 
 
 def _part(path: Path, said: Iterable[tuple[str, str, Speech]]) -> Path:
@@ -108,12 +106,10 @@ def _people_part(bank: Path, config: BankConfig, data: Path, corpus: str) -> Pat
     if path.exists():
         return path
     if corpus in people.UNWRITTEN:
-        found = [clip for clip in people.unwritten(data, corpus, config.split) if not _has_unseen(clip.words)]
+        clips = people.unwritten(data, corpus, config.split)
     else:
-        try:
-            found = [clip for clip in people.clips(data, (corpus,)) if clip.split == config.split]
-        except InputError:
-            return None
+        clips = (clip for clip in people.clips_of(data, corpus) if clip.split == config.split)
+    found = [clip for clip in clips if config.split == "heldout" or not _has_unseen(clip.words)]
     return _part(path, _timed(found)) if found else None
 
 

@@ -15,8 +15,8 @@ from microturn.errors import InputError
 from microturn.split import Split
 from microturn.turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, Pcm
 from microturn.voices import noise
-from microturn.voices.bank import Part
-from microturn.voices.recordings import draw_read_speech, draw_sound
+from microturn.voices.bank import Part, part_folders
+from microturn.voices.recordings import draw_read_speech, draw_sound, read_files, sound_files
 from microturn.voices.speech import Speech, Word
 from microturn.voices.uneven import resample, uneven
 
@@ -41,8 +41,12 @@ class ListeningConfig:
         }
     )  # fmt: skip
     """How often an utterance comes from which parts of the bank (those that are there)."""
-    excerpt_probability: float = 0.35
+    other_share: float = 0.2
+    """The same of each corpus of people that is not named above."""
+    excerpt_probability: float = 0.65
     """Of an utterance of which only a word or a few in a row are heard: sentences are otherwise learnt by heart."""
+    synthesised_excerpt_probability: float = 0.35
+    """The same of ``synthesised`` ones, of whose sentences there are so many that nobody learns them."""
     uneven_probability: float = 0.25
     tape_spread: float = 0.1
     """Standard deviation of the logarithm of an utterance's speed, as from a tape."""
@@ -67,16 +71,23 @@ class Listening:
     def __init__(self, bank: Path, split: Split, config: ListeningConfig, data: Path | None = None) -> None:
         self.config, self.split, self.data = config, split, data
         self._parts: dict[str, list[Part]] = {}
-        for source in config.source_shares:
-            name = f"{source}-{split}" if source in SYNTHESISED else f"people-{split}-{source}"
-            folders = [bank / name, *sorted(bank.glob(f"{name}-[0-9]*[0-9]"))]
-            found = [Part(folder) for folder in folders if folder.is_dir()]
-            if any(map(len, found)):
-                self._parts[source] = [part for part in found if len(part)]
+        folders = {source: part_folders(bank, f"{source}-{split}-[0-9]*") for source in SYNTHESISED}
+        people = f"people-{split}-"
+        folders |= {folder.name.removeprefix(people): [folder] for folder in part_folders(bank, f"{people}*")}
+        shares = {source: config.source_shares.get(source, config.other_share) for source in folders}
+        for source in sorted(folders, key=[*config.source_shares, *folders].index):
+            found = [part for part in map(Part, folders[source]) if len(part)]
+            if found and shares[source] > 0:
+                self._parts[source] = found
         if not self._parts:
             raise InputError(f"{bank}: no utterances of the split {split} there")
-        shares = np.array([config.source_shares[source] for source in self._parts])
-        self._sources, self._shares = list(self._parts), shares / shares.sum()
+        self._shares = np.array([shares[source] for source in self._parts])
+        self._shares /= self._shares.sum()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Where utterances come from."""
+        return tuple(self._parts)
 
     def draw(self, rng: np.random.Generator) -> Practice:
         """One session."""
@@ -102,23 +113,27 @@ class Listening:
         return Practice(np.clip(user, -1.0, 1.0), tuple(words), gaps)
 
     def _utterance(self, rng: np.random.Generator) -> Speech:
-        source = self._parts[self._sources[int(rng.choice(len(self._sources), p=self._shares))]]
-        part = source[int(rng.integers(len(source)))]
+        config, source = self.config, self.sources[int(rng.choice(len(self._shares), p=self._shares))]
+        parts = self._parts[source]
+        part = parts[int(rng.integers(len(parts)))]
         speech = part.speech(int(rng.integers(len(part))))
-        if rng.random() < self.config.excerpt_probability and len(speech.words) > EXCERPT_WORDS:
+        is_synthesised = source == SYNTHESISED[0]
+        probability = config.synthesised_excerpt_probability if is_synthesised else config.excerpt_probability
+        if rng.random() < probability and len(speech.words) > EXCERPT_WORDS:
             speech = _excerpt(rng, speech)
-        if rng.random() < self.config.uneven_probability:
+        if rng.random() < config.uneven_probability:
             return uneven(speech, rng)
-        speed = float(np.exp(np.clip(rng.normal(), -2.0, 2.0) * self.config.tape_spread))
+        speed = float(np.exp(np.clip(rng.normal(), -2.0, 2.0) * config.tape_spread))
         return resample(speech, np.full(len(speech.pcm), speed))
 
     def _surroundings(self, rng: np.random.Generator, user: Pcm) -> Pcm:
         """The user's speech in a room with a noise, at some level."""
-        acoustics = noise.draw_acoustics(rng, babble=False, recording=self.data is not None)
+        recorded = self.data is not None and bool(sound_files(self.data, self.split))
+        acoustics = noise.draw_acoustics(rng, babble=False, recording=recorded)
         user = noise.apply_room(user, acoustics.impulse)
         level_db = -acoustics.snr_db
         if acoustics.noise == "recording" and self.data is not None:
-            if rng.random() < 0.3:
+            if rng.random() < 0.3 and read_files(self.data, self.split):
                 sound = np.resize(draw_read_speech(rng, self.data, self.split, 16_000.0) / noise.SPEECH_RMS, len(user))
                 level_db = min(level_db, -15.0)  # words of far voices must stay too low to be taken for the user's
             else:

@@ -87,7 +87,7 @@ def _made(name: str, rng: np.random.Generator, seed: int, split: Split, data: Pa
         return _spelling(Script(rng, split, sound=False))
     if name == RESULTS:
         return _results(Script(rng, split, sound=False))
-    scenario = _speaking(Script(rng, split))
+    scenario = _speaking(Script(rng, split, sound=False))
     return replace(scenario, gaps=frozenset(range(scenario.num_turns) if seed % 2 else ()))
 
 
@@ -98,9 +98,7 @@ def _speaking(script: Script) -> Scenario:
         script.pause(0.0, 500.0)
         script.answer_typed(*_request(script.rng, script.split))
         script.wait_until(script.said_until_ms)
-    scenario = script.finish(PRACTICE, tail_ms=2.0 * TURN_MS, gap_probability=0.0)
-    scenario.user[:] = 0.0
-    return scenario
+    return script.finish(PRACTICE, tail_ms=2.0 * TURN_MS)
 
 
 def _request(rng: np.random.Generator, split: Split) -> tuple[str, str]:

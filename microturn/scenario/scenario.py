@@ -83,7 +83,7 @@ class Scenario:
     heard: list[Word] = field(default_factory=list)
     """What the user says, in order of end time: the hear lane."""
     unlabelled_ms: list[tuple[float, float]] = field(default_factory=list)
-    """Stretches of speech whose words are not known (real recordings): the hear lane is not trained there."""
+    """Stretches of speech whose words were lost in a gap: nobody could hear them."""
     said: list[Utterance] = field(default_factory=list)
     """What the model ought to say, in order, not overlapping."""
     frames: dict[int, Frame] = field(default_factory=dict)
@@ -103,7 +103,7 @@ class Scenario:
     true_count: int | None = None
     """Repetitions shown (family ``count``)."""
     phases: dict[int, int] = field(default_factory=dict)
-    """How far the figure's repetition is, by turn (see ``watching``)."""
+    """How far the figure's repetition is, by turn (see ``practice``)."""
     penultimate_end_ms: float | None = None
     """End of the last repetition but one (family ``count``): the RepCount rule reads numbers said after it."""
 

@@ -154,10 +154,12 @@ def estimate_ms(text: str) -> float:
 
 
 @lru_cache(maxsize=4)
-def repetition_timings(data: Path, split: Split) -> tuple[RepTiming, ...]:
-    """Repetition times of RepCount-A's training or test part. Raises ``InputError`` if the table is missing."""
+def repetition_timings(data: Path, split: Split) -> tuple[RepTiming, ...] | None:
+    """Repetition times of RepCount-A's training or test part, None without its folder. Raises ``InputError`` if the
+    table is missing or damaged."""
+    folder = data / "video" / "repcount"
     name = "train" if split == "train" else "test"
-    return tuple(load_timings(data / "video" / "repcount" / f"{name}_with_fps.csv"))
+    return tuple(load_timings(folder / f"{name}_with_fps.csv")) if folder.is_dir() else None
 
 
 class Given(TypedDict, total=False):
@@ -381,7 +383,8 @@ class Script:
 
     def _mix(self, samples: int, gaps: frozenset[int]) -> Pcm:
         """The user's side, ``(samples,)``: speech and sounds in the room, noise, level, gaps as silence."""
-        acoustics = noise.draw_acoustics(self.rng, recording=self.data is not None)
+        recorded = self.data is not None and bool(recordings.sound_files(self.data, self.split))
+        acoustics = noise.draw_acoustics(self.rng, recording=recorded)
         user = noise.apply_room(_sum(self._sounds, samples) + _sum(self._close_sounds, samples), acoustics.impulse)
         kind = acoustics.noise
         if kind == "babble":

@@ -53,15 +53,14 @@ class ListeningRows:
 
     def families(self, materials: Materials) -> Mapping[str, RowSource]:
         """The sources of utterances that the bank has."""
-        found: dict[str, RowSource] = {}
-        for source in self.config.source_shares:
-            alone = ListeningRows(config=replace(self.config, source_shares={source: 1.0}))
-            try:
-                alone.open(materials)
-            except InputError:
-                continue
-            found[source] = alone
-        return found
+        if materials.bank is None:
+            return {}
+        try:
+            sources = Listening(materials.bank, materials.split, self.config).sources
+        except InputError:
+            return {}
+        alone = (replace(self.config, source_shares={source: 1.0}, other_share=0.0) for source in sources)
+        return {source: ListeningRows(config=config) for source, config in zip(sources, alone, strict=True)}
 
 
 def practice_rows(practice: Practice, materials: Materials, rng: np.random.Generator, uses: int) -> list[Row]:

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from microturn.errors import WeightsError
+from microturn.errors import InputError, WeightsError
 from microturn.model.config import MemoryConfig, ModelConfig
 from microturn.model.moe import MixtureOfExperts
 from microturn.model.vocoder import VocoderConfig
@@ -135,6 +135,7 @@ class Trainer:
         """Train to the end of the last stage, or of the stage ``only``, or until ``stop`` tells so after a step.
 
         True when that is done. Checkpoints are written to ``folder``. With ``only`` the stages before it are left out.
+        Raises ``InputError`` if the run is past the stage ``only``.
         """
         self.learner.network.flow.spell(materials.tokenizer)
         last = len(self.config.stages)
@@ -142,6 +143,9 @@ class Trainer:
             last = 1 + next(place for place, stage in enumerate(self.config.stages) if stage.name == only)
             if self.stage < last - 1:
                 self._enter(last - 1)
+            if (self.stage, self.step) > (last, 0):
+                name = "its end" if self.done else f"step {self.step} of {self.config.stages[self.stage].name}"
+                raise InputError(f"stage {only}: is over in {folder}, which is at {name}; choose another folder")
         while self.stage < last:
             is_over = self._run_stage(self.config.stages[self.stage], materials, folder, report, stop)
             if is_over:
@@ -159,6 +163,8 @@ class Trainer:
         report: Callable[[Report], None],
         stop: Callable[[], bool],
     ) -> bool:
+        if self.ranks.summed([float(stop())])[0]:  # before what follows takes its time
+            return False
         if stage.realigns and self.step == 0 and materials.bank is not None:
             if self.ranks.is_first:
                 realign(materials.bank, self.learner)

@@ -20,7 +20,7 @@ from microturn.model.hearing import initial_hearing_state
 from microturn.train.hear import PHONE_MS
 from microturn.train.learner import Learner
 from microturn.turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, Pcm
-from microturn.voices.bank import Part, write_part
+from microturn.voices.bank import UNFINISHED, Part, part_folders, write_part
 from microturn.voices.forced import word_spans
 from microturn.voices.people import ALIGNED_WORDS
 from microturn.voices.phones import PHONES, pronunciation
@@ -28,6 +28,7 @@ from microturn.voices.speech import Speech, Word
 
 # Shapes: N pieces of ``PHONE_MS``, P phones.
 
+_, ANEW, OLD = UNFINISHED
 LEAD_TURNS, TAIL_TURNS = 1, 2
 NOISE_RMS = 3e-4
 """Around an utterance the network hears this much noise, as of a microphone."""
@@ -41,27 +42,28 @@ SHORTEST_MS = 40.0
 def realign(bank: Path, learner: Learner) -> None:
     """Rewrite the parts of ``bank`` that have people's sentences."""
     learner.eval()
-    for anew in bank.glob("people-*.anew"):  # whole, and left by a run that was killed
-        if not (folder := anew.with_suffix("")).exists():
+    for anew in bank.glob(f"people-*{ANEW}"):  # whole, and left by a run that was killed
+        if not (folder := anew.with_name(anew.name.removesuffix(ANEW))).exists():
             anew.rename(folder)
-    for folder in sorted(folder for folder in bank.glob("people-*") if not folder.suffix):
+    for folder in part_folders(bank, "people-*"):
         part = Part(folder)
         if not any(len(utterance.words) >= ALIGNED_WORDS for utterance in part.utterances):
             continue
-        anew = folder.with_name(f"{folder.name}.anew")
-        shutil.rmtree(anew, ignore_errors=True)
+        anew, old = (folder.with_name(folder.name + ending) for ending in (ANEW, OLD))
+        for left in (anew, old):
+            shutil.rmtree(left, ignore_errors=True)
         write_part(anew, _realigned(part, learner))
-        shutil.rmtree(folder)
+        folder.rename(old)
         anew.rename(folder)
+        shutil.rmtree(old)
 
 
 def _realigned(part: Part, learner: Learner) -> Iterator[tuple[str, str, Speech]]:
     for index, utterance in enumerate(part.utterances):
-        speech: Speech | None = part.speech(index)
-        if len(utterance.words) >= ALIGNED_WORDS:
-            speech = placed(part.speech(index), learner)
-        if speech is not None:
-            yield utterance.source, utterance.speaker, speech
+        speech = part.speech(index)
+        found = placed(speech, learner) if len(utterance.words) >= ALIGNED_WORDS else speech
+        if found is not None:
+            yield utterance.source, utterance.speaker, found
 
 
 def placed(speech: Speech, learner: Learner) -> Speech | None:

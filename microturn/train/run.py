@@ -6,9 +6,10 @@ import ctypes
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -31,6 +32,7 @@ from microturn.train.sessions import SessionRows
 from microturn.train.tasks import Materials, RowSource
 from microturn.train.voice import SpeakingRows, VoiceRows, words_to_say
 from microturn.voices.assistant import make_words
+from microturn.voices.recordings import check_data
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 HELDOUT_SHARE = 1 / 15
@@ -89,14 +91,19 @@ def train_recipe(recipe: Recipe, options: RunOptions, console: Console) -> int:
         trainer = Trainer(recipe.model, config, device, ranks)
         if not trainer.restore(options.out) and started is not None:
             trainer.start_from(started.network.state_dict(), started.weights.vocoder.state_dict())
-        _make_words(words_needed(config, options), console, ranks)
-        if listens:
-            materials = replace(materials, bank=_filled_bank(recipe.bank, options, console, ranks))
         with _noted_signals() as signals:
-            done = _train(trainer, materials, options, console, lambda: bool(signals) or time.monotonic() > end_s)
+            stop = partial(_is_over, signals, end_s)
+            _make_words(words_needed(config, options), console, ranks, stop)
+            if listens:
+                materials = replace(materials, bank=_filled_bank(recipe.bank, options, console, ranks, stop))
+            done = _train(trainer, materials, options, console, stop)
             if ranks.is_first:
                 _finish(trainer, materials, options.out, console, done)
     return signals[0] if signals else 0
+
+
+def _is_over(signals: Sequence[int], end_s: float) -> bool:
+    return bool(signals) or time.monotonic() > end_s
 
 
 @contextmanager
@@ -166,8 +173,8 @@ def _started(recipe: Recipe, options: RunOptions) -> Microturn | None:
 
 def _listens(config: TrainConfig, options: RunOptions, materials: Materials) -> bool:
     """Whether a stage to be run needs the voice bank. Raises as ``RowSource.open`` for what the others need."""
-    if options.data is not None and not options.data.is_dir():
-        raise InputError(f"{options.data}: not a folder")
+    if options.data is not None:
+        check_data(options.data)
     sources = _stage_sources(config, options)
     for source in sources:
         if not isinstance(source, ListeningRows):
@@ -192,18 +199,20 @@ def words_needed(config: TrainConfig, options: RunOptions) -> tuple[str, ...]:
     return words_to_say(max(num_common)) if num_common else ()
 
 
-def _make_words(words: tuple[str, ...], console: Console, ranks: Ranks) -> None:
+def _make_words(words: tuple[str, ...], console: Console, ranks: Ranks, stop: Callable[[], bool]) -> None:
     """Make those of ``words`` that were never said on this machine: half a second of a core each, so before they are
     needed. One process does so while the others wait."""
     if words and ranks.is_first:
         with _progress(console) as bar:
             task = bar.add_task("assistant's words", total=len(words))
-            for done in make_words(words):
+            for done in make_words(words, stop=stop):
                 bar.update(task, completed=done)
     ranks.wait()
 
 
-def _filled_bank(wanted: BankConfig, options: RunOptions, console: Console, ranks: Ranks) -> Path:
+def _filled_bank(
+    wanted: BankConfig, options: RunOptions, console: Console, ranks: Ranks, stop: Callable[[], bool]
+) -> Path:
     """The voice bank in ``out/bank``: what is missing is made, by one process while the others wait."""
     bank = options.out / "bank"
     if options.voices is not None:
@@ -219,7 +228,7 @@ def _filled_bank(wanted: BankConfig, options: RunOptions, console: Console, rank
         with _progress(console) as bar:
             task = bar.add_task("voice bank", total=None)
             for part in (wanted, heldout):
-                for _ in fill(bank, part, options.data):
+                for _ in fill(bank, part, options.data, stop=stop):
                     bar.advance(task)
     ranks.wait()
     return bank

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +25,7 @@ from microturn.turn import SAMPLE_RATE_HZ, Pcm
 from microturn.voices import kokoro
 from microturn.voices.catalogue import Voice, synthesise
 from microturn.voices.wordtimes import PEAK, tokens
+from microturn.voices.workers import done_beside, never
 
 SPEAKER = "af_heart"
 BEFORE, AFTER = "now", "then"
@@ -39,8 +39,6 @@ CHUNK_WORDS = 50
 """Words that a process makes before they are written."""
 PATIENCE_S = 60.0
 """How long a process waits for another one's words to be written."""
-NICENESS = 19
-"""Added to that of the processes that make words: whatever else runs goes first."""
 
 _PCM = "<i2"
 _FULL = 32767.0
@@ -78,19 +76,18 @@ def _faded(pcm: Pcm) -> Pcm:
     return pcm
 
 
-def make_words(words: Iterable[str], workers: int | None = None) -> Iterator[int]:
-    """Make those of ``words`` that were never said on this machine, in processes that let others go first; yields how
-    many are done so far. What the voice cannot say is left out. Raises as ``assistant_voice``."""
+def make_words(words: Iterable[str], workers: int | None = None, stop: Callable[[], bool] = never) -> Iterator[int]:
+    """Make those of ``words`` that were never said on this machine, until ``stop``, in processes that let others go
+    first; yields how many are done so far. What the voice cannot say is left out. Raises as ``assistant_voice``."""
     assistant_voice()
     wanted = list(dict.fromkeys(words))
     missing = [token for token in wanted if _read(token) is None]
     done = len(wanted) - len(missing)
     yield done
     chunks = [missing[at : at + CHUNK_WORDS] for at in range(0, len(missing), CHUNK_WORDS)]
-    with ProcessPoolExecutor(workers or os.cpu_count(), initializer=os.nice, initargs=(NICENESS,)) as pool:
-        for size in pool.map(_make_chunk, chunks):
-            done += size
-            yield done
+    for size in done_beside((partial(_make_chunk, chunk) for chunk in chunks), workers, stop):
+        done += size
+        yield done
 
 
 def _make_chunk(wanted: list[str]) -> int:

@@ -19,6 +19,8 @@ from microturn.voices.speech import Speech, Word
 
 SAMPLES_NAME = "samples.i16"
 INDEX_NAME = "utterances.msgpack"
+UNFINISHED = (".partial", ".anew", ".old")
+"""How the name of a part ends that is being written, is to take another one's place, or has lost it."""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -55,15 +57,15 @@ class Part:
         pcm = self._samples[found.first : found.first + found.samples].astype(np.float32) / np.float32(32767.0)
         return Speech(pcm, tuple(Word(*word) for word in found.words))
 
-    @property
-    def seconds(self) -> float:
-        """Length of all sound."""
-        return len(self._samples) / 16_000.0
+
+def part_folders(bank: Path, pattern: str) -> list[Path]:
+    """The parts of a bank whose names fit, in order."""
+    return sorted(folder for folder in bank.glob(pattern) if not folder.name.endswith(UNFINISHED))
 
 
 def write_part(folder: Path, utterances: Iterable[tuple[str, str, Speech]]) -> None:
     """Write (source, speaker, speech) as a part; it appears when it is whole."""
-    partial = folder.with_name(folder.name + ".partial")
+    partial = folder.with_name(folder.name + UNFINISHED[0])
     partial.mkdir(parents=True, exist_ok=True)
     index: list[Entry] = []
     first = 0

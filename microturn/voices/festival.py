@@ -88,8 +88,11 @@ class _Festival:
 
     def _write(self, scheme: str) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(scheme)
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(scheme)
+            self._process.stdin.flush()
+        except OSError as error:
+            raise VoiceError(f"festival has ended ({error.strerror})") from error
 
     def say(self, speaker: str, text: str, rate: float) -> RawSpeech:
         """Speak ``text``. Raises ``VoiceError`` if festival ends."""

@@ -33,7 +33,8 @@ class Acoustics:
     noise: str
     """One of ``NOISE_KINDS``, or ``babble``, or ``recording``."""
     impulse: Pcm
-    """The room's impulse response, ``(samples,)``; its first sample is the direct sound."""
+    """The room's impulse response, ``(samples,)``; its first sample is the direct sound (2 ms
+    later with a low-pass)."""
 
 
 def decibel(value_db: float) -> float:

@@ -1,9 +1,9 @@
 """Real people in a data folder: which recordings there are, who speaks, what is said, and when.
 
-The folder is laid out as ``speech/CORPUS/...``; corpora that are not there are left out. Some have an ``index.tsv``
-(path, speaker, transcript), others tell it by the names of their files, and some do not tell: a recogniser does. The
-split is by speaker, never by clip. Nobody wrote down when a word is said: single words are what is loud, sentences are
-aligned with a synthesised reading.
+The folder is laid out as ``speech/CORPUS/...``. A corpus of any name may have an ``index.tsv`` (path, speaker,
+transcript); ``digits`` and ``wake_words`` tell it by the names of their files, and ``UNWRITTEN`` do not tell: a
+recogniser does. What is not there is left out. The split is by speaker, never by clip. Nobody wrote down when a word is
+said: single words are what is loud, sentences are aligned with a synthesised reading.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ from microturn.voices.speech import Speech, Word
 
 HELDOUT_SHARE = 1 / 3
 """Share of the speakers that are kept for testing."""
-INDEXED = ("commands", "commands_small", "sentences", "natives", "wake_words_more")
+INDEX_NAME = "index.tsv"
+NAMED = ("digits", "wake_words")
+"""Corpora whose files are named after what is said in them."""
 UNWRITTEN = ("read", "requests")
 """Corpora whose words nobody wrote down. Nobody noted who speaks either: the split is by file."""
 ALIGNED_WORDS = 3
@@ -71,19 +73,28 @@ class Clip:
         return "heldout" if share < HELDOUT_SHARE else "train"
 
 
-def clips(data: Path, corpora: tuple[str, ...] | None = None) -> Iterator[Clip]:
+def written(data: Path) -> tuple[str, ...]:
+    """The corpora whose words are known, by name."""
+    indexed = {index.parent.name for index in (data / "speech").glob(f"*/{INDEX_NAME}")} - {*NAMED, *UNWRITTEN}
+    return (*sorted(indexed), *(corpus for corpus in NAMED if (data / "speech" / corpus).is_dir()))
+
+
+def clips_of(data: Path, corpus: str) -> Iterator[Clip]:
+    """The recordings of one of the corpora ``written``, of both splits. Raises ``InputError`` for an index that cannot
+    be read."""
+    readers = {"digits": _digits, "wake_words": _wake}
+    return readers.get(corpus, _indexed)(data / "speech" / corpus)
+
+
+def clips(data: Path) -> Iterator[Clip]:
     """All recordings whose words are known, of both splits. Raises ``InputError`` for a folder without any."""
     found = False
-    for corpus in (*INDEXED, "digits", "wake_words"):
-        if corpora is not None and corpus not in corpora:
-            continue
-        folder = data / "speech" / corpus
-        of_corpus = _indexed(folder) if corpus in INDEXED else _digits(folder) if corpus == "digits" else _wake(folder)
-        for clip in of_corpus:
+    for corpus in written(data):
+        for clip in clips_of(data, corpus):
             found = True
             yield clip
     if not found:
-        raise InputError(f"{data}: no recordings of {', '.join(corpora or ('people',))} there")
+        raise InputError(f"{data}: no recordings of people there")
 
 
 def unwritten(data: Path, corpus: str, split: Split) -> Iterator[Clip]:
@@ -100,12 +111,16 @@ def unwritten(data: Path, corpus: str, split: Split) -> Iterator[Clip]:
 
 
 def _indexed(folder: Path) -> Iterator[Clip]:
-    index = folder / "index.tsv"
+    index = folder / INDEX_NAME
     if not index.exists():
         return
     with index.open(encoding="utf-8", newline="") as lines:
-        for row in csv.DictReader(lines, delimiter="\t"):
-            words = plain_transcript(row["transcript"])
+        rows = csv.DictReader(lines, delimiter="\t")
+        missing = {"path", "speaker", "transcript"} - set(rows.fieldnames or ())
+        if missing:
+            raise InputError(f"{index}: has no column {', '.join(sorted(missing))} (separated by tabs)")
+        for row in rows:
+            words = plain_transcript(row["transcript"] or "")
             if words:
                 yield Clip(folder / row["path"], folder.name, row["speaker"], words)
 

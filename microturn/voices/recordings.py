@@ -1,7 +1,7 @@
 """Recordings: files to samples, where in them somebody speaks, and the voices and sounds around a user.
 
-A data folder has ``speech/read/*.opus`` (far voices) and ``sounds/KIND/*.opus`` (everyday noises); ``people`` has those
-whose words are known. Nothing of it comes with the package.
+A data folder may have ``speech/read/*.opus`` (far voices) and ``sounds/KIND/*.opus`` (everyday noises); ``people`` has
+those whose words are known. Nothing of it comes with the package.
 """
 
 from __future__ import annotations
@@ -40,13 +40,21 @@ _LONG_S = 1.2
 _SPLIT_SEARCH_MS = 90.0
 
 
+def check_data(data: Path) -> None:
+    """Raises ``InputError`` if a data folder has nothing that is looked for in one."""
+    if not data.is_dir():
+        raise InputError(f"{data}: not a folder")
+    if not any((data / name).is_dir() for name in ("speech", "sounds", "video/repcount")):
+        raise InputError(f"{data}: none of speech/, sounds/ and video/repcount/ there")
+
+
 def read_files(data: Path, split: Split) -> tuple[Path, ...]:
-    """Read speech without transcripts. Raises ``InputError`` if the folder is missing."""
+    """Read speech without transcripts: far voices. There may be none."""
     return _files(data / "speech" / "read", "*.opus", split)
 
 
 def sound_files(data: Path, split: Split) -> tuple[Path, ...]:
-    """Everyday sounds. Raises ``InputError`` if the folder is missing."""
+    """Everyday sounds. There may be none."""
     return _files(data / "sounds", "*/*.opus", split)
 
 
@@ -58,10 +66,7 @@ def file_split(path: Path) -> Split:
 
 @lru_cache(maxsize=16)
 def _files(folder: Path, pattern: str, split: Split) -> tuple[Path, ...]:
-    found = sorted(folder.glob(pattern))
-    if not found:
-        raise InputError(f"{folder}: no recordings ({pattern}) there")
-    return tuple(path for path in found if file_split(path) == split)
+    return tuple(path for path in sorted(folder.glob(pattern)) if file_split(path) == split)
 
 
 def load_pcm(path: Path) -> Pcm:
@@ -96,7 +101,14 @@ def draw_sound(rng: np.random.Generator, data: Path, split: Split, length_ms: fl
 
 
 def _draw_part(rng: np.random.Generator, files: Sequence[Path], length_ms: float) -> Pcm:
-    pcm = _kept_pcm(files[int(rng.integers(len(files)))])
+    path = files[int(rng.integers(len(files)))]
+    try:
+        pcm = _kept_pcm(path)
+    except MediaError:
+        others = [file for file in files if file != path]
+        if not others:
+            raise
+        return _draw_part(rng, others, length_ms)  # one damaged file among many is no reason to end a run of hours
     samples = min(len(pcm), int(length_ms * SAMPLE_RATE_HZ / 1000))
     start = int(rng.integers(len(pcm) - samples + 1))
     return pcm[start : start + samples]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -90,25 +91,42 @@ def endless():
     return replace(recipe, train=replace(recipe.train, num_workers=1))
 
 recipes.RECIPES["tiny"] = endless
-sys.exit(main(["train", "tiny", "--stage", "speak", "--threads", "1", "--out", sys.argv[1]]))
+sys.exit(main(["train", "tiny", "--threads", "1", "--out", *sys.argv[1:]]))
 """
+
+
+def interrupted(number: signal.Signals, code: int, begun: Callable[[], bool], out: Path, *options: str) -> str:
+    """What an endless run says that gets a signal when it has ``begun``; nothing of it may be left."""
+    command = [sys.executable, "-c", ENDLESS, str(out), *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            while process.poll() is None and not begun():
+                time.sleep(0.1)
+            os.killpg(process.pid, number)
+            _, shown = process.communicate(timeout=60)
+            with pytest.raises(ProcessLookupError):
+                os.killpg(process.pid, 0)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == code, shown
+    return shown
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_is_interrupted_while_its_bank_is_filled(number: signal.Signals, code: int, tmp_path: Path) -> None:
+    def begun() -> bool:
+        return any((tmp_path / "bank").glob("synthesised-train-*.partial"))
+
+    shown = interrupted(number, code, begun, tmp_path, "--stage", "hear", "--voices", "40000")
+    assert "stopped at step 0 of 1000000 (hear), checkpoint written" in shown and "Traceback" not in shown
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_run_leaves_a_checkpoint(number: signal.Signals, code: int, tmp_path: Path) -> None:
     """As from a terminal: the whole group of processes is told, the one that makes sessions too."""
-    command = [sys.executable, "-c", ENDLESS, str(tmp_path)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
-        try:
-            log = tmp_path / "log.jsonl"
-            while process.poll() is None and not (log.exists() and log.read_text()):
-                time.sleep(0.1)
-            os.killpg(process.pid, number)
-            _, shown = process.communicate(timeout=60)
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == code, shown
+    log = tmp_path / "log.jsonl"
+    shown = interrupted(number, code, lambda: log.exists() and bool(log.read_text()), tmp_path, "--stage", "speak")
     stopped = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     assert shown.splitlines()[-1] == (
         f"stopped at step {stopped['step']} of 1000000 (speak), checkpoint written; the same command goes on"
@@ -138,6 +156,7 @@ def test_what_does_not_fit_is_said_in_one_line(
         ("tiny", ["--stage", "sing"], "stage sing: recipe tiny has hear, hear_again, decide, speak, voice"),
         ("tiny", ["--device", "abacus"], "device abacus"),
         ("tiny", ["--data", str(tmp_path / "nowhere")], "nowhere: not a folder"),
+        ("tiny", ["--data", str(tmp_path)], "none of speech/, sounds/ and video/repcount/ there"),
         ("tiny", ["--start", "nowhere"], "nowhere: neither packaged weights nor a folder"),
         ("tiny", ["--out", str(tmp_path / "file")], "file: cannot be made a folder"),
     ):
@@ -196,8 +215,8 @@ def test_words_of_the_voice_are_made_for_the_stages_that_have_it_say_some(tmp_pa
 def test_words_are_made_before_the_first_step(
     train: Callable[..., int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def cannot(words: Iterable[str]) -> Iterator[int]:
-        assert list(words) == ["red", "b."]
+    def cannot(words: Iterable[str], stop: Callable[[], bool]) -> Iterator[int]:
+        assert list(words) == ["red", "b."] and not stop()
         yield 1
         raise VoiceError("the words cannot be kept")
 

@@ -96,3 +96,11 @@ def test_parts_of_a_long_string_follow_one_another() -> None:
     assert parts[-1][0] * TURN_MS < 150_000.0 <= expected_turn * TURN_MS
     again = next(string_parts(4, "heldout", 150_000.0, assistant=False))
     assert same(parts[0][1], again[1])
+
+
+@pytest.mark.parametrize("family", ["say", "count", "idle"])
+def test_what_a_data_folder_does_not_have_is_left_out(family: str, tmp_path: Path) -> None:
+    (tmp_path / "speech").mkdir()
+    for seed in range(3):
+        with_data = generate(family, seed, "train", data=tmp_path, assistant=False)
+        assert np.array_equal(with_data.user, generate(family, seed, "train", assistant=False).user)

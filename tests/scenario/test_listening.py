@@ -49,7 +49,8 @@ def quiet_room(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def config(**changes: float) -> ListeningConfig:
     """Speech in every session and no gaps, unless told otherwise."""
-    settings = {"quiet_probability": 0.0, "gap_probability": 0.0, "excerpt_probability": 0.0, **changes}
+    excerpts = {"excerpt_probability": 0.0, "synthesised_excerpt_probability": 0.0}
+    settings = {"quiet_probability": 0.0, "gap_probability": 0.0, **excerpts, **changes}
     return ListeningConfig(num_turns=TURNS, source_shares=SHARES, **settings)
 
 
@@ -94,10 +95,22 @@ def test_sources_come_as_often_as_their_shares_say(bank: Path) -> None:
     assert texts_of(drawn(Listening(bank, "train", only_people), 20)) == set(SPOKEN), "natives are not in the bank"
 
 
+def test_a_corpus_that_no_share_names_is_heard_too(bank: Path, tmp_path: Path) -> None:
+    for part in bank.iterdir():
+        (tmp_path / part.name).symlink_to(part)
+    write_part(tmp_path / "people-train-my-own-2", speak(("goodbye",), "f4"))
+    (tmp_path / "people-train-half.partial").mkdir()
+    listening = Listening(tmp_path, "train", config())
+    assert listening.sources == ("synthesised", "commands", "my-own-2")
+    assert "goodbye" in texts_of(drawn(listening, 10))
+    assert "goodbye" not in texts_of(drawn(Listening(tmp_path, "train", config(other_share=0.0)), 10))
+
+
 @pytest.mark.usefixtures("quiet_room")
 @pytest.mark.parametrize(("uneven_probability", "excerpt_probability"), [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)])
 def test_words_lie_where_the_sound_is(bank: Path, uneven_probability: float, excerpt_probability: float) -> None:
-    changes = {"uneven_probability": uneven_probability, "excerpt_probability": excerpt_probability}
+    excerpts = {"excerpt_probability": excerpt_probability, "synthesised_excerpt_probability": excerpt_probability}
+    changes = {"uneven_probability": uneven_probability, **excerpts}
     source = Listening(bank, "train", config(**changes))
     for session in drawn(source, 8):
         power = np.square(session.user.astype(np.float64))
@@ -117,7 +130,8 @@ def test_an_excerpt_is_a_few_words_in_a_row_of_a_longer_utterance(bank: Path) ->
     within = {tuple(text[at : at + count]) for text in longer for count in (1, 2, 3) for at in range(len(text))}
     whole = {tuple(text.split()) for text in (*SYNTHESISED, *SPOKEN)}
     for probability, expected in ((1.0, within | (whole - {tuple(text) for text in longer})), (0.0, whole)):
-        source = Listening(bank, "train", config(excerpt_probability=probability, tape_spread=0.0))
+        changes = {"excerpt_probability": probability, "synthesised_excerpt_probability": probability}
+        source = Listening(bank, "train", config(**changes, tape_spread=0.0))
         rng = np.random.default_rng(0)
         said = {tuple(word.text for word in source._utterance(rng).words) for _ in range(200)}
         assert said <= expected and len(said) > len(expected) // 2

@@ -97,6 +97,7 @@ def test_unknown_names_are_input_errors(tmp_path: Path) -> None:
     for name in ("sing", "rehearsed sing", "rehearsed", ""):
         with pytest.raises(InputError, match="unknown"):
             make_scenario(name, 0, "train", None)
+    (tmp_path / "video" / "repcount").mkdir(parents=True)
     with pytest.raises(InputError, match=str(tmp_path)):
         make_scenario(WATCHING, 0, "train", tmp_path)
 

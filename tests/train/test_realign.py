@@ -82,10 +82,13 @@ def test_sentences_are_placed_and_single_words_stay(
     assert part.speech(1).words[0].start_ms == pytest.approx(mistimed(("dog",)).words[0].start_ms)
 
 
+@pytest.mark.parametrize("left", [[], ["people-train-natives.old"]])
 def test_a_part_is_not_lost_when_a_run_is_killed_before_it_has_its_name(
-    tmp_path: Path, learner: Learner, monkeypatch: pytest.MonkeyPatch
+    left: list[str], tmp_path: Path, learner: Learner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(realign, "heard_phones", perfectly)
+    for name in left:
+        (tmp_path / name).mkdir()
     write_part(tmp_path / "people-train-natives.anew", [("natives", "a", mistimed(SAID))])
     realign.realign(tmp_path, learner)
     assert [folder.name for folder in tmp_path.iterdir()] == ["people-train-natives"]

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from microturn.errors import CorpusError
-from microturn.turn import SAMPLE_RATE_HZ
 from microturn.voices.bank import INDEX_NAME, SAMPLES_NAME, Part, write_part
 from microturn.voices.speech import Speech, Word
 
@@ -43,7 +42,6 @@ def test_what_is_written_comes_back(tmp_path_factory: pytest.TempPathFactory, le
     write_part(folder, given_speeches)
     part = Part(folder)
     assert len(part) == len(lengths)
-    assert part.seconds == pytest.approx(sum(lengths) / SAMPLE_RATE_HZ)
     for index, (source, speaker, speech) in enumerate(given_speeches):
         assert (part.utterances[index].source, part.utterances[index].speaker) == (source, speaker)
         found = part.speech(index)
@@ -108,5 +106,5 @@ def test_a_part_appears_when_it_is_whole(tmp_path: Path) -> None:
         write_part(folder, interrupted())
     assert not folder.exists()
     write_part(folder, speeches([100]))
-    assert len(Part(folder)) == 1 and Part(folder).seconds == pytest.approx(100 / SAMPLE_RATE_HZ)
+    assert len(Part(folder)) == 1 and len(Part(folder).speech(0).pcm) == 100
     assert [path.name for path in tmp_path.iterdir()] == ["synthesised-train-0000"]

@@ -13,7 +13,16 @@ import pytest
 from microturn.errors import InputError, MediaError
 from microturn.turn import SAMPLE_RATE_HZ
 from microturn.voices.catalogue import Voice, synthesise
-from microturn.voices.people import HELDOUT_DIGIT_SPEAKER, HELDOUT_SHARE, Clip, clips, plain_transcript, timed
+from microturn.voices.people import (
+    HELDOUT_DIGIT_SPEAKER,
+    HELDOUT_SHARE,
+    Clip,
+    clips,
+    clips_of,
+    plain_transcript,
+    timed,
+    written,
+)
 from microturn.voices.speech import Speech, Word
 from tests.voices.recorded import in_quiet, record
 
@@ -71,14 +80,26 @@ def test_every_recording_with_known_words_is_found(data: Path) -> None:
         "wake_words/alexa/x.opus": ("alexa/x", ("alexa",)),
         "wake_words/smart_mirror/x.opus": ("smart_mirror/x", ("smart", "mirror")),
     }
-    assert {clip.corpus for clip in clips(data, ("digits", "commands"))} == {"digits", "commands"}
+    assert [clip.path.name for clip in clips_of(data, "commands")] == ["up_0.opus", "stop_1.opus"]
 
 
 def test_a_folder_without_recordings_is_an_input_error(data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no recordings of people there"):
         list(clips(tmp_path / "nowhere"))
-    with pytest.raises(InputError, match="no recordings of natives there"):
-        list(clips(data, ("natives",)))
+    assert not list(clips_of(data, "natives"))
+
+
+def test_a_corpus_of_any_name_is_found_by_its_index(tmp_path: Path) -> None:
+    mine = tmp_path / "speech" / "mine"
+    mine.mkdir(parents=True)
+    (mine / "index.tsv").write_text("path\tspeaker\ttranscript\nme/1.opus\tme\tTurn it up.\nme/2.opus\tme\tcall 555\n")
+    assert written(tmp_path) == ("mine",)
+    assert [(clip.corpus, clip.speaker, clip.words) for clip in clips(tmp_path)] == [
+        ("mine", "me", ("turn", "it", "up"))
+    ]
+    (mine / "index.tsv").write_text("path,speaker,transcript\nme/1.opus,me,Turn it up.\n")
+    with pytest.raises(InputError, match=r"mine/index.tsv: has no column path, speaker, transcript"):
+        list(clips(tmp_path))
 
 
 @pytest.mark.parametrize(

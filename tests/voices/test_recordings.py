@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import wave
 from pathlib import Path
 
@@ -12,7 +13,15 @@ from microturn.errors import InputError, MediaError
 from microturn.split import Split
 from microturn.turn import SAMPLE_RATE_HZ
 from microturn.voices.catalogue import Voice, synthesise
-from microturn.voices.recordings import file_split, load_pcm, read_files, sound_files, speech_span
+from microturn.voices.recordings import (
+    check_data,
+    draw_sound,
+    file_split,
+    load_pcm,
+    read_files,
+    sound_files,
+    speech_span,
+)
 from tests.voices.recorded import in_quiet, record
 
 VOICE = Voice("", "espeak", "m3", "en-us")
@@ -65,10 +74,21 @@ def test_speech_without_words_and_sounds_are_decoded_whole(data: Path) -> None:
     assert all(0.05 < float(np.sqrt(np.square(load_pcm(path)).mean())) < 0.2 for path in sounds)
 
 
-def test_a_missing_folder_is_an_input_error(tmp_path: Path) -> None:
-    for files in (read_files, sound_files):
-        with pytest.raises(InputError, match=str(tmp_path)):
-            files(tmp_path, "train")
+def test_what_is_not_there_is_none(tmp_path: Path) -> None:
+    assert not read_files(tmp_path, "train") and not sound_files(tmp_path, "train")
+    with pytest.raises(InputError, match="none of speech/, sounds/ and video/repcount/ there"):
+        check_data(tmp_path)
+    with pytest.raises(InputError, match="nowhere: not a folder"):
+        check_data(tmp_path / "nowhere")
+
+
+def test_a_damaged_file_among_others_is_passed_over(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data / "sounds", tmp_path / "sounds")
+    _, *others = sound_files(tmp_path, "train")
+    for path in others:
+        path.write_bytes(b"this is not sound" * 100)
+    rng = np.random.default_rng(0)
+    assert all(len(draw_sound(rng, tmp_path, "train", 300.0)) == 4800 for _ in range(5))
 
 
 def test_a_damaged_file_is_a_media_error(tmp_path: Path) -> None:

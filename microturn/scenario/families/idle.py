@@ -26,7 +26,7 @@ def build(script: Script) -> None:
             script.pause(500.0, 2500.0)
     else:
         script.noise_gain_db = float(rng.uniform(0.0, 12.0))
-        if script.data is not None:
+        if script.data is not None and recordings.sound_files(script.data, script.split):
             _place_sounds(script, script.data, start_ms, duration_ms)
     if rng.random() < 0.35:
         script.show(draw_idle_video(rng, script.split, duration_ms), int(start_ms // TURN_MS) + 1)
