@@ -56,7 +56,7 @@ async def _answer(agent: Agent, package: ContextPackage, budget: Budget, as_json
     async for result in job:
         _print(result, as_json)
         if isinstance(result, Question):
-            job.correct(await asyncio.to_thread(sys.stdin.readline) or "no")
+            job.answer(await asyncio.to_thread(sys.stdin.readline) or "no")
         elif isinstance(result, Timer):
             timers.append(result)
         elif isinstance(result, TimerCancelled):

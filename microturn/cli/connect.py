@@ -25,7 +25,7 @@ def connect(
         Path, typer.Argument(metavar="INPUT", help="Any file FFmpeg reads, or a folder with user.wav and frames/.")
     ],
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the outputs.  [default: INPUT's name + -reply]", show_default=False)
+        Path | None, typer.Option(help="Folder for the outputs (default: INPUT's name + -reply).", show_default=False)
     ] = None,
     text: Annotated[
         list[str] | None, typer.Option(metavar="AT_SECOND:WORDS", help="Typed input at a second; may be repeated.")

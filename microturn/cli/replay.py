@@ -11,7 +11,7 @@ import typer
 def replay(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="What serve --record wrote, or one session of it.")],
     weights: Annotated[
-        str | None, typer.Option(help="Where the weights lie now.  [default: where they were]", show_default=False)
+        str | None, typer.Option(help="Where the weights lie now (default: where they were).", show_default=False)
     ] = None,
 ) -> None:
     """Take recorded sessions again; exit code 1 if anything differs."""

@@ -57,7 +57,7 @@ def talk(
         typer.Argument(metavar="INPUT", help="Any file FFmpeg reads, or a folder with user.wav and frames/."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the outputs.  [default: INPUT's name + -reply]", show_default=False)
+        Path | None, typer.Option(help="Folder for the outputs (default: INPUT's name + -reply).", show_default=False)
     ] = None,
     weights: Annotated[str, typer.Option(help="Packaged name, folder, or Hugging Face repository.")] = "nano",
     text: Annotated[
@@ -66,7 +66,7 @@ def talk(
     tail_seconds: Annotated[
         float, typer.Option(help="Quiet time after the end of INPUT, in which an answer can be finished.")
     ] = DEFAULT_TAIL_SECONDS,
-    seed: Annotated[int, typer.Option(help="Seed of whatever is drawn at random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of whatever is drawn at random.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a turn and nothing else.")] = False,
     realtime: Annotated[bool, typer.Option("--realtime", help="Take turns by the clock, one every 200 ms.")] = False,
     mic: Annotated[

@@ -21,7 +21,7 @@ def train(
     start: Annotated[
         str | None, typer.Option(help="Weights to start from (as for talk --weights), in place of random ones.")
     ] = None,
-    stage: Annotated[str | None, typer.Option(help="Only this stage of the recipe.")] = None,
+    stage: Annotated[str | None, typer.Option(help="Only this stage: hear, hear_again, decide, speak, voice.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     bfloat16: Annotated[
         bool | None,

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from microturn.errors import ServerError
 from microturn.media.wire import decode_picture, encode_picture
@@ -298,6 +298,7 @@ def socket_address(url: str) -> str:
         parts = urlsplit(url if "://" in url else f"ws://{url}")
         scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
         if scheme in ("ws", "wss") and parts.hostname and parts.port != 0:
+            parts.hostname.encode("idna")  # As the look-up of the name does, which says so with a ValueError, too.
             return f"{scheme}://{parts.netloc}{PATH if parts.path in ('', '/') else parts.path}"
     raise ServerError(f"{url}: not the address of a server, such as http://127.0.0.1:8000")
 
@@ -319,7 +320,7 @@ async def connected(
         raise ServerError(f"{url}: does not let this client in (HTTP {error.response.status_code})") from error
     except ConnectionClosed as error:
         raise ServerError(f"{url}: the connection ended ({error})") from error
-    except (OSError, InvalidHandshake, TimeoutError) as error:
+    except (OSError, InvalidHandshake, InvalidURI, TimeoutError) as error:
         raise ServerError(f"{url}: cannot be reached ({error or type(error).__name__})") from error
     except ServerError as error:
         raise ServerError(f"{url}: {error}") from error

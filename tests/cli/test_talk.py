@@ -18,6 +18,9 @@ from microturn.cli.talk import Pacer
 from microturn.cli.transcript import Transcript
 from microturn.media.reader import open_media
 from microturn.media.writer import FilmWriter
+from microturn.recipes import nano
+from microturn.scenario.families import FAMILIES
+from microturn.scenario.generate import STRING
 from microturn.session.outputs import TurnRecord
 from microturn.turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, TurnInput
 
@@ -167,6 +170,32 @@ def test_long_phrases_are_wrapped() -> None:
     ] + transcript.rest()
     assert sum(line.text.count("seventeen") for line in lines) == sum(line.text.count("loud") for line in lines) == 50
     assert max(len(line.text) for line in lines) <= 90
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("talk", "(default: INPUT's name + -reply)"),
+        ("connect", "(default: INPUT's name + -reply)"),
+        ("replay", "(default: where they were)"),
+        ("bench open", "(default: all)"),
+        ("scenario", f"{', '.join(FAMILIES)}, or {STRING} "),
+        ("train", f"Only this stage: {', '.join(stage.name for stage in nano().train.stages)}."),
+    ],
+)
+def test_help_of_a_command(
+    command: str, words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    assert main([*command.split(), "--help"]) == 0
+    assert words in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("seed", ["-1", str(2**31)])
+def test_a_seed_out_of_bounds(recording: Path, seed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["talk", str(recording), "--seed", seed]) == 2
+    assert "Invalid value for '--seed'" in capsys.readouterr().err
+    assert list(Path().iterdir()) == []
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:

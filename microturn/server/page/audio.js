@@ -14,9 +14,19 @@ export class Audio {
     return this.context?.state === "running";
   }
 
+  /** Whether this browser lets a page choose its loudspeaker. */
+  static get hasSpeakers() {
+    return "setSinkId" in (window.AudioContext?.prototype ?? {});
+  }
+
   /** Open the sound system; call it from a click or a key. */
   async start() {
-    this.opening ??= this.#open();
+    this.opening ??= this.#open().catch((error) => {
+      // The next click tries again, with nothing left of this try.
+      this.context?.close();
+      this.opening = this.context = this.node = undefined;
+      throw error;
+    });
     await this.opening;
     // Where there is nothing to play on, a browser may never answer.
     await Promise.race([this.context.resume(), new Promise((resolve) => setTimeout(resolve, LONGEST_START_MS))]);
@@ -66,10 +76,12 @@ export class Audio {
 
   /** @param {string} deviceId "" is the system's choice. Rejects when it is refused or missing. */
   async openMicrophone(deviceId) {
+    if (!this.node) throw new Error("there is no sound system");
     const audio = { ...MICROPHONE, ...(deviceId && { deviceId: { exact: deviceId } }) };
     const stream = await navigator.mediaDevices.getUserMedia({ audio });
     this.closeMicrophone();
     this.stream = stream;
+    this.#gateMicrophone();
     this.microphone = this.context.createMediaStreamSource(stream);
     this.microphone.connect(this.node);
     return stream.getAudioTracks()[0];
@@ -81,19 +93,28 @@ export class Audio {
     this.microphone = this.stream = undefined;
   }
 
+  /** Holds for a microphone that is opened later, too. */
   set muted(muted) {
-    this.stream?.getTracks().forEach((track) => (track.enabled = !muted));
+    this.isMuted = muted;
+    this.#gateMicrophone();
   }
 
+  #gateMicrophone() {
+    this.stream?.getTracks().forEach((track) => (track.enabled = !this.isMuted));
+  }
+
+  /** @param {string} deviceId "" is the system's choice. Rejects when it is refused or missing; does nothing before ``start``. */
   async useSpeaker(deviceId) {
-    await this.context?.setSinkId?.(deviceId);
+    if (Audio.hasSpeakers && this.context && this.context.sinkId !== deviceId) await this.context.setSinkId(deviceId);
   }
 
   /** A recording in the microphone's place, softly heard too. Resolves when it is over or was stopped. */
   async playRecording(url) {
+    this.stopped = false;
     const answer = await fetch(url);
     if (!answer.ok) throw new Error(`${url}: ${answer.status} ${answer.statusText}`);
     const buffer = await this.context.decodeAudioData(await answer.arrayBuffer());
+    if (this.stopped) return;
     const source = new AudioBufferSourceNode(this.context, { buffer });
     const soft = new GainNode(this.context, { gain: 0.4 });
     this.microphone?.disconnect();
@@ -110,6 +131,7 @@ export class Audio {
   }
 
   stopRecording() {
+    this.stopped = true;
     this.recording?.stop();
   }
 

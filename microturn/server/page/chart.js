@@ -34,8 +34,8 @@ function scaleOf(channel, values, from, to, zero) {
     const power = 10 ** Math.floor(Math.log10(rough));
     const step = [1, 2, 5, 10].map((one) => one * power).find((one) => one >= rough);
     const steps = Array.from({ length: 2 * TICKS }, (_, i) => Math.ceil(low / step) * step + i * step).filter((one) => one <= high);
-    const times = [low, high].map((one) => [place(one), new Date(one).toISOString().slice(0, 10)]);
-    const ticks = isTime ? times : steps.map((one) => [place(one), shown(one)]);
+    const day = (one) => new Date(one).toISOString().slice(0, 10);
+    const ticks = isTime ? [low, high].map((one) => [place(one), day(one)]) : steps.map((one) => [place(one), shown(one)]);
     return { at: numbers.map(place), zero: place(Math.min(Math.max(0, low), high)), ticks, band: 0 };
   }
   const names = [...new Set(raw.map(String))];

@@ -23,6 +23,7 @@ let clock = new Clock();
 let chunkMs; // Where the next 20 ms of both voices lie on the session's clock.
 let microphone = "off"; // "off", "on" or "muted"
 let paused = false;
+let playing = false; // A recording is heard in the microphone's place, or will be.
 let recording;
 let delayMs;
 let spoke = false; // Whether the model spoke in the last turn.
@@ -50,9 +51,12 @@ function onState(state, why) {
   if (why) showAlert(why);
   showLine(transport.name);
   const open = stage.live;
+  const focused = document.activeElement?.id;
   showButton("pause-button", { disabled: !open });
   showButton("record-button", { disabled: !open });
   element("end-button").hidden = !open;
+  // The focus is not to be lost with the button that has it.
+  if (!open && ["pause-button", "record-button", "end-button"].includes(focused)) element("microphone-button").focus();
   if (state === "ended") close();
 }
 
@@ -133,6 +137,7 @@ async function begin() {
   showAlert("");
   try {
     await audio.start();
+    chooseSpeaker();
   } catch (error) {
     showAlert(`The sound system could not be opened: ${error.message}. Typing still works; the answers stand in the timeline.`);
   }
@@ -147,53 +152,62 @@ function close() {
   audio.stopRecording();
   audio.closeMicrophone();
   video.stop();
-  [microphone, paused] = ["off", false];
-  audio.paused = false;
+  setMicrophone("off");
+  [paused, audio.paused] = [false, false];
   if (recording) finishRecording();
-  showMicrophone();
   showVideo();
-  showButton("pause-button", { pressed: false, icon: "pause", name: "Pause" });
+  showButton("pause-button", { on: false, icon: "pause", name: "Pause" });
 }
+
+/** Another microphone is as muted as the one before; one that is allowed after the session's end is closed again. */
 
 async function openMicrophone() {
   await begin();
   try {
     const track = await audio.openMicrophone(element("microphone-choice").value);
     track.onended = () => {
-      microphone = "off";
-      showMicrophone();
+      setMicrophone("off");
       showAlert("The microphone is gone. Choose another under Devices; typing still works.");
     };
-    microphone = "on";
-    session.mute(false);
+    if (session.isOpen) setMicrophone(microphone === "muted" ? "muted" : "on");
+    else audio.closeMicrophone();
   } catch (error) {
     showAlert(deviceTrouble("microphone", error));
   }
-  showMicrophone();
   showDevices();
 }
 
-function showMicrophone() {
-  const name = { off: "Start talking", on: "Mute", muted: "Unmute" }[microphone];
-  showButton("microphone-button", { icon: microphone === "muted" ? "muted" : "microphone", name });
-  element("microphone-button").classList.toggle("on", microphone !== "off");
+/** @param {"off"|"on"|"muted"} state */
+function setMicrophone(state) {
+  microphone = state;
+  audio.muted = state === "muted";
+  tellMute();
+  const name = { off: "Start talking", on: "Mute", muted: "Unmute" }[state];
+  showButton("microphone-button", { on: state !== "off", icon: state === "muted" ? "muted" : "microphone", name });
 }
 
-function toggleMute() {
-  microphone = microphone === "on" ? "muted" : "on";
-  audio.muted = microphone === "muted";
-  session.mute(microphone === "muted");
-  showMicrophone();
+/** Who is muted and plays a recording wants that to be heard. */
+function tellMute() {
+  session.mute(microphone === "muted" && !playing);
 }
 
-/** Nothing is sent and nothing is played; the session's clock goes on and its turns are gaps. */
+/** What was chosen under Devices, also before there was sound. */
+async function chooseSpeaker() {
+  try {
+    await audio.useSpeaker(element("speaker-choice").value);
+  } catch (error) {
+    showAlert(deviceTrouble("loudspeaker", error));
+  }
+}
+
+/** Nothing is played; the session's clock goes on, with gaps by the WebSocket, which is sent nothing, and quiet turns by a track. */
 function togglePause() {
   paused = !paused;
   audio.paused = paused;
   if (paused) audio.keep(0);
   else if (unheard) session.acknowledge(0, true);
   unheard = false;
-  showButton("pause-button", { pressed: paused, icon: paused ? "resume" : "pause", name: paused ? "Resume" : "Pause" });
+  showButton("pause-button", { on: paused, icon: paused ? "resume" : "pause", name: paused ? "Resume" : "Pause" });
   showStatus(paused ? "Paused" : SAYS[session.state], paused ? "paused" : session.state);
 }
 
@@ -207,6 +221,7 @@ async function startVideo(kind) {
   await begin();
   try {
     await video.start(kind, element("camera-choice").value);
+    if (!session.isOpen) video.stop(); // It was allowed after the session's end.
   } catch (error) {
     showAlert(deviceTrouble(kind, error));
   }
@@ -224,24 +239,30 @@ async function say(text) {
 }
 
 async function playRecording(name) {
-  if (audio.recording) return audio.stopRecording();
-  await begin();
+  if (playing) return audio.stopRecording();
+  playing = true;
   const title = document.querySelector(`[data-sample="${name}"] b`);
   const before = title.textContent;
-  title.textContent = "Stop the recording";
   try {
+    await begin();
+    if (!audio.running || !session.isOpen) return;
+    title.textContent = "Stop the recording";
+    tellMute();
     await audio.playRecording(`/samples/${name}`);
   } catch (error) {
     showAlert(`The recording could not be played: ${error.message}.`);
+  } finally {
+    playing = false;
+    title.textContent = before;
+    if (microphone === "muted") tellMute();
   }
-  title.textContent = before;
 }
 
 function toggleRecording() {
   if (recording) return finishRecording();
   recording = new Recording(nowMs());
   element("recording").hidden = true;
-  showButton("record-button", { pressed: true, name: "Stop" });
+  showButton("record-button", { on: true, name: "Stop" });
 }
 
 function finishRecording() {
@@ -252,23 +273,34 @@ function finishRecording() {
   element("recording-length").textContent = clockText(recording.lengthMs);
   element("recording").hidden = false;
   recording = undefined;
-  showButton("record-button", { pressed: false, name: "Record" });
+  showButton("record-button", { on: false, name: "Record" });
+  element("record-time").textContent = "";
 }
 
 function hideWelcome() {
   element("welcome").hidden = true;
-  localStorage.setItem(VISITED, "yes");
+  inStorage((storage) => storage.setItem(VISITED, "yes"));
 }
 
-element("welcome").hidden = localStorage.getItem(VISITED) !== null;
-element("microphone-button").onclick = () => (microphone === "off" ? openMicrophone() : toggleMute());
+/** What ``use`` gives; undefined where the browser keeps nothing for this page: it throws then as soon as it is asked. */
+function inStorage(use) {
+  try {
+    return use(localStorage);
+  } catch {
+    return undefined;
+  }
+}
+
+element("welcome").hidden = Boolean(inStorage((storage) => storage.getItem(VISITED)));
+element("microphone-button").onclick = () => (microphone === "off" ? openMicrophone() : setMicrophone(microphone === "on" ? "muted" : "on"));
 element("pause-button").onclick = togglePause;
 element("camera-button").onclick = () => toggleVideo("camera");
 element("screen-button").onclick = () => toggleVideo("screen");
 element("record-button").onclick = toggleRecording;
 element("end-button").onclick = () => session.end();
 element("microphone-choice").onchange = () => microphone !== "off" && openMicrophone();
-element("speaker-choice").onchange = ({ target }) => audio.useSpeaker(target.value);
+element("speaker-choice").onchange = chooseSpeaker;
+for (const one of document.querySelectorAll("#speaker-choice, [for=speaker-choice]")) one.hidden = !Audio.hasSpeakers;
 element("camera-choice").onchange = () => video.kind === "camera" && startVideo("camera");
 element("tries").onclick = ({ target }) => {
   const { say: text, sample } = target.closest("button")?.dataset ?? {};
@@ -292,6 +324,6 @@ setInterval(async () => {
   const middle = computeMs.toSorted((a, b) => a - b)[computeMs.length >> 1];
   const reaction = stage.timeline.reactions.at(-1);
   showFigures({ computeMs: middle, delayMs, reactionMs: reaction && reaction.toMs - reaction.fromMs });
-  if (recording) showButton("record-button", { name: `Stop ${clockText(recording.lengthMs)}` });
+  if (recording) element("record-time").textContent = clockText(recording.lengthMs);
   if (recording?.full) finishRecording();
 }, FIGURES_EVERY_MS);

@@ -6,6 +6,7 @@ const RESUME_WITHIN_MS = 60_000;
 const FIRST_WAIT_MS = 300;
 const LONGEST_WAIT_MS = 4000;
 const ACK_EVERY_MS = 200;
+const CLOSE_WITHIN_MS = 1500;
 const REASONS = { close_requested: "", expired: "The session's time is over.", remote_hangup: "The server stops." };
 
 /**
@@ -20,6 +21,7 @@ export class LiveSession {
     this.later = later;
     this.now = now;
     this.state = "idle";
+    this.numStarts = 0;
     transport.onOpen = () => this.#opened();
     transport.onEvent = (event) => this.#received(event);
     transport.onClose = (reason) => this.#lost(reason);
@@ -30,7 +32,13 @@ export class LiveSession {
     this.handlers.onState(state, why);
   }
 
+  /** Whether there is one, be it that its line is just being made. */
+  get isOpen() {
+    return ["connecting", "live", "resuming"].includes(this.state);
+  }
+
   start() {
+    this.numStarts++;
     this.token = undefined;
     this.waiting = [];
     this.muted = false;
@@ -39,8 +47,10 @@ export class LiveSession {
   }
 
   end() {
-    if (this.state === "live") this.transport.send({ type: "session.close" });
-    else this.#ended("");
+    if (this.state !== "live" || !this.transport.send({ type: "session.close" })) return this.#ended("");
+    // A line that is dead but not closed takes it, and no answer comes.
+    const { numStarts } = this;
+    this.later(() => numStarts === this.numStarts && this.#ended(""), CLOSE_WITHIN_MS);
   }
 
   sendAudio(pcm) {

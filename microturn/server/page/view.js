@@ -17,9 +17,10 @@ export function showAlert(text) {
   element("alert").textContent = text;
 }
 
-/** A toggle button: its state, its icon and its name. */
-export function showButton(id, { pressed, icon, name, disabled }) {
+/** A toggle button: its state, its icon and its name. One whose name tells the state is only shown as ``on``: "Resume, pressed" is no help. */
+export function showButton(id, { pressed, on, icon, name, disabled }) {
   const button = element(id);
+  if (on !== undefined) button.classList.toggle("on", on);
   if (pressed !== undefined) button.setAttribute("aria-pressed", String(pressed));
   if (icon) button.querySelector("use").setAttribute("href", `#${icon}`);
   if (name) button.querySelector("span").textContent = name;

@@ -42,7 +42,8 @@ def served(*options: str) -> Iterator[str]:
 
 
 class Browser:
-    """One page in one browser. Every method raises ``AssertionError`` with Chromium's words if it cannot be done."""
+    """One page in one browser; the JavaScript ``before`` runs before the page's own. Every method raises
+    ``AssertionError`` with Chromium's words if it cannot be done."""
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class Browser:
         *,
         args: Sequence[str] = FAKE_DEVICES,
         permissions: Sequence[str] = ("microphone", "camera"),
+        before: str = "",
         **options: object,
     ) -> None:
         assert CHROMIUM and NODE
@@ -58,7 +60,7 @@ class Browser:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
         try:
-            self._do("open", url=url, args=list(args), permissions=list(permissions), options=options)
+            self._do("open", url=url, args=list(args), permissions=list(permissions), before=before, options=options)
         except BaseException:
             self.close()
             raise

@@ -55,6 +55,8 @@ test("bars stand on zero, lines and points lie on their values", () => {
   const points = chartMarkup({ mark: "point", data: { values: time }, encoding: { x: { field: "t", type: "temporal" }, y: sales } });
   assert.deepEqual([...points.matchAll(/cx="([\d.]+)"/g)].map((one) => Number(one[1])), [48, 470, 259]);
   assert.ok(points.includes(">2026-01-03<"));
+  const large = [{ day: "Mo", n: 1 }, { day: "Tu", n: 1e17 }]; // No date is so far away.
+  assert.ok(chartMarkup({ mark: "bar", data: { values: large }, encoding: { x: days, y: sales } }).includes(">1.0e+17<"));
 });
 
 test("what is more than a simple chart is none", () => {

@@ -10,10 +10,11 @@ let page;
 const problems = [];
 
 const commands = {
-  async open({ url, args, options, permissions }) {
+  async open({ url, args, options, permissions, before }) {
     browser = await playwright.chromium.launch({ executablePath: chromium, args: ["--no-sandbox", "--disable-gpu", ...args] });
     context = await browser.newContext({ ...options, permissions });
     page = await context.newPage();
+    if (before) await page.addInitScript(before);
     page.on("pageerror", (error) => problems.push(String(error)));
     page.on("console", (message) => message.type() === "error" && problems.push(message.text()));
     await page.goto(url);

@@ -159,6 +159,29 @@ test("a refusal ends it with the server's words, and no answer with the line's",
   assert.deepEqual(silent.calls.at(-1), ["onState", "ended", "no answer"]);
 });
 
+test("a line that takes the wish to end and does not answer is ended without it", () => {
+  const silent = liveSession();
+  silent.session.end();
+  assert.equal(silent.session.state, "live", "the server is waited for");
+  silent.clock.run();
+  assert.deepEqual([silent.session.state, silent.transport.closed, silent.clock.ms], ["ended", true, 1500]);
+  const lost = liveSession("token");
+  lost.session.end();
+  lost.transport.onClose("");
+  lost.clock.run();
+  assert.equal(lost.session.state, "ended", "it is not taken up again");
+  const full = liveSession();
+  full.transport.accepts = false;
+  full.session.end();
+  assert.equal(full.session.state, "ended");
+  const next = liveSession();
+  next.session.end();
+  next.transport.onEvent({ type: "session.closed", reason: "close_requested" });
+  next.session.start();
+  next.clock.run();
+  assert.equal(next.session.state, "connecting", "the one that comes after it goes on");
+});
+
 test("the end: asked for, expired, or while the line is lost", () => {
   const asked = liveSession();
   asked.session.end();

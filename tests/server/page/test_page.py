@@ -430,7 +430,7 @@ def test_a_screen_reader_meets_names_and_no_chatter(page: Browser, server: FakeS
     tree = page.accessibility()
     for line in (
         'heading "microturn"', "status: Live", 'button "Mute"', 'button "Send"', 'textbox "Type to the model"',
-        'toolbar "Session"', 'log "Transcript"', 'button "Record"',
+        'group "Session"', 'log "Transcript"', 'button "Record"',
     ):  # fmt: skip
         assert line in tree, f"{line} is not in\n{tree}"
     assert not re.search(r"- (button|textbox|combobox)(:|$| \[)", tree, re.MULTILINE), f"something has no name:\n{tree}"
