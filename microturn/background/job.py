@@ -87,29 +87,36 @@ class Budget:
 
 
 class Corrections:
-    """What the user said since the job began: the agent takes it when it can, or asks and waits for it."""
+    """What the user said since the job began: the agent takes it when it can. What it asks has an answer of its own."""
 
     def __init__(self, bring: Callable[[Question], bool] = lambda question: False) -> None:
         """``bring`` has a question said, if that is possible."""
         self._bring = bring
         self._waiting: deque[str] = deque()
-        self._arrived = asyncio.Event()
+        # Tools run side by side: without turns, one yes would answer them all.
+        self._asking = asyncio.Lock()
+        self._answer: asyncio.Future[str] | None = None
         self.count = 0
 
     def put(self, text: str) -> None:
         self._waiting.append(text)
         self.count += 1
-        self._arrived.set()
+
+    def answer(self, text: str) -> None:
+        """Answer the question that waits; nothing happens if none does."""
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result(text)
 
     async def ask(self, question: str) -> str:
-        """What the user says next, once he was asked; nothing if he cannot be asked or does not answer in time."""
-        self._arrived.clear()
-        if not self._bring(Question(question)):
+        """What the user answers; nothing if he cannot be asked or does not answer in time. One question at a time."""
+        async with self._asking:
+            self._answer = asyncio.get_running_loop().create_future()
+            if not self._bring(Question(question)):
+                return ""
+            with suppress(TimeoutError):
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    return await self._answer
             return ""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(ANSWER_SECONDS):
-                await self._arrived.wait()
-        return self._waiting.pop() if self._arrived.is_set() and self._waiting else ""
 
     def take(self) -> tuple[str, ...]:
         """What came since the last call, in order."""
@@ -157,6 +164,10 @@ class Job:
             raise InputError(f"job {self.name}: has been corrected {MAX_CORRECTIONS} times")
         self._corrections.put(text[:MAX_TASK_CHARACTERS])
 
+    def answer(self, text: str) -> None:
+        """Pass on what the user said to its question; nothing happens if it waits for no answer (any more)."""
+        self._corrections.answer(text[:MAX_TASK_CHARACTERS])
+
     def cancel(self) -> None:
         """End it now; results that nobody has taken yet are dropped. Nothing happens if it is over."""
         if not self.over:
@@ -178,6 +189,9 @@ class Job:
         if state not in NEXT[self.state]:
             raise AssertionError(f"job {self.name}: {self.state} -> {state}")
         self.state, self.reason = state, reason
+        if self.over:
+            # A job is remembered by its name long after it is over, and megabytes of sound and pictures with it.
+            self.package = msgspec.structs.replace(self.package, lines=(), sound=None, pictures=())
         self._changed.set()
 
     def _accept(self, result: Result) -> bool:

@@ -94,7 +94,7 @@ class Desk:
 
     def answer(self, job: str, text: str) -> None:
         """Pass on what the user said to a question of a job, if it still waits for it."""
-        self._office.call(lambda: self._running[job].correct(text) if job in self._running else None)
+        self._office.call(lambda: self._running[job].answer(text) if job in self._running else None)
 
     def cancel(self, job: str) -> None:
         """End a job."""

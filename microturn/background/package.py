@@ -90,7 +90,7 @@ class Picture(Strict, frozen=True):
 
     @classmethod
     def of(cls, frame: Frame, at_ms: int) -> Picture:
-        """A frame as JPEG, its sides made as small as the eye's."""
+        """A frame as JPEG, at most ``KEPT_SIDE_PIXELS`` on a side."""
         return cls("image/jpeg", encode_picture(frame), at_ms)
 
 

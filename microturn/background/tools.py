@@ -43,6 +43,9 @@ UNIT_NAMES = {
 }  # fmt: skip
 DEGREES = {"degC": "degrees Celsius", "degF": "degrees Fahrenheit"}
 UNIT_PATTERN = re.compile(r"[a-zA-Z°µ_ /*0-9]{1,40}")
+FACTOR = r"[a-zA-Zµ_][a-zA-Zµ_0-9]*(?:\*\*[1-9])?"
+FACTORS = re.compile(rf"(?:1/)?{FACTOR}(?:[*/]{FACTOR})*")
+"""A unit whose exponents are digits: pint works out a power of a power, which nothing can stop once it has begun."""
 STEPS = ("day", "week", "month", "year", "hour", "minute", "second")
 HOLIDAYS = {"christmas": (12, 25), "christmas eve": (12, 24), "new year": (1, 1), "new year's day": (1, 1),
             "new year's eve": (12, 31), "halloween": (10, 31), "valentine's day": (2, 14)}  # fmt: skip
@@ -199,12 +202,16 @@ def _units() -> UnitRegistry[Any]:
 def _unit(name: str) -> str:
     """A unit as pint names it. Raises ``InputError`` for what is none."""
     from pint import UndefinedUnitError
+    from pint.util import string_preprocessor
 
     plain = " ".join(name.lower().split())
     known = UNIT_NAMES.get(plain)
     powers = re.sub(r"^(square|cubic) (.+)$", lambda m: f"{m[2]}**{2 if m[1] == 'square' else 3}", plain)
     for candidate in [known] if known else dict.fromkeys((name.strip(), powers, plain.replace(" ", "_"))):
         if not UNIT_PATTERN.fullmatch(candidate):
+            continue
+        # pint makes powers of words too ("square", "cubed"): what it makes of the text is what counts.
+        if not FACTORS.fullmatch(string_preprocessor(candidate).replace(" ", "")):
             continue
         try:
             units = _units().parse_units(candidate)

@@ -84,11 +84,10 @@ class Engine:
         for slot in self._slots.taken:
             self.close(slot)
 
-    def retry_after_ms(self) -> int:
-        """0 if one more session can be admitted, else when to ask again."""
-        if self.num_sessions == self.max_sessions:
-            return RETRY_MS
-        return self._admission.retry_after_ms(self.num_sessions + 1)
+    def retry_after_ms(self, leaving: int = 0) -> int:
+        """0 if one more session can be admitted once ``leaving`` of them are over, else when to ask again."""
+        staying = self.num_sessions - leaving
+        return RETRY_MS if staying == self.max_sessions else self._admission.retry_after_ms(staying + 1)
 
     def open(
         self,

@@ -44,6 +44,9 @@ class SoundQueue:
 
     def push(self, pcm: Pcm) -> bool:
         """Append a chunk; ``False`` (and nothing is appended) if more would wait than is allowed."""
+        if not len(pcm):
+            # It lasts no time, so nothing would ever take it from the queue.
+            return True
         if self.waiting_samples + len(pcm) > MAX_WAITING_SAMPLES:
             return False
         self._chunks.append(pcm)

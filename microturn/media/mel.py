@@ -84,9 +84,3 @@ def dmel_levels(mel: LogMel) -> NDArray[np.uint8]:
 def normalise_mel(mel: LogMel) -> LogMel:
     """Log-mel to the unit of the flow head, [-2, 2]; any shape."""
     return ((mel - MEL_MEAN) / MEL_SCALE).astype(np.float32)
-
-
-def denormalise_mel(mel: LogMel) -> LogMel:
-    """Inverse of ``normalise_mel``, clipped to the range of ``log_mel``."""
-    restored: LogMel = np.clip(mel * MEL_SCALE + MEL_MEAN, LOG_FLOOR, LOG_CEIL).astype(np.float32)
-    return restored

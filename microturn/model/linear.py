@@ -72,13 +72,6 @@ def sigmoid(x: Tensor) -> Tensor:
     return _alike(torch.sigmoid, x)
 
 
-class GELU(nn.Module):
-    """``nn.GELU`` by ``gelu``."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return gelu(x)
-
-
 class Linear(nn.Linear):
     """``nn.Linear`` by ``linear``."""
 

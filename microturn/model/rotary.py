@@ -1,9 +1,9 @@
 """Rotary positions on two axes: elapsed time in turns and the slot within the turn.
 
 Su et al. 2021, "RoFormer", applied to two disjoint parts of each head: the first ``time_dim`` dimensions rotate with
-time (turns; sound to a quarter of a turn), the others with the slot. Distances on the time axis are clamped at the
-memory's window: text that is older than the window looks as if it were exactly that old, so a session of hours stays
-inside what training has met.
+time, in whole turns, the next ``slot_dim`` with the slot; the rest, which is most of them, does not rotate. Distances
+on the time axis are clamped at the memory's window: text that is older than the window looks as if it were exactly that
+old, so a session of hours stays inside what training has met.
 """
 
 from __future__ import annotations

@@ -182,6 +182,7 @@ class Delegation:
         self._end_late()
         notices: list[Notice] = []
         if made.act is Act.DELEGATE:
+            self._end_answered(inbox)
             notices += self._delegate(f"dlg_{made.turn}", words, playback)
         elif made.act is Act.CANCEL and (running := self.running):
             notices += self._cancel(running[-1])
@@ -217,6 +218,9 @@ class Delegation:
         job = self._jobs[delegation]
         if job.num_spoken + len(text) > MAX_SPOKEN_CHARACTERS:
             return False
+        if job.state is State.DONE:
+            # It was not: its number may be another's by now.
+            job.number, job.state = self._free_number(), State.RUNNING
         job.num_spoken += len(text)
         return all(inbox.push_text(piece) for piece in _said_by(job, spoken(text)))
 
@@ -252,6 +256,12 @@ class Delegation:
         # What is on its way in already is not what is wanted any more.
         outdated = [] if corrected is None else self._cancel(corrected)
         return [*outdated, Delegated(name, name, task, by_client=False), *self._start(name, task, playback)]
+
+    def _end_answered(self, inbox: Inbox) -> None:
+        """Nobody says of a client's job that it is done: it counts as that once the session has read an answer."""
+        for job in self.running:
+            if job.by_client and job.num_spoken and not inbox.has_text:
+                job.state = State.DONE
 
     def _pass_on_answers(self) -> None:
         """What is said after a question, up to a pause, is its answer, whatever else the model makes of it."""
@@ -351,7 +361,9 @@ class Delegation:
         if isinstance(result, Spoken | Question):
             text = " ".join("".join(one if one.isprintable() else " " for one in result.text).split())
             result = type(result)(text[:MAX_SPOKEN_CHARACTERS])
-            job.asks = job.asks or isinstance(result, Question)
+            if isinstance(result, Question):
+                # What is said now may still be about an earlier one, which nobody has answered in time.
+                job.asks, job.was_asked = True, False
             self._say(job, result.text)
         elif isinstance(result, Timer):
             self._set(job, result)

@@ -16,6 +16,7 @@ from av.frame import Frame
 from av.video.codeccontext import VideoCodecContext
 
 from microturn.media.wire import MAX_PICTURE_PIXELS
+from microturn.server.prompt_buffer import Frames
 
 
 class GuardedVp8(Decoder):
@@ -28,10 +29,14 @@ class GuardedVp8(Decoder):
         self._codec.options = {"max_pixels": str(MAX_PICTURE_PIXELS), "threads": "1"}
 
     def decode(self, encoded_frame: JitterFrame) -> list[Frame]:
-        packet = Packet(encoded_frame.data)
-        packet.pts = encoded_frame.timestamp
-        packet.time_base = VIDEO_TIME_BASE
-        return list(self._codec.decode(packet))
+        following = encoded_frame.following if isinstance(encoded_frame, Frames) else []
+        frames: list[Frame] = []
+        for data, later in [(encoded_frame.data, 0), *following]:
+            packet = Packet(data)
+            packet.pts = encoded_frame.timestamp + later
+            packet.time_base = VIDEO_TIME_BASE
+            frames += self._codec.decode(packet)
+        return frames
 
 
 def _decoder(codec: RTCRtpCodecParameters) -> Decoder:

@@ -248,10 +248,11 @@ class Sessions:
             try:
                 session = HeldSession(self, dialect, opened, inbox, seed, recording)
             except BusyError:
-                parked = next((one for one in self._resumable.values() if one.is_parked), None)
-                if parked is None:
+                parked = [one for one in self._resumable.values() if one.is_parked]
+                # Where turns are too dear for even one session, ending all of them would make no room.
+                if not parked or self.engine.retry_after_ms(leaving=len(parked)):
                     raise
-                parked.finish("connection_lost")
+                parked[0].finish("connection_lost")
             else:
                 if token is not None:
                     self._resumable[session.session_id] = session
@@ -260,7 +261,13 @@ class Sessions:
 
     def go_on(self, service: Service, host: Host, restored: Restored, idle_turns: int) -> None:
         """A session that a killed server left goes on without its client, which has not heard of it for so long."""
-        known = msgspec.convert(restored.about.client, Known)
+        try:
+            known = msgspec.convert(restored.about.client, Known)
+        except msgspec.ValidationError as error:
+            # Another version wrote it.
+            cause = f"its client cannot be read ({error})"
+            log_event("session_lost", session=restored.about.session, cause=cause)
+            return
         inbox = Inbox()
         inbox.restore(restored.texts, restored.muted)
         first_turn = restored.turns[0].made.turn if restored.turns else restored.num_turns

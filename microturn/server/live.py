@@ -75,6 +75,8 @@ class Live(Dialect[wire.ClientEvent]):
             raise EventError("session_already_started", "a connection has one session")
         config = event.session
         self._service.check_model(config.model, "session.model")
+        # A start that was refused has left nothing behind.
+        self.delegation.by_client = not self.delegation.has_agent
         self._delegate_to(config.delegation, config.triggers)
         if config.store:
             raise EventError("unsupported", "sessions are not stored", param="session.store")

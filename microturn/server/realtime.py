@@ -142,7 +142,7 @@ class Realtime(Dialect[rt.ClientEvent]):
         if not self._has_sound:
             raise EventError("input_audio_buffer_commit_empty", "no sound came since the last commit")
         events = self._settled()
-        self._user = Utterance(self._conversation.new_id(), is_open=False)
+        self._user = Utterance(self._conversation.new_id(), is_open=False, start_ms=self.num_turns * TURN_MS)
         return events + self._committed(self._user, self._until(LATE_TURNS))
 
     def _clear(self) -> list[wire.ToClient]:
@@ -232,7 +232,8 @@ class Realtime(Dialect[rt.ClientEvent]):
         events = self._settled()
         self._clip.extend(np.split(clip, len(clip) // TURN_SAMPLES))
         assert message.id is not None
-        self._user = Utterance(message.id, is_open=False, until_turn=self._until(LATE_TURNS))
+        start_ms, until_turn = self.num_turns * TURN_MS, self._until(LATE_TURNS)
+        self._user = Utterance(message.id, is_open=False, until_turn=until_turn, start_ms=start_ms)
         self._feed()
         return events
 

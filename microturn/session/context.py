@@ -51,7 +51,8 @@ class _Stretch:
     num_characters: int = 0
 
     def line(self, playback: Playback) -> Line:
-        heard = [not playback.was_dropped(at_ms) for at_ms, _ in self.words]
+        # The client drops the model's sound: what the user said meanwhile was said all the same.
+        heard = [self.who == "user" or not playback.was_dropped(at_ms) for at_ms, _ in self.words]
         said, unheard = (
             "".join(word for (_, word), one in zip(self.words, heard, strict=True) if one is wanted).strip()
             for wanted in (True, False)

@@ -182,19 +182,29 @@ class SessionRecording:
 
     def __init__(self, recorder: Recorder, folder: Path, about: RecordedSession, left: int | None = None) -> None:
         """``left``: turns that are there already."""
-        self.num_written = left or 0
-        """Turns that a killed server would not lose."""
-        self.num_noted = self.num_noted_written = 0
-        """Texts and mutes that have arrived, and those of them that a killed server would not lose."""
+        self.num_noted = 0
+        """Texts and mutes that have arrived."""
         self.inbox: Inbox | None = None
         """What arrives in it is noted, if it is given before the session is opened."""
         self.on_written: Callable[[], None] = lambda: None
         """Called by the writing thread when there is another one, or when there will be no more."""
         self._recorder, self._folder, self._about, self._left = recorder, folder, about, left
         self._files: _Files | None = None
+        self._num_written, self._num_noted_written = left or 0, 0
         self._lost = False
         """Given up: no turn can be left out."""
         self._turns_to_state = STATE_EVERY_TURNS
+
+    @property
+    def num_written(self) -> int:
+        """Turns that a killed server would not lose, or that nobody need wait for any more."""
+        # Whoever gives up does so in another thread, maybe while a turn is being written.
+        return sys.maxsize if self._lost else self._num_written
+
+    @property
+    def num_noted_written(self) -> int:
+        """The same of the texts and mutes that have arrived."""
+        return sys.maxsize if self._lost else self._num_noted_written
 
     def begin(self) -> None:
         """The session is admitted: note what its inbox holds and what will arrive."""
@@ -246,7 +256,7 @@ class SessionRecording:
 
     def _lose(self) -> None:
         """Nothing is kept from now on, and nobody waits for it."""
-        self._lost, self.num_written, self.num_noted_written = True, sys.maxsize, sys.maxsize
+        self._lost = True
         self.on_written()
 
     def _opened(self) -> _Files:
@@ -256,18 +266,18 @@ class SessionRecording:
 
     def _note(self, line: RecordedArrival) -> None:
         self._opened().note(line)
-        self.num_noted_written += 1
+        self._num_noted_written += 1
         self.on_written()
 
     def _write(self, turn: Turn, state: State | None) -> None:
         files = self._opened()
         files.write(turn)
-        self.num_written = turn.made.turn + 1
+        self._num_written = turn.made.turn + 1
         self.on_written()
         if state is not None:
             # A killed server leaves sound files that are at most so much longer than they say.
             files.mark()
-            path = self._folder / STATES_NAME / state_name(self.num_written)
+            path = self._folder / STATES_NAME / state_name(self._num_written)
             self._recorder.states.submit(lambda: self._guarded(lambda: write_state(path, state)))
 
     def _finish(self, end: str) -> None:

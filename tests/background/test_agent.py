@@ -241,7 +241,7 @@ def test_a_tool_that_may_change_something_is_called_once_the_user_agrees(
             async for one in job:
                 found.append(one)
                 if isinstance(one, Question) and answer is not None:
-                    job.correct(answer)
+                    job.answer(answer)
             assert job.state is State.DONE
             return found
 

@@ -9,11 +9,12 @@ from collections.abc import AsyncGenerator, Callable
 from itertools import product
 from typing import cast
 
+import numpy as np
 import pytest
 
 from microturn.background.job import MAX_CORRECTIONS, MAX_REMEMBERED, NEXT, Budget, Corrections, Job, Jobs, State
-from microturn.background.package import ContextPackage, build_package
-from microturn.background.results import Html, Markdown, Result, Spoken, Table
+from microturn.background.package import ContextPackage, Line, Picture, build_package
+from microturn.background.results import Html, Markdown, Question, Result, Spoken, Table
 from microturn.errors import BackgroundError, BusyError, InputError
 
 Work = Callable[[ContextPackage, Corrections], AsyncGenerator[Result]]
@@ -90,7 +91,12 @@ def agent() -> Script:
             await asyncio.sleep(0.005)
         yield Spoken(" ".join(said))
 
-    for one in (think, hang, stubborn, fail, flood, huge, liar, wrong, listen):
+    async def ask(package: ContextPackage, corrections: Corrections) -> AsyncGenerator[Result]:
+        yield Spoken("ready")
+        answers = await asyncio.gather(corrections.ask("send it?"), corrections.ask("burn it?"))
+        yield Spoken(" ".join((*answers, *corrections.take())))
+
+    for one in (think, hang, stubborn, fail, flood, huge, liar, wrong, listen, ask):
         script.works[one.__name__] = one
     script.works["break"] = break_down
     return script
@@ -178,6 +184,38 @@ def test_corrections_reach_the_agent_and_have_an_end(agent: Script) -> None:
         assert [one async for one in results] == []
         with pytest.raises(InputError, match="is done"):
             job.correct("make that Tuesday")
+
+    asyncio.run(session())
+
+
+def test_every_question_has_its_own_answer_and_a_correction_is_none(agent: Script) -> None:
+    async def session() -> None:
+        job = Jobs(agent).start(package(task="ask"))
+        results = job.__aiter__()
+        assert [await anext(results), await anext(results)] == [Spoken("ready"), Question("send it?")]
+        job.correct("make that two")
+        await asyncio.sleep(0.02)
+        job.answer("yes")
+        job.answer("yes indeed")
+        assert await anext(results) == Question("burn it?")
+        job.answer("no")
+        assert [one async for one in results] == [Spoken("yes no make that two")]
+        job.answer("too late")
+        assert job.state is State.DONE
+
+    asyncio.run(session())
+
+
+def test_a_job_that_is_over_keeps_no_sound_and_no_pictures(agent: Script) -> None:
+    async def session() -> None:
+        sound, picture = np.zeros(16_000, np.float32), Picture.of(np.zeros((48, 64, 3), np.uint8), 0)
+        lines = [Line("user", "think", 0, 1000)]
+        given = build_package(job="a", task="think", at_ms=1000, lines=lines, sound=sound, pictures=[picture])
+        job = Jobs(agent).start(given)
+        assert job.package == given
+        await taken(job)
+        assert (job.name, job.package.task) == ("a", "think")
+        assert (job.package.lines, job.package.sound, job.package.pictures) == ((), None, ())
 
     asyncio.run(session())
 

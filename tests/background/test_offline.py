@@ -92,6 +92,20 @@ def test_known_answers(tools: Tools, asked: str, said: str) -> None:
     assert spoken(OfflineAgent(tools).answer(asked, Timers()).text) == spoken(said)
 
 
+@pytest.mark.parametrize("unit", ["m**9**9", "m **9 **9", "square cubic m**9", "cubic m squared", "9**9", "m**99"])
+def test_a_unit_is_no_sum_that_takes_for_ever(unit: str) -> None:
+    with pytest.raises(InputError, match="I do not know the unit"):
+        Tools().convert_units("5", unit, "feet")
+
+
+def test_units_have_powers() -> None:
+    tools = Tools()
+    assert tools.convert_units("5", "kg*m**2/s**2", "joules") == "5 joules"
+    assert tools.convert_units("5", "meters per second squared", "km/h/s") == "18 km/h/s"
+    assert tools.convert_units("2", "square meters", "cm**2") == "20000 cm**2"
+    assert tools.convert_units("2", "1/s", "hertz") == "2 hertz"
+
+
 async def ask(tools: Tools, asked: str, *, earlier: str = "", correction: str = "") -> list[Result]:
     jobs = [OpenJob("b", earlier, "done")] if earlier else []
     job = Jobs(OfflineAgent(tools)).start(build_package(job="a", task=asked, at_ms=0, jobs=jobs))

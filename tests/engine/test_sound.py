@@ -36,6 +36,12 @@ def test_nothing_is_a_gap() -> None:
     assert SoundQueue().take() is None
 
 
+def test_chunks_of_no_length_are_not_kept() -> None:
+    queue = SoundQueue()
+    assert all(queue.push(np.zeros(0, np.float32)) for _ in range(1000))
+    assert not queue._chunks and queue.take() is None
+
+
 def test_sound_that_begins_in_the_middle_of_a_turn_is_preceded_by_silence() -> None:
     queue = SoundQueue()
     queue.push(counted(0, 2000))

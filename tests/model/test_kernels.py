@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -118,6 +121,20 @@ def test_weights_that_changed_are_read_anew() -> None:
     nn.init.normal_(head.train().blocks[0].get_parameter("up.weight"))
     head.eval()
     assert not torch.equal(before, sampled())
+
+
+def test_compiled_code_has_a_place_where_nobody_has_a_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("HOME", "/dev/null")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = basics.cache_folder()
+    assert folder.parent == tmp_path / f"microturn-kernels-{os.getuid()}"
+    assert folder.parent.stat().st_mode & 0o777 == 0o700 and len(caplog.records) == 1
+    assert basics.cache_folder() == folder
+    # Code that others may have written is not run.
+    folder.parent.chmod(0o777)
+    assert basics.cache_folder().parent.parent == tmp_path and basics.cache_folder() != folder
 
 
 def test_no_turn_waits_for_a_compiler() -> None:

@@ -62,6 +62,11 @@ class Scripted:
                     while not self.go_on:
                         await asyncio.sleep(0.005)
                     self.corrections.append(await corrections.ask(f"shall I {rest}?"))
+                case "insist":
+                    await corrections.ask("shall I send it?")
+                    while not self.go_on:
+                        await asyncio.sleep(0.005)
+                    self.corrections.append(await corrections.ask("shall I burn it?"))
                 case "wait":
                     yield Spoken("first.")
                     while not self.go_on:

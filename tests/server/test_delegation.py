@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from microturn.background import job
 from microturn.background.job import Budget, State, is_correction
 from microturn.background.office import Office
 from microturn.background.offline import OfflineAgent
@@ -152,6 +153,19 @@ def test_a_package_holds_what_was_heard_seen_and_played(office: Office, agent: S
     assert min(on_the_loop_ms) < 2 and min(in_all_ms) < 20
 
 
+def test_what_the_user_says_over_sound_that_is_dropped_was_said(office: Office, agent: Scripted) -> None:
+    talk = talk_of(office)
+    for word in ("one", "two", "three"):
+        talk.turn(speaking=True, say=f" {word}")
+    talk.turn("stop")
+    send(talk.live, "session.playback.ack", heard_until_ms=500, dropped=True)
+    talk.delegate("that")
+    talk.until(lambda: agent.packages)
+    said, stop = agent.packages[0].lines
+    assert (said.text, said.unheard) == ("one two", "three")
+    assert (stop.who, stop.text, stop.unheard) == ("user", "stop that", "")
+
+
 CORRECTIONS = (
     "no make that tuesday",
     "Actually, in meters",
@@ -202,6 +216,27 @@ def test_what_is_said_after_a_question_is_its_answer(talk: Talk, agent: Scripted
         assert agent.corrections == ["yes please"]
         talk.texts.clear()
         assert state_of(talk, talk.delegate("something else")) == ("done", "")
+
+
+def test_what_was_said_before_a_second_question_is_no_answer_to_it(
+    talk: Talk, agent: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody answered the first one in time."""
+    monkeypatch.setattr(job, "ANSWER_SECONDS", 0.01)
+    talk.delegate("insist")
+    talk.until(lambda: talk.texts == ["shall i send it"])
+    talk.turn("yes")
+    time.sleep(0.1)
+    monkeypatch.setattr(job, "ANSWER_SECONDS", 10.0)
+    agent.go_on = True
+    assert talk.live.delegation._desk is not None
+    while not talk.live.delegation._desk._news:
+        time.sleep(0.005)
+    for _ in range(2 * rules.ANSWER_PAUSE_TURNS):
+        talk.turn()
+    talk.turn("no")
+    talk.until(lambda: agent.corrections)
+    assert agent.corrections == ["no"]
 
 
 def test_a_correction_takes_the_place_of_an_answer_that_is_on_its_way_in(talk: Talk) -> None:
@@ -374,6 +409,26 @@ def test_a_client_that_does_it_itself(office: Office, agent: Scripted, way: str)
     for _ in range(2):
         refused = send(talk.live, "session.commentary.append", content="x" * 3000, delegation_id=first)
     assert error_of(refused)["code"] == "text_too_long"
+
+
+def test_what_a_client_has_answered_is_over_when_another_begins() -> None:
+    talk = talk_of(None)
+    first = talk.delegate("how far is it")
+    send(talk.live, "session.commentary.append", content="it is near", delegation_id=first)
+    talk.turn()
+    second = talk.delegate("how late is it")
+    send(talk.live, "session.commentary.append", content="noon", delegation_id=second)
+    talk.turn()
+    third = talk.delegate("and now")
+    assert [one["job_id"] for one in talk.turn(act=Act.CANCEL)] == [third]
+    assert talk.turn(act=Act.CANCEL) == []
+    # What was not all is a job again, and none of those that run has its number.
+    fourth = talk.delegate("what else")
+    send(talk.live, "session.commentary.append", content="and far", delegation_id=first)
+    talk.turn()
+    send(talk.live, "session.commentary.append", content="nothing", delegation_id=fourth)
+    talk.turn()
+    assert talk.texts == ["it is near", "noon", "and far", "nothing"] and talk.numbers == ["1", "1", "2", "1"]
 
 
 def test_a_client_that_wants_packages_gets_them(office: Office) -> None:

@@ -14,6 +14,9 @@ from hypothesis import strategies as st
 from openai.types.live.server_event import ServerEvent
 from pydantic import TypeAdapter
 
+from microturn.background.office import Office
+from microturn.background.offline import OfflineAgent
+from microturn.background.tools import Tools
 from microturn.engine.slots import End, Tick, Turn
 from microturn.server import limits, wire
 from microturn.server.dialect import FAULT, NORMAL, POLICY, RESTART, TRY_LATER, Phase
@@ -161,6 +164,16 @@ def test_a_server_that_is_full_says_when_to_come_back(live: Live, host: FakeHost
     assert (error["code"], error["type"], error["retry_after_ms"]) == ("busy", "server_error", 5000)
     host.busy = False
     started(live)
+
+
+def test_a_start_that_is_refused_leaves_nothing_behind() -> None:
+    office = Office(OfflineAgent(Tools()))
+    live = Live(service(60_000, office), FakeHost())
+    refused = {"model": "small", "delegation": {"type": "client"}, "store": True}
+    assert error_of(send(live, "session.start", session=refused))["param"] == "session.store"
+    (answer,) = send(live, "session.start", session={"model": "small"})
+    assert answer["session"]["delegation"] is None
+    office.close()
 
 
 def test_what_a_session_is_started_with(live: Live, host: FakeHost) -> None:

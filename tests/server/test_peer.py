@@ -19,7 +19,7 @@ from microturn.background.offline import OfflineAgent
 from microturn.background.package import decode_package
 from microturn.background.tools import Tools
 from microturn.server.held import HeldSession
-from microturn.server.prompt_buffer import PACKETS, PromptBuffer
+from microturn.server.prompt_buffer import PACKETS, Frames, PromptBuffer
 from microturn.session import recording
 from tests.parity.small import small_model
 from tests.server.caller import Caller, Microphone, calling, silence
@@ -180,3 +180,28 @@ def test_packets_wait_for_those_before_them_and_for_nothing_else() -> None:
     parts = [(0, False), (1, False), (2, True), (3, True)]
     frames = [pictures.add(packet(number, 6000 * (number > 2), last=last))[1] for number, last in parts]
     assert [None if frame is None else frame.data for frame in frames] == [None, None, b"\0\1\2", b"\3"]
+
+
+def test_a_late_packet_makes_no_later_picture_late() -> None:
+    pictures = PromptBuffer("video")
+
+    def shown(number: int, data: bytes | None = None, *, last: bool = True) -> list[tuple[bytes, int]]:
+        one = packet(number, number * 3000, last=last)
+        vars(one)["_data"] = vars(one)["_data"] if data is None else data
+        frame = pictures.add(one)[1]
+        if frame is None:
+            return []
+        assert isinstance(frame, Frames)
+        return [(frame.data, 0), *frame.following]
+
+    assert [shown(number) for number in (0, 2, 3)] == [[(b"\0", 0)], [], []]
+    assert shown(1) == [(b"\1", 0), (b"\2", 3000), (b"\3", 6000)]
+    assert shown(4) == [(b"\4", 0)]
+    # Packets that only fill the line are no pictures.
+    assert shown(5, b"") == [] and shown(6, b"", last=False) == []
+    assert shown(7) == [(b"\7", 0)]
+    sound = PromptBuffer("audio")
+    filler = packet(1, 960)
+    vars(filler)["_data"] = b""
+    heard = [sound.add(one)[1] for one in (packet(0, 0), filler, packet(2, 1920))]
+    assert [None if frame is None else frame.data for frame in heard] == [b"\0", None, b"\2"]

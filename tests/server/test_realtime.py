@@ -205,6 +205,20 @@ def test_a_clip_is_heard_turn_by_turn(realtime: Realtime, host: FakeHost) -> Non
     assert host.inbox.waiting_ms > 100
 
 
+@pytest.mark.parametrize("way", ["commit", "clip"])
+def test_what_the_user_said_lasts_from_where_it_began(realtime: Realtime, way: str) -> None:
+    for turn in range(50):
+        take(realtime, turn)
+    if way == "commit":
+        send(realtime, "input_audio_buffer.append", audio=SOUND)
+        send(realtime, "input_audio_buffer.commit")
+    else:
+        send(realtime, "conversation.item.create", item=message({"type": "input_audio", "audio": SOUND}))
+    events = [one for turn in range(50, 60) for one in take(realtime, turn, hear=" red" if turn < 52 else "")]
+    (usage,) = [one["usage"] for one in events if "usage" in one]
+    assert usage == {"type": "duration", "seconds": 0.2}
+
+
 def test_items_reach_the_model(realtime: Realtime, host: FakeHost) -> None:
     image = {**picture(data_url()), "detail": "low"}
     added, _ = send(realtime, "conversation.item.create", event_id="e", item=message(TYPED, image, id="first"))

@@ -8,16 +8,21 @@ import socket
 import wave
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from microturn.cli import main
+from microturn.engine.slots import Turn
 from microturn.media.reader import open_media
 from microturn.server.access import Access
+from microturn.session import recording
 from microturn.turn import SAMPLE_RATE_HZ, TURN_SAMPLES
+from tests.parity.small import small_model
 from tests.server.conftest import running, small_weights
+from tests.server.test_live import turn_of
 
 TURNS = 54
 """Long enough for a state."""
@@ -186,6 +191,9 @@ def test_what_connect_cannot_reach(tmp_path: Path, capsys: pytest.CaptureFixture
         for url, message in (
             (f"127.0.0.1:{closed}", "cannot be reached"),
             ("ftp://127.0.0.1", "not the address of a server"),
+            ("http://192.168.0..5:8000", "not the address of a server"),
+            (f"http://{'a' * 64}.example:8000", "not the address of a server"),
+            (f"http://user@127.0.0.1:{port}", "cannot be reached"),
             (f"127.0.0.1:{port}", "does not let this client in (HTTP 401)"),
         ):
             assert main(["connect", url, source, "--out", str(tmp_path / "out")]) == 2
@@ -193,6 +201,29 @@ def test_what_connect_cannot_reach(tmp_path: Path, capsys: pytest.CaptureFixture
             assert f"{url}: {message}" in error and error.count("\n") == 1
         keyed = ["connect", f"127.0.0.1:{port}", source, "--out", str(tmp_path / "out"), "--tail-seconds", "0"]
         assert main([*keyed, "--api-key", "a-key-of-sixteen-letters"]) == 0
+
+
+def test_nobody_waits_for_a_recording_that_was_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk stands still while a turn is being written, and returns after the recording was given up."""
+    monkeypatch.setattr(recording, "MAX_WAITING_JOBS", 1)
+    stands, returns, state = Event(), Event(), small_model().initial_state(1)
+
+    class Disk:
+        def write(self, turn: Turn) -> None:
+            stands.set()
+            returns.wait()
+
+    monkeypatch.setattr(recording.SessionRecording, "_opened", lambda session: Disk())
+    recorder = recording.Recorder(tmp_path, "weights", "fingerprint")
+    session = recorder.begin("live_1", 0)
+    session.add(turn_of(0), lambda: state)
+    assert stands.wait(10) and session.num_written == 0
+    for turn in range(1, 3):
+        session.add(turn_of(turn), lambda: state)
+    assert session.num_written > 3
+    returns.set()
+    recorder.close()
+    assert session.num_written > 3
 
 
 def test_a_folder_that_cannot_be_recorded_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -21,9 +22,19 @@ from websockets.exceptions import ConnectionClosed
 
 import microturn
 from microturn.cli import main
-from microturn.server import held
+from microturn.engine.admission import Admission
+from microturn.engine.engine import Engine
+from microturn.engine.inbox import Inbox
+from microturn.errors import BusyError
+from microturn.server import held, wire
+from microturn.server.dialect import Phase
+from microturn.server.live import Live
+from microturn.server.metrics import Metrics
+from microturn.session.recording import FORMAT, RecordedSession
+from microturn.session.replay import Restored
 from microturn.turn import TURN_SAMPLES
-from tests.server.conftest import running, small_weights
+from tests.parity.small import small_model
+from tests.server.conftest import ALWAYS, FakeHost, running, service, small_weights
 from tests.server.test_serving import PCM_16K, get, metric, next_event, until, url
 
 RESUMABLE = {"model": "default", "audio": PCM_16K, "microturn": {"turns": True, "resumable": True}}
@@ -310,3 +321,41 @@ def test_who_waits_makes_room_and_is_not_waited_for_long(monkeypatch: pytest.Mon
 
     with running(max_sessions=1) as port:
         asyncio.run(talk(port))
+
+
+def test_nobody_is_ended_where_that_makes_no_room() -> None:
+    """Turns have become too dear for even one session."""
+    engine = Engine(small_model(), 2, admission=(admission := Admission({1: 1.0}, budget_ms=100.0)))
+
+    async def session() -> None:
+        sessions = held.Sessions(engine, Metrics())
+        there = [one_more(sessions, wire.SessionConfig("small")) for _ in range(2)]
+        for one in there:
+            one.dialect.phase = Phase.LIVE
+            assert one.park()
+        for _ in range(100):
+            admission.measured(1, 1000.0)
+        with pytest.raises(BusyError):
+            one_more(sessions, None)
+        assert all(one.is_parked for one in there) and engine.num_sessions == 2
+        for _ in range(100):
+            admission.measured(1, 1.0)
+        one_more(sessions, None)
+        assert engine.num_sessions == 2 and sessions.find(there[0].session_id, str(there[0].token)) is None
+
+    asyncio.run(session())
+
+
+def one_more(sessions: held.Sessions, waits: wire.SessionConfig | None) -> held.HeldSession:
+    dialect = Live(service(), FakeHost())
+    return sessions.open(service(), dialect, 0, Inbox(), waits)
+
+
+def test_a_session_that_another_version_recorded_is_lost_alone(caplog: pytest.LogCaptureFixture) -> None:
+    client = {"config": {"model": "small", "later": 1}, "opened": {"session_id": "live_1", "expires_at": 1}}
+    about = RecordedSession(FORMAT, "live_1", "weights", "fingerprint", 0, client)
+    engine = Engine(small_model(), 1, admission=ALWAYS)
+    state = small_model().initial_state(1)
+    with caplog.at_level(logging.INFO):
+        held.Sessions(engine, Metrics()).go_on(service(), FakeHost(), Restored(about, 1, state, [], [], False, []), 0)
+    assert "session_lost" in caplog.text and engine.num_sessions == 0

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from aiortc import RTCPeerConnection
+from aiortc.jitterbuffer import JitterFrame
 from av import CodecContext
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
@@ -32,6 +33,7 @@ from microturn.server.limits import MAX_OFFER_BYTES
 from microturn.server.live import Live
 from microturn.server.metrics import Metrics
 from microturn.server.peer import Peer
+from microturn.server.prompt_buffer import Frames
 from microturn.server.voice import CUSHION_MS, FRAME_SAMPLES, MAX_QUEUED_MS, VoiceTrack
 from microturn.turn import SAMPLE_RATE_HZ, TURN_SAMPLES, TurnInput
 from tests.server.caller import CONFIG, RATE_HZ, Caller, Camera, Microphone, calling, post, silence
@@ -359,6 +361,22 @@ def test_a_video_bomb_is_refused_before_it_is_decoded() -> None:
     huge = data[:6] + (16_000).to_bytes(2, "little") * 2 + data[10:]
     with pytest.raises(FFmpegError):
         decoder.decode(Encoded(huge))
+
+
+def test_pictures_that_come_at_once_are_all_decoded() -> None:
+    codec: Any = CodecContext.create("libvpx", "w")
+    codec.width, codec.height, codec.pix_fmt = 64, 48, "yuv420p"
+    codec.options = {"deadline": "realtime", "lag-in-frames": "0"}
+    coded = []
+    for number in range(3):
+        frame = VideoFrame.from_ndarray(np.full((48, 64, 3), 60 * number, np.uint8), "rgb24")
+        frame = frame.reformat(format="yuv420p")
+        frame.pts = number
+        coded += [bytes(one) for one in codec.encode(frame)]
+    pictures = [JitterFrame(data, 3000 * number) for number, data in enumerate(coded)]
+    decoder = GuardedVp8()
+    found = decoder.decode(Frames(pictures[:2])) + decoder.decode(Frames(pictures[2:]))
+    assert [one.pts for one in found] == [0, 3000, 6000]
 
 
 def test_the_voice_waits_a_moment_is_cut_softly_and_knows_what_was_heard() -> None:

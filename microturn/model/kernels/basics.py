@@ -7,9 +7,13 @@ rows are, so a session has the same bits in any company (``tests/parity``), whic
 
 from __future__ import annotations
 
+import logging
+import os
+import tempfile
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any, TypeVar
 
 import numba
@@ -32,11 +36,40 @@ EPS = np.float32(1e-6)
 ZERO, ONE, HALF = np.float32(0.0), np.float32(1.0), np.float32(0.5)
 NEVER = np.float32(-1e30)
 
+log = logging.getLogger(__name__)
+
 # Compiled code is kept on disk. Numba looks whether a function's own file has changed, and not at what it calls.
 _SOURCES = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
-vars(numba.config)["CACHE_DIR"] = str(
-    Path.home() / ".cache" / "microturn" / "kernels" / sha256(_SOURCES).hexdigest()[:16]
-)
+
+
+def cache_folder() -> Path:
+    """A folder that can be written to: among the user's own, or else among temporary files."""
+    version = sha256(_SOURCES).hexdigest()[:16]
+    try:
+        return _writable(Path.home() / ".cache" / "microturn" / "kernels" / version)
+    except (OSError, RuntimeError) as error:  # there may be no home at all
+        cause = error
+    folder = Path(tempfile.gettempdir()) / f"microturn-kernels-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        # What lies here is run: nobody else may have put it there.
+        if not S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+            raise PermissionError(f"{folder} is not this user's alone")
+        _writable(folder / version)
+    except OSError:
+        folder = Path(tempfile.mkdtemp(prefix="microturn-kernels-"))
+    log.warning("compiled code is kept in %s (%s)", folder, cause)
+    return folder / version
+
+
+def _writable(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
+    return folder
+
+
+vars(numba.config)["CACHE_DIR"] = str(cache_folder())
 
 Arrays = TypeVar("Arrays", bound=tuple[Floats, ...])
 
