@@ -121,7 +121,7 @@ class ModelConfig:
         return cls(
             size=size,
             vocab_size=vocab_size,
-            hearing=HearingConfig(width=width, num_layers=size + 2, num_heads=2 * size, inner=2 * width),
+            hearing=HearingConfig(width=width, num_layers=2 * size + 2, num_heads=2 * size, inner=4 * width),
             backbone=BackboneConfig(
                 width=width,
                 num_layers=size + 2,
@@ -167,7 +167,7 @@ class ModelConfig:
         return [
             ("size", f"{self.size} (the dial)"),
             ("width", f"{b.width} = 64 x size"),
-            ("hearing layers", f"{h.num_layers} = size + 2, {h.num_heads} heads of {h.head_dim}"),
+            ("hearing layers", f"{h.num_layers} = 2 x size + 2, {h.num_heads} heads of {h.head_dim}, {h.inner} inside"),
             ("hearing memory", f"{h.window_tokens} tokens of 100 ms"),
             ("backbone layers", f"{b.num_layers} = size + 2"),
             (

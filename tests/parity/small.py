@@ -57,7 +57,7 @@ def small_network(
     """A network of random weights, in evaluation mode. Matrices that start at zero would hide what goes through them:
     they are random too. The laws are those of one thread, as every command uses it."""
     use_one_thread()
-    torch.manual_seed(1)
+    torch.manual_seed(7)
     network = Network(ModelConfig.of_size(size, vocab_size=vocab_size, num_experts=num_experts, memory=memory)).eval()
     for parameter in network.parameters():
         if parameter.ndim >= 2 and not parameter.any():
