@@ -103,9 +103,9 @@ def bench_open(
     if data is None and Part.PEOPLE in (part or ()):
         raise InputError("--part people: the recordings are missing (--data FOLDER)")
     long_config = LongConfig(num_sessions=long_sessions, minutes=minutes) if Part.LONG in parts else None
-    _look_for_programs(parts, data, sound)
     use_one_thread()
     model = load(weights)
+    _look_for_programs(parts, data, sound)
     results = Results(weights, sessions)
     # Workers are spawned: a fork of a process in which torch has started its threads can hang.
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as workers:
