@@ -30,7 +30,7 @@ def spoken(text: str) -> Pcm:
 @pytest.mark.needs_engine("moonshine")
 def test_it_writes_what_is_said_and_nothing_of_silence() -> None:
     written = moonshine.transcript(spoken(SENTENCE)).lower().strip(".").replace(",", "").split()
-    assert len(set(written) & set(SENTENCE.split())) >= 8 and len(written) <= 14
+    assert len(set(written) & set(SENTENCE.split())) >= 8 and len(written) <= 18
     assert moonshine.transcript(np.zeros(SAMPLE_RATE_HZ, np.float32)) == ""
 
 
