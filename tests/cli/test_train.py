@@ -64,6 +64,8 @@ def test_a_whole_run(train: Callable[..., int], tmp_path: Path, capsys: pytest.C
     assert train("tiny") == 0
     assert lines(tmp_path / "run") == expected
     assert "weights:" in capsys.readouterr().err
+    assert train("tiny", "--stage", "hear") == 2
+    assert "stage hear: is over in" in capsys.readouterr().err and lines(tmp_path / "run") == expected
 
 
 def test_a_run_out_of_time_goes_on(
