@@ -3,7 +3,7 @@
     .venv/bin/python scripts/grow-hearing.py WEIGHTS OUT LAYERS INNER
 
 A new layer adds nothing at first, and neither does what is new inside of a feed-forward part: they are for training.
-New layers come after the first ones that are there, evenly.
+The old layers lie evenly among the new ones.
 """
 
 import re
@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from microturn.errors import InputError
 from microturn.model.config import HearingConfig
 from microturn.model.network import Network
 from microturn.model.weights import load, save
@@ -61,7 +60,7 @@ def main(weights: str, out: Path, num_layers: int, inner: int) -> None:
     model = load(weights)
     before = model.config.hearing
     if num_layers < before.num_layers or inner < before.inner:
-        raise InputError(f"{weights}: its hearing has {before.num_layers} layers of {before.inner} inside already")
+        sys.exit(f"{weights}: its hearing has {before.num_layers} layers of {before.inner} inside already")
     config = replace(model.config, hearing=replace(before, num_layers=num_layers, inner=inner))
     state = Network(config).state_dict()
     grown(model.network.state_dict(), state, before, config.hearing)

@@ -117,8 +117,8 @@ class Listening:
         parts = self._parts[source]
         part = parts[int(rng.integers(len(parts)))]
         speech = part.speech(int(rng.integers(len(part))))
-        is_synthesised = source == SYNTHESISED[0]
-        probability = config.synthesised_excerpt_probability if is_synthesised else config.excerpt_probability
+        is_endless = source == "synthesised"
+        probability = config.synthesised_excerpt_probability if is_endless else config.excerpt_probability
         if rng.random() < probability and len(speech.words) > EXCERPT_WORDS:
             speech = _excerpt(rng, speech)
         if rng.random() < config.uneven_probability:
@@ -128,8 +128,7 @@ class Listening:
 
     def _surroundings(self, rng: np.random.Generator, user: Pcm) -> Pcm:
         """The user's speech in a room with a noise, at some level."""
-        recorded = self.data is not None and bool(sound_files(self.data, self.split))
-        acoustics = noise.draw_acoustics(rng, babble=False, recording=recorded)
+        acoustics = noise.draw_acoustics(rng, babble=False, recording=bool(sound_files(self.data, self.split)))
         user = noise.apply_room(user, acoustics.impulse)
         level_db = -acoustics.snr_db
         if acoustics.noise == "recording" and self.data is not None:

@@ -383,8 +383,7 @@ class Script:
 
     def _mix(self, samples: int, gaps: frozenset[int]) -> Pcm:
         """The user's side, ``(samples,)``: speech and sounds in the room, noise, level, gaps as silence."""
-        recorded = self.data is not None and bool(recordings.sound_files(self.data, self.split))
-        acoustics = noise.draw_acoustics(self.rng, recording=recorded)
+        acoustics = noise.draw_acoustics(self.rng, recording=bool(recordings.sound_files(self.data, self.split)))
         user = noise.apply_room(_sum(self._sounds, samples) + _sum(self._close_sounds, samples), acoustics.impulse)
         kind = acoustics.noise
         if kind == "babble":

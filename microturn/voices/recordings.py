@@ -53,9 +53,9 @@ def read_files(data: Path, split: Split) -> tuple[Path, ...]:
     return _files(data / "speech" / "read", "*.opus", split)
 
 
-def sound_files(data: Path, split: Split) -> tuple[Path, ...]:
+def sound_files(data: Path | None, split: Split) -> tuple[Path, ...]:
     """Everyday sounds. There may be none."""
-    return _files(data / "sounds", "*/*.opus", split)
+    return () if data is None else _files(data / "sounds", "*/*.opus", split)
 
 
 def file_split(path: Path) -> Split:

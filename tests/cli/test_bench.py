@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import microturn.bench.people
+from microturn.bench.heard import HELDOUT_ENGINE
 from microturn.cli import main
 from microturn.language.tokenizer import default_tokenizer
 from microturn.model.config import ModelConfig
@@ -18,6 +19,7 @@ from microturn.model.vocoder import Vocoder, VocoderConfig
 from microturn.model.weights import save
 from microturn.turn import SAMPLE_RATE_HZ
 from microturn.voices.catalogue import Voice, synthesise
+from microturn.voices.wordtimes import HIDE_VARIABLE
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +80,13 @@ def test_bad_options(options: list[str], named: str, capsys: pytest.CaptureFixtu
     assert said.out == ""
     assert named in said.err
     assert said.err.count("\n") == 1
+
+
+def test_a_program_that_is_missing_is_named_before_anything_is_played(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Parts come one after the other, and the first ones may take hours."""
+    monkeypatch.setenv(HIDE_VARIABLE, HELDOUT_ENGINE)
+    monkeypatch.setattr("microturn.bench.suite.score_family", lambda *_: pytest.fail("a family was played"))
+    assert main(["bench", "open", "--part", "families", "--part", "heard", "--no-sound"]) == 2
+    assert f"({HELDOUT_ENGINE}) is not installed" in capsys.readouterr().err
