@@ -69,7 +69,7 @@ def nano() -> Recipe:
                 StageConfig(
                     name="decide",
                     num_steps=8_000,
-                    shares={"decide": 0.4, "converse": 0.35, "watch": 0.1, "count": 0.15},
+                    shares={"decide": 0.4, "converse": 0.3, "watch": 0.1, "count": 0.2},
                     optim=optim(1.0, *READING),
                 ),
                 StageConfig(name="speak", num_steps=3_000, shares={"speak": 1.0}, optim=optim(1.0, *SPEAKING)),

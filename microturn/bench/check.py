@@ -34,7 +34,7 @@ from microturn.model.network import last_of_turn
 from microturn.model.state import MAX_WAITING_TOKENS
 from microturn.model.turns import Kind, Sound, Turns
 from microturn.session.session import Session
-from microturn.train.batch import Row, collate
+from microturn.train.batch import Patch, Row, collate
 from microturn.turn import TURN_MS, TURN_SAMPLES, Frame, TextIn, TextSource, TurnInput, TurnOutput
 
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -178,8 +178,9 @@ def _as_row(passes: Sequence[Turns], inputs: Sequence[TurnInput]) -> Row:
     row = Row(sound=np.array([int(one.sound_BU) for one in first]), levels=levels)
     tokens: list[NDArray[np.int64]] = []
     for one in passes:
-        row.patch_at += (one.patch_at_N + sum(map(len, tokens))).tolist()
-        row.patches += list(one.patch_NPPC.numpy())
+        at = (one.patch_at_N + sum(map(len, tokens))).tolist()
+        shown = zip(at, one.patch_NPPC.numpy(), one.likeness_NL.numpy(), strict=True)
+        row.patches += [Patch(*patch) for patch in shown]
         columns = (one.kind_BT, one.source_BT, one.payload_BT, one.turn_BT, one.slot_BT)
         tokens.append(torch.stack(columns, -1)[one.valid_BT].numpy())
     row.tokens = np.concatenate(tokens)

@@ -3,7 +3,8 @@
 Touvron et al. 2022, "Three things everyone should know about Vision Transformers", section 5: a patch goes through a
 few linear layers on growing non-overlapping windows (here 4, then 8, then 40 pixels), so patches stay independent.
 
-A patch comes with the same place of the picture before it: what moves, and where to, is seen in one token.
+A patch comes with the same place of the picture before it: what moves, and where to, is seen in one token. And it comes
+with how alike its picture is to those of the last seconds (``pictures.likeness``): what repeats is seen in one, too.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from torch import Tensor, nn
 
 from microturn.model.config import ModelConfig
 from microturn.model.linear import Linear, gelu
-from microturn.model.turns import PATCH_PIXELS
+from microturn.model.turns import LIKENESS_SIZE, PATCH_PIXELS
 from microturn.turn import Frame
 
-# Shapes: N patches, P pixels of a side (40), C channels, D width.
+# Shapes: N patches, P pixels of a side (40), C channels, L values of a likeness, D width.
 
 COLOURS = 3
 
@@ -43,13 +44,8 @@ def frame_to_patches(frame: Frame, patch_rows: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(grid.transpose(0, 2, 1, 3, 4).reshape(-1, PATCH_PIXELS, PATCH_PIXELS, 3))
 
 
-def with_before(before: NDArray[np.uint8] | None, patches: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A picture's patches beside those of the picture before it, (P, 40, 40, 6); before the first one nothing moved."""
-    return np.concatenate([patches, patches if before is None else before], axis=-1)
-
-
 class Eye(nn.Module):
-    """uint8 patches (N, 40, 40, 6), see ``with_before``, and their place in the grid -> (N, D)."""
+    """uint8 patches (N, 40, 40, 6) and their likeness (``pictures.Look``), and their place in the grid -> (N, D)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -61,14 +57,18 @@ class Eye(nn.Module):
         self.coarse = Linear(5 * 5 * inner, width)
         self.coarse_norm = nn.LayerNorm(width)
         self.place = nn.Embedding(config.num_patches, width)
+        self.likeness = Linear(LIKENESS_SIZE, width)
+        self.likeness_out = Linear(width, width, bias=False)
+        nn.init.zeros_(self.likeness_out.weight)
 
-    def forward(self, patches_NPPC: Tensor, place_N: Tensor) -> Tensor:
+    def forward(self, patches_NPPC: Tensor, likeness_NL: Tensor, place_N: Tensor) -> Tensor:
         picture, before = patches_NPPC.to(self.fine.weight.dtype).chunk(2, dim=-1)
         x = torch.cat([picture / 127.5 - 1.0, (picture - before) / 127.5], dim=-1)
         x = gelu(self.fine_norm(self.fine(_windows(x, 4))))
         x = gelu(self.middle_norm(self.middle(_windows(x, 2))))
         # Without the norm the output once grew to a hundred times the size of what differed between pictures.
-        result: Tensor = self.coarse_norm(self.coarse(_windows(x, 5))).flatten(1) + self.place(place_N)
+        seen = self.coarse_norm(self.coarse(_windows(x, 5))).flatten(1) + self.place(place_N)
+        result: Tensor = seen + self.likeness_out(gelu(self.likeness(likeness_NL.to(x.dtype))))
         return result
 
 

@@ -120,7 +120,7 @@ class Microturn:
         num_rows = len(inputs)
         levels = np.zeros((num_rows, TURN_FRAMES, MEL_BANDS), np.uint8)
         history = np.zeros((num_rows, HISTORY_SAMPLES), np.float32)
-        patches = torch.zeros_like(state.patches_RNPPC)
+        patches = torch.zeros_like(state.pictures.newest_RNPPC)
         arrived, shown = [False] * num_rows, [False] * num_rows
         for row, given in enumerate(inputs):
             if given is None or not active[row]:

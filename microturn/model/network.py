@@ -59,7 +59,7 @@ class Embedder(nn.Module):
         x = x + self._now(turns, heard_BUD)
         if len(turns.patch_NPPC):
             place_N = turns.payload_BT.flatten()[turns.patch_at_N]
-            seen = self.eye(turns.patch_NPPC, place_N)
+            seen = self.eye(turns.patch_NPPC, turns.likeness_NL, place_N)
             x = x.flatten(0, 1).index_add(0, turns.patch_at_N, seen.to(x.dtype)).view_as(x)
         return x
 

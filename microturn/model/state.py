@@ -13,8 +13,9 @@ from microturn.model.flow import SILENT_MEL
 from microturn.model.hearing import HearingState, initial_hearing_state
 from microturn.model.lanes import LaneState, initial_lane_state
 from microturn.model.memory import MemoryState, initial_memory
+from microturn.model.pictures import PictureState, initial_picture_state
 from microturn.model.rows import Rows
-from microturn.model.turns import PATCH_PIXELS, End
+from microturn.model.turns import End
 from microturn.model.vocoder import Vocoder, VocoderState
 
 MAX_WAITING_TOKENS = 1024
@@ -43,10 +44,7 @@ class State(Rows):
     """Normalised frames of the model's last turn; silence if it did not speak."""
     quiet_R: Tensor
     """Turns since the model last spoke."""
-    patches_RNPPC: Tensor
-    """The newest picture, uint8."""
-    seen_R: Tensor
-    """Whether there was one."""
+    pictures: PictureState
     waiting_RW: Tensor
     """Text tokens that are still to be taken in, the oldest first."""
     waiting_source_RW: Tensor
@@ -70,8 +68,7 @@ def initial_state(config: ModelConfig, vocoder: Vocoder, rows: int, seeds: list[
         vocoder=vocoder.initial_state(rows),
         mel_RFM=zeros(TURN_FRAMES, MEL_BANDS, dtype=torch.float32) + SILENT_MEL,
         quiet_R=zeros() + FLUSH_TURNS + 1,
-        patches_RNPPC=zeros(config.num_patches, PATCH_PIXELS, PATCH_PIXELS, 3, dtype=torch.uint8),
-        seen_R=zeros(dtype=torch.bool),
+        pictures=initial_picture_state(config.num_patches, rows, device),
         waiting_RW=zeros(MAX_WAITING_TOKENS),
         waiting_source_RW=zeros(MAX_WAITING_TOKENS),
         num_waiting_R=zeros(),

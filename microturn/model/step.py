@@ -21,11 +21,13 @@ from microturn.model.hearing import NO_WORD, HearingState
 from microturn.model.lanes import lanes
 from microturn.model.network import Network, last_of_turn
 from microturn.model.outputs import OutputVocabulary
+from microturn.model.pictures import Look, PictureState, looked
 from microturn.model.state import FLUSH_TURNS, State
 from microturn.model.turns import (
     MAX_TEXT_IN_TOKENS,
     MAX_TURN_TOKENS,
     End,
+    Kind,
     Sound,
     Source,
     Token,
@@ -97,7 +99,8 @@ def step(weights: Weights, state: State, given: Given) -> tuple[State, Made]:
     hidden, hearing = _heard(network, given, state)
     heard, sound_R = _told(network, hidden, given, active)
     rows, taken = _input_rows(state, given, heard, active)
-    turns = _as_turns(rows, state, given, sound_R)
+    look, pictures = _looked(state, given)
+    turns = _as_turns(rows, state, look, sound_R)
     # Of a rehearsal nothing is known but its words, in training as here.
     is_rehearsed_R = torch.tensor([words is not None for words in given.rehearsed])
     heard_RD = last_of_turn(hidden).masked_fill(is_rehearsed_R.view(-1, 1, 1), 0.0)
@@ -113,8 +116,7 @@ def step(weights: Weights, state: State, given: Given) -> tuple[State, Made]:
         vocoder=vocoder,
         mel_RFM=mel_RFM,
         quiet_R=torch.where(torch.tensor(speaking), 0, state.quiet_R + 1),
-        patches_RNPPC=torch.where(given.shown_R[:, None, None, None, None], given.patches_RNPPC, state.patches_RNPPC),
-        seen_R=state.seen_R | given.shown_R,
+        pictures=pictures,
         waiting_RW=_shifted(given.waiting_RW, taken),
         waiting_source_RW=_shifted(given.waiting_source_RW, taken),
         num_waiting_R=given.num_waiting_R - taken,
@@ -199,16 +201,14 @@ def _input_rows(
     return rows, taken
 
 
-def _as_turns(rows: list[list[Token]], state: State, given: Given | None, sound_R: Tensor) -> Turns:
-    """One turn's tokens of R rows as tensors; without ``given`` they are words said, which come without media."""
+def _as_turns(rows: list[list[Token]], state: State, look: Look | None, sound_R: Tensor) -> Turns:
+    """One turn's tokens of R rows as tensors, with the pictures that some of them are shown."""
     longest = max(len(row) for row in rows)
     width = next(width for width in WIDTHS if width >= longest)
     arrays = [np.array([(*token[:3], 0, token[3]) for token in row], np.int64).reshape(-1, 5) for row in rows]
     tokens, valid = padded(arrays, width)
     kind, source, payload, unit, slot = tokens.unbind(-1)
-    patches, patch_at = no_patches()
-    if given is not None and bool(given.shown_R.any()):
-        patches, patch_at = _patches(rows, state, given, width)
+    patches, likeness, patch_at = no_patches() if look is None else _patches(rows, look, width)
     return Turns(
         start_B=state.turn_R,
         kind_BT=kind,
@@ -220,21 +220,28 @@ def _as_turns(rows: list[list[Token]], state: State, given: Given | None, sound_
         sound_BU=sound_R[:, None],
         levels_BUFM=no_levels(len(rows)),
         patch_NPPC=patches,
+        likeness_NL=likeness,
         patch_at_N=patch_at,
     )
 
 
-def _patches(rows: list[list[Token]], state: State, given: Given, width: int) -> tuple[Tensor, Tensor]:
-    """Patches beside those of the picture before (itself, if there was none), and where their tokens lie."""
-    before = torch.where(state.seen_R[:, None, None, None, None], state.patches_RNPPC, given.patches_RNPPC)
-    both = torch.cat([given.patches_RNPPC, before], -1)
-    shown = [row for row, tokens in enumerate(rows) if tokens and bool(given.shown_R[row])]
-    count = both.shape[1]
-    at = []
-    for row in shown:
-        first = next(place for place, token in enumerate(rows[row]) if token[0] == 2)
-        at += [row * width + first + place for place in range(count)]
-    return both[shown].flatten(0, 1), torch.tensor(at)
+def _looked(state: State, given: Given) -> tuple[Look | None, PictureState]:
+    """What is seen, if anything is shown, and the pictures remembered then."""
+    if not bool(given.shown_R.any()):
+        return None, state.pictures
+    return looked(state.pictures, given.patches_RNPPC, given.shown_R, state.turn_R)
+
+
+def _patches(rows: list[list[Token]], look: Look, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Patches of the rows that have tokens for them, their likeness, and where those tokens lie."""
+    at, row_N, place_N = [], [], []
+    for row, tokens in enumerate(rows):
+        for place, (kind, _, payload, _) in enumerate(tokens):
+            if kind == Kind.PATCH:
+                at.append(row * width + place)
+                row_N.append(row)
+                place_N.append(payload)
+    return look.patches_RNPPC[row_N, place_N], look.likeness_RL[row_N], torch.tensor(at)
 
 
 def _read(

@@ -84,6 +84,10 @@ NUM_SLOTS = SLOT_TEXT_IN + MAX_TEXT_IN_TOKENS
 PATCH_PIXELS = 40
 PATCH_SHAPE = (PATCH_PIXELS, PATCH_PIXELS, 6)
 """A patch of the picture beside the same patch of the picture before it."""
+LIKENESS_TURNS = 50
+"""A picture is compared with those of so many turns before it."""
+LIKENESS_SIZE = 2 * LIKENESS_TURNS + 1
+"""See ``pictures.likeness``."""
 
 Token = tuple[int, int, int, int]
 """(kind, source, payload, slot)."""
@@ -114,6 +118,8 @@ class Turns:
     given: then there is nothing to hear."""
     patch_NPPC: Tensor
     """uint8 (N, 40, 40, 6)."""
+    likeness_NL: Tensor
+    """How alike each patch's picture is to those before it."""
     patch_at_N: Tensor
     """Where each patch's token lies in (B, T), flat."""
 
@@ -161,5 +167,7 @@ def no_levels(rows: int) -> Tensor:
     return torch.zeros(rows, 0, TURN_FRAMES, MEL_BANDS, dtype=torch.uint8)
 
 
-def no_patches() -> tuple[Tensor, Tensor]:
-    return torch.zeros(0, *PATCH_SHAPE, dtype=torch.uint8), torch.zeros(0, dtype=torch.int64)
+def no_patches() -> tuple[Tensor, Tensor, Tensor]:
+    """Patches, their likeness and their places, none of them."""
+    patches = torch.zeros(0, *PATCH_SHAPE, dtype=torch.uint8)
+    return patches, torch.zeros(0, LIKENESS_SIZE), torch.zeros(0, dtype=torch.int64)

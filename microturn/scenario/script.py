@@ -47,6 +47,8 @@ DRAWN_OUT = 1.5
 """... to this many times its length at most."""
 PAUSE_SHARE = 0.08
 """Share of words after which somebody hesitates."""
+REAL_TIMING_SHARE = 0.5
+"""Of the sessions in which repetitions have real times, where there are any."""
 REPLY_LATE_MS = 1200.0
 """How long after its moment an answer still counts."""
 
@@ -193,8 +195,9 @@ class Script:
         self.now_ms = 0.0
         self.noise_gain_db = 0.0
         """Raises or lowers the session's noise (``idle`` makes it audible on its own)."""
-        self.timings = repetition_timings(self.data, split) if self.data else None
-        """Real repetition times for ``count``."""
+        timings = repetition_timings(self.data, split) if self.data else None
+        self.timings = timings if timings and rng.random() < REAL_TIMING_SHARE else None
+        """Real repetition times for ``count``; None for drawn ones, which vary more."""
         self.true_count: int | None = None
         self.penultimate_end_ms: float | None = None
         self._sounds: list[tuple[int, Pcm]] = []

@@ -19,6 +19,7 @@ from microturn.language.lexicon import FUNCTION
 from microturn.language.wordings import LOOSE_FUNCTION_WORDS, pick
 from microturn.media.mel import LOG_CEIL, LOG_FLOOR, MEL_BANDS, TURN_FRAMES, LogMel
 from microturn.scenario.scenario import Utterance
+from microturn.turn import Frame
 
 T = TypeVar("T")
 
@@ -52,6 +53,9 @@ class AugmentConfig:
     """Of a function word to be written once more, or behind a word that nobody said."""
     late_probabilities: tuple[float, ...] = (0.15, 0.05)
     """Of an utterance of the model that starts one turn late, two turns late, and so on."""
+    lost_pictures_probability: float = 0.3
+    """Of a session of whose pictures some do not arrive, up to ``lost_pictures`` of them."""
+    lost_pictures: float = 0.5
     instructed_probability: float = 0.2
     """Of a session that is given instructions."""
     instructed_first_share: float = 0.7
@@ -147,12 +151,20 @@ def augment_user(mel: LogMel, rng: np.random.Generator, config: AugmentConfig) -
     return changed
 
 
-def augment_frames(frames_NHWC: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """The pictures (N, height, width, 3) of one video, mirrored or not, with colours swapped and perhaps inverted."""
-    changed = frames_NHWC[..., rng.permutation(3)]
-    if rng.random() < 0.5:
-        changed = changed[:, :, ::-1]
-    return 255 - changed if rng.random() < 0.25 else changed
+def augment_frames(
+    frames: Mapping[int, Frame], rng: np.random.Generator, config: AugmentConfig
+) -> dict[int, NDArray[np.uint8]]:
+    """The pictures of one video by turn, mirrored or not, with colours swapped and perhaps inverted, and some of them
+    lost."""
+    colours, mirrored, inverted = rng.permutation(3), rng.random() < 0.5, rng.random() < 0.25
+    lost = rng.uniform(0.0, config.lost_pictures) if rng.random() < config.lost_pictures_probability else 0.0
+    changed: dict[int, NDArray[np.uint8]] = {}
+    for turn, frame in frames.items():
+        if rng.random() < lost:
+            continue
+        picture = frame[:, :: -1 if mirrored else 1, colours]
+        changed[turn] = 255 - picture if inverted else picture
+    return changed
 
 
 _SPREAD_SIZE = 1 << 16

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from microturn.media.mel import MEL_BANDS, TURN_FRAMES
 from microturn.model.ear import AUDIO_TOKENS
-from microturn.model.turns import PATCH_SHAPE, Turns, padded
+from microturn.model.turns import LIKENESS_SIZE, PATCH_SHAPE, Turns, padded
 
 # Shapes: B rows, T tokens, U turns, P targets, S speaking turns, V of them on which the velocity is told, F mel frames,
 # M bands, H samples of a row, N patches.
@@ -164,6 +164,15 @@ class Batch:
         )
 
 
+class Patch(NamedTuple):
+    """A patch that is shown at a token."""
+
+    at: int
+    pixels: NDArray[np.uint8]
+    """(40, 40, 6), see ``pictures.Look``."""
+    likeness: NDArray[np.float32]
+
+
 @dataclass
 class Row:
     """One session; what a task does not have stays empty. Places are those of this row alone."""
@@ -174,9 +183,7 @@ class Row:
     """``Sound`` of every turn, (U,)."""
     levels: NDArray[np.uint8] | None = None
     """What is heard, (U, 20, 80); None where the words are given."""
-    patches: list[NDArray[np.uint8]] = field(default_factory=list)
-    """(40, 40, 6) each."""
-    patch_at: list[int] = field(default_factory=list)
+    patches: list[Patch] = field(default_factory=list)
     targets: dict[Head, Targets] = field(default_factory=dict)
     mel: MelTargets | None = None
     wave: WaveTargets | None = None
@@ -225,7 +232,8 @@ def _turns(rows: Sequence[Row], width: int, num_turns: int) -> Turns:
     kind, source, payload, unit, slot = tokens.unbind(-1)
     heard = any(row.levels is not None for row in rows)
     patches = [patch for row in rows for patch in row.patches]
-    patch_at = [index * width + at for index, row in enumerate(rows) for at in row.patch_at]
+    patch_at = [index * width + patch.at for index, row in enumerate(rows) for patch in row.patches]
+    pixels, likeness = [patch.pixels for patch in patches], [patch.likeness for patch in patches]
     return Turns(
         start_B=torch.zeros(len(rows), dtype=torch.int64),
         kind_BT=kind,
@@ -236,7 +244,8 @@ def _turns(rows: Sequence[Row], width: int, num_turns: int) -> Turns:
         valid_BT=valid,
         sound_BU=_by_turn([row.sound for row in rows], np.int64, num_turns),
         levels_BUFM=_by_turn([row.levels for row in rows], np.uint8, num_turns * heard, TURN_FRAMES, MEL_BANDS),
-        patch_NPPC=torch.from_numpy(np.stack(patches) if patches else np.zeros((0, *PATCH_SHAPE), np.uint8)),
+        patch_NPPC=torch.from_numpy(np.stack(pixels) if patches else np.zeros((0, *PATCH_SHAPE), np.uint8)),
+        likeness_NL=torch.from_numpy(np.stack(likeness) if patches else np.zeros((0, LIKENESS_SIZE), np.float32)),
         patch_at_N=torch.tensor(patch_at, dtype=torch.int64),
     )
 

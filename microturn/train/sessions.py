@@ -15,11 +15,12 @@ from microturn.language.tokenizer import TextTokenizer
 from microturn.language.wordings import instructions
 from microturn.media.mel import MEL_BANDS, TURN_FRAMES, dmel_levels, log_mel, normalise_mel
 from microturn.model.ear import AUDIO_TOKENS
-from microturn.model.eye import frame_to_patches, with_before
+from microturn.model.eye import frame_to_patches
 from microturn.model.flow import SILENT_MEL
 from microturn.model.hearing import NO_WORD, VOICE_LAG_MS, Hearing, initial_hearing_state, turn_levels
 from microturn.model.network import last_of_turn
 from microturn.model.outputs import ACTS, SAY_WEIGHT, OutputVocabulary
+from microturn.model.pictures import initial_picture_state, looked
 from microturn.model.turns import (
     MAX_TEXT_IN_TOKENS,
     SOURCE_OF_TEXT,
@@ -35,7 +36,7 @@ from microturn.model.turns import (
 from microturn.scenario.practice import WATCHING, make_scenario
 from microturn.scenario.scenario import Scenario
 from microturn.train.augment import AugmentConfig, augment_frames, augment_user, hesitant, instructed, misheard
-from microturn.train.batch import Head, MelTargets, Row, Targets
+from microturn.train.batch import Head, MelTargets, Patch, Row, Targets
 from microturn.train.tasks import Draw, Materials, RowSource
 from microturn.turn import MAX_SAY_TOKENS, TURN_MS, TURN_SAMPLES
 from microturn.voices.assistant import assistant_voice
@@ -155,7 +156,7 @@ class Packer:
         """
         frames, speaking = scenario.frames, scenario.speaking()
         if self.augment is not None and frames:
-            frames = dict(zip(frames, augment_frames(np.stack(list(frames.values())), rng), strict=True))
+            frames = augment_frames(frames, rng, self.augment)
         say = spread(self._ids(scenario.say_labels()), MAX_SAY_TOKENS, scenario.num_turns)
         texts = spread(typed, MAX_TEXT_IN_TOKENS, scenario.num_turns)
         acts = {turn: ACTS.index(act) for turn, act in scenario.act_labels().items()}
@@ -164,14 +165,15 @@ class Packer:
         phases: list[tuple[int, int, float]] = []
         said: list[tuple[int, int, float]] = []
         ended = End.START
-        shown: NDArray[np.uint8] | None = None
+        pictures, shown = initial_picture_state(self.patch_rows**2, rows=1), torch.tensor([True])
         for turn in range(scenario.num_turns):
             patches = None if turn not in frames else frame_to_patches(frames[turn], self.patch_rows)
             came_in = input_tokens(texts[turn], 0 if patches is None else len(patches), hear[turn], ended)
             if patches is not None:
-                row.patch_at += [len(tokens) + at for at, token in enumerate(came_in) if token[0] == Kind.PATCH]
-                row.patches += list(with_before(shown, patches))
-                shown = patches
+                look, pictures = looked(pictures, torch.from_numpy(patches)[None], shown, torch.tensor([turn]))
+                at = [len(tokens) + place for place, token in enumerate(came_in) if token[0] == Kind.PATCH]
+                pixels, likeness = look.patches_RNPPC[0].numpy(), look.likeness_RL[0].numpy()
+                row.patches += [Patch(*shown) for shown in zip(at, pixels, [likeness] * len(at), strict=True)]
             tokens += [_placed(token, turn) for token in came_in]
             if scenario.phases:
                 if turn in scenario.phases:

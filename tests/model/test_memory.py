@@ -88,7 +88,7 @@ def typing(num_turns: int) -> Row:
         tokens += [
             (*token[:3], turn, token[3]) for token in input_tokens(texts, 0, [], End.START if turn == 0 else End.LISTEN)
         ]
-    return replace(row, tokens=np.array(tokens, np.int64), patches=[], patch_at=[])
+    return replace(row, tokens=np.array(tokens, np.int64), patches=[])
 
 
 def test_instructions_stay_after_thousands_of_other_tokens() -> None:

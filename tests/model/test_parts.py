@@ -15,14 +15,14 @@ from torch.nn import functional as F
 from microturn.media.mel import LEVELS, MEL_BANDS, TURN_FRAMES
 from microturn.model.config import ModelConfig
 from microturn.model.ear import AUDIO_TOKENS, CONTEXT_FRAMES, TOKEN_FRAMES, Ear, to_values
-from microturn.model.eye import Eye, frame_to_patches, with_before
+from microturn.model.eye import Eye, frame_to_patches
 from microturn.model.flow import Condition, FlowHead
 from microturn.model.lanes import NONE
 from microturn.model.linear import RMSNorm
 from microturn.model.moe import MixtureOfExperts
 from microturn.model.rotary import Rotation, frequencies, partners, rotate
 from microturn.model.spelling import FIRST_LETTER, NUM_LETTERS
-from microturn.model.turns import PATCH_PIXELS
+from microturn.model.turns import LIKENESS_SIZE, PATCH_PIXELS
 
 CONFIG = ModelConfig.of_size(1, vocab_size=50)
 
@@ -111,13 +111,10 @@ def test_eye_against_a_loop_over_windows() -> None:
     x = gelu(eye.fine_norm(stage(pixels, 4, eye.fine)))
     x = gelu(eye.middle_norm(stage(x, 2, eye.middle)))
     slow = eye.coarse_norm(stage(x, 5, eye.coarse)[0, 0]) + eye.place.weight[3]
-    torch.testing.assert_close(eye(patch, torch.tensor([3]))[0], slow, atol=1e-4, rtol=1e-4)
-
-
-def test_a_picture_comes_beside_the_one_before_it() -> None:
-    first, second = (np.full((4, PATCH_PIXELS, PATCH_PIXELS, 3), value, np.uint8) for value in (10, 20))
-    assert with_before(None, first)[0, 0, 0].tolist() == [10] * 6
-    assert with_before(first, second)[0, 0, 0].tolist() == [20] * 3 + [10] * 3
+    alike = torch.randn(1, LIKENESS_SIZE)
+    torch.nn.init.normal_(eye.likeness_out.weight)
+    slow = slow + eye.likeness_out(gelu(eye.likeness(alike)))[0]
+    torch.testing.assert_close(eye(patch, alike, torch.tensor([3]))[0], slow, atol=1e-4, rtol=1e-4)
 
 
 def moved_experts(top_k: int = 1, num_experts: int = 4) -> MixtureOfExperts:

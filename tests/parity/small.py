@@ -5,6 +5,7 @@ Nothing in the weights is zero, and the models hear words, say some, and speak a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -25,6 +26,7 @@ from microturn.model.microturn import Microturn, use_one_thread
 from microturn.model.network import Network, last_of_turn
 from microturn.model.state import State, initial_state
 from microturn.model.turns import (
+    LIKENESS_SIZE,
     PATCH_SHAPE,
     End,
     Kind,
@@ -38,7 +40,7 @@ from microturn.model.turns import (
 )
 from microturn.model.vocoder import Vocoder, VocoderConfig
 from microturn.session.session import Session
-from microturn.train.batch import Row, collate
+from microturn.train.batch import Patch, Row, collate
 from microturn.turn import TURN_SAMPLES, Act, TextIn, TextSource, TurnInput, TurnOutput
 
 # Shapes: B rows, T tokens, U turns, D width, F mel frames, M mel bands.
@@ -66,6 +68,7 @@ def small_network(
 
 
 @lru_cache(maxsize=4)
+@torch.inference_mode(False)  # whichever test asks first
 def small_model(memory: MemoryConfig | None = SHORT_MEMORY, *, size: int = 1) -> Microturn:
     """A model that writes what it hears, says words, speaks and listens in turn; acts are rarer."""
     tokenizer = default_tokenizer()
@@ -110,6 +113,7 @@ def _balance(model: Microturn) -> None:
     scores = outputs.unweighted(network.say_scores(torch.cat(met)))
     rest = scores[:, outputs.act :]
     network.say.rest.bias.add_((scores[:, : outputs.act].logsumexp(1, keepdim=True) - rest).median(0).values)
+    network.say.rest.bias.sub_(math.log(2.0))  # <listen> and <speak> together are as likely as all words
     network.say.rest.bias[: len(Act)] -= 3.0
 
 
@@ -136,8 +140,9 @@ def random_row(rng: np.random.Generator, num_turns: int, *, vocab_size: int = NU
         texts = [(TEXT_SOURCES[int(rng.integers(4))], word) for word in words(5)] if rng.random() < 0.3 else []
         shown = 4 if rng.random() < 0.3 else 0
         first = len(tokens) + len(texts)
-        row.patch_at += range(first, first + shown)
-        row.patches += list(rng.integers(0, 256, (shown, *PATCH_SHAPE)).astype(np.uint8))
+        pixels = rng.integers(0, 256, (shown, *PATCH_SHAPE)).astype(np.uint8)
+        likeness = rng.normal(size=(shown, LIKENESS_SIZE)).astype(np.float32)
+        row.patches += [Patch(first + place, pixels[place], likeness[place]) for place in range(shown)]
         turn_tokens: list[Token] = input_tokens(texts, shown, words(2), ended)
         turn_tokens += [say_token(word, place) for place, word in enumerate(words(2) if rng.random() < 0.5 else [])]
         turn_tokens += [act_token(int(rng.integers(len(Act))))] if rng.random() < 0.1 else []
@@ -215,7 +220,7 @@ class Streamer:
 def _of_unit(row: Row, unit: int | None) -> Row:
     """One turn of a row as a row of its own; without tokens if ``unit`` is ``None``."""
     if unit is None:
-        return replace(_of_unit(row, 0), tokens=np.zeros((0, 5), np.int64), patches=[], patch_at=[])
+        return replace(_of_unit(row, 0), tokens=np.zeros((0, 5), np.int64), patches=[])
     assert row.levels is not None
     places = np.flatnonzero(row.tokens[:, 3] == unit)
     one = slice(unit, unit + 1)
@@ -227,12 +232,11 @@ def _part(row: Row, first: int, last: int) -> Row:
     """Some of the tokens of a row, all of one turn."""
     tokens = row.tokens[first:last].copy()
     tokens[:, 3] = 0
-    shown = [place for place, at in enumerate(row.patch_at) if first <= at < last]
+    shown = [patch._replace(at=patch.at - first) for patch in row.patches if first <= patch.at < last]
     return replace(
         row,
         tokens=tokens,
-        patches=[row.patches[place] for place in shown],
-        patch_at=[row.patch_at[place] - first for place in shown],
+        patches=shown,
     )
 
 

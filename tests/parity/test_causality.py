@@ -33,16 +33,15 @@ def test_training_sees_nothing_that_comes_later(seed: int) -> None:
 def _spliced(row: Row, other: Row) -> Row:
     """``row`` before turn ``CHANGED``, ``other`` from it on."""
     cut, start = (int((one.tokens[:, 3] < CHANGED).sum()) for one in (row, other))
-    first = [place for place, at in enumerate(row.patch_at) if at < cut]
-    last = [place for place, at in enumerate(other.patch_at) if at >= start]
+    first = [patch for patch in row.patches if patch.at < cut]
+    last = [patch._replace(at=patch.at - start + cut) for patch in other.patches if patch.at >= start]
     assert row.levels is not None and other.levels is not None
     return replace(
         row,
         tokens=np.concatenate([row.tokens[:cut], other.tokens[start:]]),
         sound=np.concatenate([row.sound[:CHANGED], other.sound[CHANGED:]]),
         levels=np.concatenate([row.levels[:CHANGED], other.levels[CHANGED:]]),
-        patches=[row.patches[place] for place in first] + [other.patches[place] for place in last],
-        patch_at=[row.patch_at[place] for place in first] + [other.patch_at[place] - start + cut for place in last],
+        patches=[*first, *last],
     )
 
 

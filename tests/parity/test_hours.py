@@ -77,7 +77,6 @@ def later(row: Row, num_turns: int) -> Row:
         sound=np.full(num_turns, int(Sound.GAP), np.int64),
         levels=np.zeros_like(row.levels[:1]).repeat(num_turns, 0),
         patches=[],
-        patch_at=[],
     )
 
 

@@ -114,7 +114,9 @@ def test_streaming_takes_in_what_training_takes_in(name: str, monkeypatch: pytes
     assert streamed.tolist() == row.tokens.tolist()
     patches = torch.cat([turns.patch_NPPC for turns in player.read])
     assert len(patches) == len(row.patches) > 0 or name == "time"
-    assert all(np.array_equal(one, other) for one, other in zip(patches.numpy(), row.patches, strict=True))
+    likeness = torch.cat([turns.likeness_NL for turns in player.read])
+    for pixels, alike, patch in zip(patches.numpy(), likeness.numpy(), row.patches, strict=True):
+        assert np.array_equal(pixels, patch.pixels) and np.array_equal(alike, patch.likeness)
 
 
 def _tokens(turns: Turns) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:

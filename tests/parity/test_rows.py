@@ -18,7 +18,7 @@ from microturn.model.state import MAX_WAITING_TOKENS
 from microturn.turn import TURN_SAMPLES, Rehearsed, TextIn, TextSource, TurnInput, TurnOutput
 from tests.parity.small import SHORT_MEMORY, assert_same_memory, open_session, random_input, same, small_model
 
-NUM_TURNS = 10
+NUM_TURNS = 16
 SILENCE = TurnInput(audio=np.zeros(TURN_SAMPLES, np.float32))
 LONG_TEXT = TurnInput(audio=None, texts=(TextIn(TextSource.TYPED, "red and blue " * 130),))
 NONSENSE = {

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from microturn.media.mel import TURN_FRAMES, dmel_levels, log_mel
 from microturn.model import microturn as microturn_module
-from microturn.model.eye import frame_to_patches, with_before
+from microturn.model.eye import frame_to_patches
 from microturn.model.flow import SILENT_MEL
 from microturn.model.hearing import NO_WORD, initial_hearing_state
 from microturn.model.lanes import initial_lane_state, lanes
 from microturn.model.microturn import Microturn
 from microturn.model.outputs import SAY_WEIGHT
+from microturn.model.pictures import initial_picture_state, looked
 from microturn.model.state import State
 from microturn.model.step import Given, Made, Weights
 from microturn.model.step import step as step_of_rows
@@ -32,7 +33,7 @@ from microturn.model.turns import (
     input_tokens,
     say_token,
 )
-from microturn.train.batch import Row
+from microturn.train.batch import Patch, Row
 from microturn.train.sessions import spread
 from microturn.turn import MAX_SAY_TOKENS, TURN_SAMPLES, TurnInput
 from tests.parity.small import SHORT_MEMORY, as_turns, random_input, small_model, whole_hidden
@@ -87,16 +88,19 @@ def as_row(held: Held, model: Microturn) -> Row:
     levels[~arrived] = 0
     row = Row(sound=np.where(arrived, int(Sound.QUIET), int(Sound.GAP)), levels=levels)
     tokens: list[tuple[int, ...]] = []
-    shown, ended = None, End.START
+    pictures, ended = initial_picture_state(4, rows=1), End.START
     for turn, (given, made) in enumerate(zip(held.inputs, held.made, strict=True)):
         patches = None if given.frame is None else frame_to_patches(given.frame, 2)
         turn_tokens: list[Token] = input_tokens(taken[turn], 0 if patches is None else 4, made.heard[0], ended)
         turn_tokens += [say_token(word, place) for place, word in enumerate(made.said[0])]
         turn_tokens += [act_token(made.acts[0])] if made.acts[0] is not None else []
         if patches is not None:
-            row.patch_at += [len(tokens) + at for at, token in enumerate(turn_tokens) if token[0] == Kind.PATCH]
-            row.patches += list(with_before(shown, patches))
-            shown = patches
+            look, pictures = looked(
+                pictures, torch.from_numpy(patches)[None], torch.tensor([True]), torch.tensor([turn])
+            )
+            at = [len(tokens) + place for place, token in enumerate(turn_tokens) if token[0] == Kind.PATCH]
+            for place, pixels in zip(at, look.patches_RNPPC[0].numpy(), strict=True):
+                row.patches.append(Patch(place, pixels, look.likeness_RL[0].numpy()))
         tokens += [(*token[:3], turn, token[3]) for token in turn_tokens]
         ended = End.SPEAK if made.speaking[0] else End.LISTEN
     row.tokens = np.array(tokens, np.int64)

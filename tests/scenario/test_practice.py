@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from microturn.errors import InputError
-from microturn.scenario import practice
+from microturn.pictures.repcount import RepTiming
+from microturn.scenario import practice, script
 from microturn.scenario.generate import generate
 from microturn.scenario.practice import PRACTICE, REHEARSED, RESULTS, SPELLING, WATCHING, make_scenario
 from microturn.scenario.scenario import Scenario
+from microturn.scenario.script import Script
 from microturn.turn import TextSource
 
 with_assistant = pytest.mark.assistant
@@ -100,6 +102,16 @@ def test_unknown_names_are_input_errors(tmp_path: Path) -> None:
     (tmp_path / "video" / "repcount").mkdir(parents=True)
     with pytest.raises(InputError, match=str(tmp_path)):
         make_scenario(WATCHING, 0, "train", tmp_path)
+
+
+def test_half_of_the_videos_repeat_at_real_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are any: the fit to them varies more."""
+    timing = RepTiming((0.0, 2000.0), (2000.0, 4000.0))
+    monkeypatch.setattr(script, "repetition_timings", lambda data, split: (timing,))
+    drawn = [Script(np.random.default_rng(seed), "train", data=tmp_path).timings for seed in range(100)]
+    assert 35 <= sum(timings == (timing,) for timings in drawn) <= 65
+    assert set(drawn) == {(timing,), None}
+    assert Script(np.random.default_rng(0), "train").timings is None
 
 
 @with_assistant

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from microturn.scenario.scenario import Utterance
-from microturn.train.augment import AugmentConfig, augment_user, hesitant, instructed
+from microturn.train.augment import AugmentConfig, augment_frames, augment_user, hesitant, instructed
 from microturn.turn import TURN_SAMPLES
 from microturn.voices.speech import Speech
 
@@ -79,3 +79,25 @@ def test_instructions_delay_nothing_that_comes_after_them() -> None:
     assert instructed({4: ["a"]}, written, 3, limit=16) == {3: written[:16], 4: ["a"]}
     assert instructed({3: ["a", "b"]}, written, 3, limit=16) == {3: [*written[:14], "a", "b"]}
     assert instructed({3: ["a"] * 20}, written, 3, limit=16) == {3: ["a"] * 20}
+
+
+def test_pictures_of_a_video_are_all_changed_alike() -> None:
+    """Mirrored, in other colours, inverted, but each still that of its turn."""
+    first = np.random.default_rng(0).integers(0, 256, (6, 5, 3)).astype(np.uint8)
+    frames = {turn: first + np.uint8(turn) for turn in (0, 2, 3)}
+    whole = replace(AugmentConfig(), lost_pictures_probability=0.0)
+    results = [augment_frames(frames, np.random.default_rng(seed), whole) for seed in range(32)]
+    for changed in results:
+        assert changed.keys() == frames.keys()
+        step = changed[2].astype(np.int16) - changed[0]
+        assert set(np.unique(step % 256)) in ({2}, {254})
+    assert len({changed[0].tobytes() for changed in results}) > 10
+
+
+def test_pictures_are_lost_as_often_as_asked() -> None:
+    frames = {turn: np.zeros((2, 2, 3), np.uint8) for turn in range(100)}
+    config = replace(AugmentConfig(), lost_pictures_probability=0.5, lost_pictures=0.4)
+    kept = [len(augment_frames(frames, np.random.default_rng(seed), config)) for seed in range(200)]
+    assert 0.35 < np.mean([count < 100 for count in kept]) < 0.6
+    assert min(kept) > 40
+    assert 0.1 < 1.0 - np.mean([count / 100 for count in kept if count < 100]) < 0.3

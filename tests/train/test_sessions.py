@@ -43,6 +43,10 @@ def packed(scenario: Scenario, augment: AugmentConfig | None = None, seed: int =
     return Packer(TOKENIZER, 2, augment).row(scenario, np.random.default_rng(seed))
 
 
+def pixels(row: Row) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.stack([patch.pixels for patch in row.patches])
+
+
 def spoken(scenario: Scenario, augment: AugmentConfig | None = None, seed: int = 0) -> tuple[Row, MelTargets]:
     row = Packer(TOKENIZER, 2, augment).spoken_row(scenario, np.random.default_rng(seed))
     assert row.mel is not None and not row.targets
@@ -237,9 +241,9 @@ def test_pictures_are_watched_with_a_phase_each() -> None:
     assert row.targets.keys() == {Head.PHASES}
     assert {row.tokens[at, 3]: phase for at, phase, _ in told(row, Head.PHASES)} == scenario.phases
     assert (row.tokens[row.targets[Head.PHASES].at_P.numpy(), 0] == Kind.NOW).all()
-    assert len(row.patches) == len(row.patch_at) == 4 * len(scenario.frames)
-    assert (row.tokens[row.patch_at, 0] == Kind.PATCH).all()
-    for last, patches in pairwise(np.stack(row.patches).reshape(-1, 4, 40, 40, 6)):
+    assert len(row.patches) == 4 * len(scenario.frames)
+    assert (row.tokens[[patch.at for patch in row.patches], 0] == Kind.PATCH).all()
+    for last, patches in pairwise(pixels(row).reshape(-1, 4, 40, 40, 6)):
         np.testing.assert_array_equal(patches[..., 3:], last[..., :3])
 
 
@@ -248,7 +252,7 @@ def test_augmented_videos_keep_their_phases_and_change_their_pictures() -> None:
     plain = packed(scenario)
     changed = [packed(scenario, AugmentConfig(), seed=seed) for seed in range(4)]
     assert all(told(row, Head.PHASES) == told(plain, Head.PHASES) for row in changed)
-    assert any((np.stack(row.patches) != np.stack(plain.patches)).any() for row in changed)
+    assert any((pixels(row) != pixels(plain)).any() for row in changed)
 
 
 def test_what_training_reads_of_the_sound_is_what_a_session_hears() -> None:

@@ -1,0 +1,96 @@
+"""What is remembered of pictures, against a list of all of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from microturn.model.pictures import LEAST_DIFFERENCE, PictureState, initial_picture_state, looked
+from microturn.model.turns import LIKENESS_SIZE, LIKENESS_TURNS, PATCH_PIXELS
+
+SHAPE = (4, PATCH_PIXELS, PATCH_PIXELS, 3)
+
+
+def grey(value: int) -> Tensor:
+    return torch.full((1, *SHAPE), value, dtype=torch.uint8)
+
+
+def shown(state: PictureState, picture: Tensor, turn: int) -> tuple[Tensor, Tensor, PictureState]:
+    """Patches, likeness and what is remembered after one turn of one session."""
+    look, state = looked(state, picture, torch.tensor([True]), torch.tensor([turn]))
+    return look.patches_RNPPC[0], look.likeness_RL[0], state
+
+
+def test_a_picture_comes_beside_the_one_before_it() -> None:
+    state = initial_picture_state(4, 1)
+    patches, _, state = shown(state, grey(10), 3)
+    assert patches[0, 0, 0].tolist() == [10] * 6
+    patches, _, state = shown(state, grey(20), 4)
+    assert patches[0, 0, 0].tolist() == [20] * 3 + [10] * 3
+    patches, _, _ = shown(state, grey(30), 4 + 5 * LIKENESS_TURNS)
+    assert patches[0, 0, 0].tolist() == [30] * 3 + [20] * 3, "however long ago it was"
+
+
+def test_the_first_picture_is_compared_with_nothing() -> None:
+    _, likeness, _ = shown(initial_picture_state(4, 1), grey(200), 7)
+    assert likeness.shape == (LIKENESS_SIZE,)
+    assert not likeness[:-1].any()
+
+
+def test_what_comes_back_is_known_again() -> None:
+    """A picture that was there two turns ago differs from the one between, and not from itself."""
+    state = initial_picture_state(4, 1)
+    for turn, value in enumerate((100, 150, 100)):
+        _, likeness, state = shown(state, grey(value), turn)
+    assert likeness[:3].tolist() == [1.0, 0.0, 0.0]
+    assert likeness[LIKENESS_TURNS : LIKENESS_TURNS + 3].tolist() == [1.0, 1.0, 0.0]
+    assert likeness[-1].item() == pytest.approx(np.log(50 / 255))
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(0, 255)), min_size=1, max_size=3 * LIKENESS_TURNS), st.integers(0, 99))
+def test_likeness_against_a_list_of_all_pictures(values: list[int | None], first: int) -> None:
+    state = initial_picture_state(4, 1)
+    for place, value in enumerate(values):
+        if value is None:
+            continue
+        _, likeness, state = shown(state, grey(value), first + place)
+        before = [values[place - lag] if lag <= place else None for lag in range(1, LIKENESS_TURNS + 1)]
+        differs = [0.0 if one is None else abs(value - one) / 255 for one in before]
+        greatest = max(LEAST_DIFFERENCE, *differs)
+        expected = [*(one / greatest for one in differs), *(float(one is not None) for one in before), np.log(greatest)]
+        np.testing.assert_allclose(likeness.numpy(), expected, atol=1e-5)
+
+
+def test_rows_do_not_mix_and_what_was_before_stays() -> None:
+    """Every session as if alone, whoever is shown something, at turns of its own; looking again gives the same."""
+    rng = np.random.default_rng(0)
+    turns = torch.tensor([0, 17, 45])
+    together = initial_picture_state(4, 3)
+    alone = [initial_picture_state(4, 1) for _ in range(3)]
+    for step in range(2 * LIKENESS_TURNS):
+        pictures = torch.from_numpy(rng.integers(0, 256, (3, *SHAPE)).astype(np.uint8))
+        is_shown = torch.from_numpy(rng.random(3) < 0.6)
+        kept = together.mapped(lambda _, tensor: tensor.clone())
+        look, after = looked(together, pictures, is_shown, turns + step)
+        for (name, now), (_, then) in zip(together.named(), kept.named(), strict=True):
+            assert torch.equal(now, then), name
+        for row in torch.nonzero(is_shown).flatten().tolist():
+            patches, likeness, alone[row] = shown(alone[row], pictures[row : row + 1], int(turns[row]) + step)
+            assert torch.equal(patches, look.patches_RNPPC[row]) and torch.equal(likeness, look.likeness_RL[row])
+        together = after
+
+
+def test_a_moving_camera_is_told_from_one_that_stands_still() -> None:
+    """What is noise of the camera is no difference: shares of it would look like motion."""
+    rng = np.random.default_rng(0)
+    state = initial_picture_state(4, 1)
+    still = rng.integers(50, 200, (1, *SHAPE)).astype(np.int16)
+    for turn in range(5):
+        noisy = (still + rng.normal(0, 3, still.shape)).clip(0, 255).astype(np.uint8)
+        _, likeness, state = shown(state, torch.from_numpy(noisy), turn)
+    assert likeness[-1].item() == pytest.approx(np.log(LEAST_DIFFERENCE))
+    assert likeness[:4].max() < 0.7
