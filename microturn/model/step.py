@@ -226,22 +226,25 @@ def _as_turns(rows: list[list[Token]], state: State, look: Look | None, sound_R:
 
 
 def _looked(state: State, given: Given) -> tuple[Look | None, PictureState]:
-    """What is seen, if anything is shown, and the pictures remembered then."""
-    if not bool(given.shown_R.any()):
+    """What the rows that are shown something see, if there are any, and the pictures remembered then."""
+    index = given.shown_R.nonzero().squeeze(1)
+    if not len(index):
         return None, state.pictures
-    return looked(state.pictures, given.patches_RNPPC, given.shown_R, state.turn_R)
+    shown = given.shown_R[index]
+    look, after = looked(state.pictures.select(index), given.patches_RNPPC[index], shown, state.turn_R[index])
+    return look, state.pictures.put(index, after)
 
 
 def _patches(rows: list[list[Token]], look: Look, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Patches of the rows that have tokens for them, their likeness, and where those tokens lie."""
-    at, row_N, place_N = [], [], []
-    for row, tokens in enumerate(rows):
-        for place, (kind, _, payload, _) in enumerate(tokens):
-            if kind == Kind.PATCH:
-                at.append(row * width + place)
-                row_N.append(row)
-                place_N.append(payload)
-    return look.patches_RNPPC[row_N, place_N], look.likeness_RL[row_N], torch.tensor(at)
+    """Patches of the rows that are shown something, in their order; their likeness, and where their tokens lie."""
+    at = [
+        row * width + place
+        for row, tokens in enumerate(rows)
+        for place, token in enumerate(tokens)
+        if token[0] == Kind.PATCH
+    ]
+    count = look.patches_RNPPC.shape[1]
+    return look.patches_RNPPC.flatten(0, 1), look.likeness_RL.repeat_interleave(count, 0), torch.tensor(at)
 
 
 def _read(
