@@ -2,9 +2,9 @@
 
     .venv/bin/python scripts/likeness.py VIDEOS STEPS
 
-Two recurrent layers read the rows of ``pictures.likeness`` of drawn videos (in training colours and on training
-backgrounds) and tell the phase of every turn, as the task "watch" does. "done" is the turn in which a repetition's end
-is seen: how many of them are told, how many of those told are right, and how many videos are counted right by them.
+Two recurrent layers read the rows of ``likeness.likeness`` of drawn videos, those held out with other figures, colours
+and backgrounds, and tell the phase of every turn, as the task "watch" does. "done" is the turn in which a repetition's
+end is seen: how many of them are told, how many of those told are right, and how many videos are counted right by them.
 """
 
 import sys
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from microturn.model.eye import frame_to_patches
-from microturn.model.pictures import initial_picture_state, looked
+from microturn.model.likeness import initial_picture_state, looked
 from microturn.model.turns import LIKENESS_SIZE
 from microturn.scenario.practice import DONE, NUM_PHASES, WATCHING, make_scenario
 from microturn.split import Split
@@ -49,8 +49,8 @@ def watched(seed: int, split: Split) -> tuple[NDArray[np.float32], list[int]]:
     state, rows = initial_picture_state(4, 1), []
     for turn in sorted(scenario.frames):
         patches = torch.from_numpy(frame_to_patches(scenario.frames[turn], 2))[None]
-        look, state = looked(state, patches, torch.tensor([True]), torch.tensor([turn]))
-        rows.append(look.likeness_RL[0].numpy())
+        seen, state = looked(state, patches, torch.tensor([turn]))
+        rows.append(seen.likeness_RL[0].numpy())
     return np.stack(rows), [scenario.phases[turn] for turn in sorted(scenario.frames)]
 
 
@@ -89,10 +89,10 @@ def _report(step: int, reader: Reader, likeness: Tensor, phases: Tensor) -> None
     found = reader(likeness).argmax(-1).masked_fill(~is_there, NOTHING)
     right = (found == phases)[is_there].float().mean()
     told, due = found == DONE, phases == DONE
-    both = (told & due).sum()
+    both, all_told = (told & due).sum(), told.sum().clamp(min=1)
     missed = (told.sum(1) - due.sum(1)).abs()
     print(
-        f"step {step}: phases right {right:.1%}; done {both / due.sum():.0%} told, {both / told.sum():.0%} of those"
+        f"step {step}: phases right {right:.1%}; done {both / due.sum():.0%} told, {both / all_told:.0%} of those"
         f" told right; counted right {(missed == 0).float().mean():.0%}, within one {(missed <= 1).float().mean():.0%}",
         flush=True,
     )

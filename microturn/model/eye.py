@@ -4,7 +4,7 @@ Touvron et al. 2022, "Three things everyone should know about Vision Transformer
 few linear layers on growing non-overlapping windows (here 4, then 8, then 40 pixels), so patches stay independent.
 
 A patch comes with the same place of the picture before it: what moves, and where to, is seen in one token. And it comes
-with how alike its picture is to those of the last seconds (``pictures.likeness``): what repeats is seen in one, too.
+with how alike its picture is to those of the last seconds (``likeness.likeness``): what repeats is seen in one, too.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def frame_to_patches(frame: Frame, patch_rows: int) -> NDArray[np.uint8]:
 
 
 class Eye(nn.Module):
-    """uint8 patches (N, 40, 40, 6) and their likeness (``pictures.Look``), and their place in the grid -> (N, D)."""
+    """uint8 patches (N, 40, 40, 6) and their likeness (``likeness.Seen``), and their place in the grid -> (N, D)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

@@ -12,8 +12,8 @@ from microturn.model.config import ModelConfig
 from microturn.model.flow import SILENT_MEL
 from microturn.model.hearing import HearingState, initial_hearing_state
 from microturn.model.lanes import LaneState, initial_lane_state
+from microturn.model.likeness import PictureState, initial_picture_state
 from microturn.model.memory import MemoryState, initial_memory
-from microturn.model.pictures import PictureState, initial_picture_state
 from microturn.model.rows import Rows
 from microturn.model.turns import End
 from microturn.model.vocoder import Vocoder, VocoderState

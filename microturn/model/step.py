@@ -19,9 +19,9 @@ from microturn.media.mel import MEL_BANDS, TURN_FRAMES
 from microturn.model.flow import SILENT_MEL
 from microturn.model.hearing import NO_WORD, HearingState
 from microturn.model.lanes import lanes
+from microturn.model.likeness import PictureState, Seen, looked
 from microturn.model.network import Network, last_of_turn
 from microturn.model.outputs import OutputVocabulary
-from microturn.model.pictures import Look, PictureState, looked
 from microturn.model.state import FLUSH_TURNS, State
 from microturn.model.turns import (
     MAX_TEXT_IN_TOKENS,
@@ -99,8 +99,8 @@ def step(weights: Weights, state: State, given: Given) -> tuple[State, Made]:
     hidden, hearing = _heard(network, given, state)
     heard, sound_R = _told(network, hidden, given, active)
     rows, taken = _input_rows(state, given, heard, active)
-    look, pictures = _looked(state, given)
-    turns = _as_turns(rows, state, look, sound_R)
+    seen, pictures = _looked(state, given)
+    turns = _as_turns(rows, state, seen, sound_R)
     # Of a rehearsal nothing is known but its words, in training as here.
     is_rehearsed_R = torch.tensor([words is not None for words in given.rehearsed])
     heard_RD = last_of_turn(hidden).masked_fill(is_rehearsed_R.view(-1, 1, 1), 0.0)
@@ -201,14 +201,14 @@ def _input_rows(
     return rows, taken
 
 
-def _as_turns(rows: list[list[Token]], state: State, look: Look | None, sound_R: Tensor) -> Turns:
+def _as_turns(rows: list[list[Token]], state: State, seen: Seen | None, sound_R: Tensor) -> Turns:
     """One turn's tokens of R rows as tensors, with the pictures that some of them are shown."""
     longest = max(len(row) for row in rows)
     width = next(width for width in WIDTHS if width >= longest)
     arrays = [np.array([(*token[:3], 0, token[3]) for token in row], np.int64).reshape(-1, 5) for row in rows]
     tokens, valid = padded(arrays, width)
     kind, source, payload, unit, slot = tokens.unbind(-1)
-    patches, likeness, patch_at = no_patches() if look is None else _patches(rows, look, width)
+    patches, likeness, patch_at = no_patches() if seen is None else _patches(rows, seen, width)
     return Turns(
         start_B=state.turn_R,
         kind_BT=kind,
@@ -225,17 +225,16 @@ def _as_turns(rows: list[list[Token]], state: State, look: Look | None, sound_R:
     )
 
 
-def _looked(state: State, given: Given) -> tuple[Look | None, PictureState]:
+def _looked(state: State, given: Given) -> tuple[Seen | None, PictureState]:
     """What the rows that are shown something see, if there are any, and the pictures remembered then."""
     index = given.shown_R.nonzero().squeeze(1)
     if not len(index):
         return None, state.pictures
-    shown = given.shown_R[index]
-    look, after = looked(state.pictures.select(index), given.patches_RNPPC[index], shown, state.turn_R[index])
-    return look, state.pictures.put(index, after)
+    seen, after = looked(state.pictures.select(index), given.patches_RNPPC[index], state.turn_R[index])
+    return seen, state.pictures.put(index, after)
 
 
-def _patches(rows: list[list[Token]], look: Look, width: int) -> tuple[Tensor, Tensor, Tensor]:
+def _patches(rows: list[list[Token]], seen: Seen, width: int) -> tuple[Tensor, Tensor, Tensor]:
     """Patches of the rows that are shown something, in their order; their likeness, and where their tokens lie."""
     at = [
         row * width + place
@@ -243,8 +242,8 @@ def _patches(rows: list[list[Token]], look: Look, width: int) -> tuple[Tensor, T
         for place, token in enumerate(tokens)
         if token[0] == Kind.PATCH
     ]
-    count = look.patches_RNPPC.shape[1]
-    return look.patches_RNPPC.flatten(0, 1), look.likeness_RL.repeat_interleave(count, 0), torch.tensor(at)
+    count = seen.patches_RNPPC.shape[1]
+    return seen.patches_RNPPC.flatten(0, 1), seen.likeness_RL.repeat_interleave(count, 0), torch.tensor(at)
 
 
 def _read(

@@ -87,7 +87,7 @@ PATCH_SHAPE = (PATCH_PIXELS, PATCH_PIXELS, 6)
 LIKENESS_TURNS = 50
 """A picture is compared with those of so many turns before it."""
 LIKENESS_SIZE = 2 * LIKENESS_TURNS + 1
-"""See ``pictures.likeness``."""
+"""See ``likeness.likeness``."""
 
 Token = tuple[int, int, int, int]
 """(kind, source, payload, slot)."""

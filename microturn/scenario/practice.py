@@ -6,7 +6,7 @@ the slowest thing to learn and needs no listening), of spelling, of results, of 
 ``say`` asks for letters, and the network learnt the few words that were asked for by heart (docs/log.md): here every
 word of the lexicon that may be spelt in training is asked for, and so is everything else that is one text token. What a
 job brings is a few words in a long session of ``delegate``: here one result follows the other. To count, the network
-must see when a repetition is over, which the families say once in ten turns: here every picture is told
+must see when a repetition is over, which the families say once in ten turns: here every turn is told
 (``Scenario.phases``), as every word is in listening practice.
 
 In a quarter of the other sessions a camera looks on that nobody speaks of: a network that had met pictures in counting

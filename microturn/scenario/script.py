@@ -48,7 +48,7 @@ DRAWN_OUT = 1.5
 PAUSE_SHARE = 0.08
 """Share of words after which somebody hesitates."""
 REAL_TIMING_SHARE = 0.5
-"""Of the sessions in which repetitions have real times, where there are any."""
+"""Share of the sessions with a data folder in which repetitions have its real times."""
 REPLY_LATE_MS = 1200.0
 """How long after its moment an answer still counts."""
 

@@ -169,7 +169,7 @@ class Patch(NamedTuple):
 
     at: int
     pixels: NDArray[np.uint8]
-    """(40, 40, 6), see ``pictures.Look``."""
+    """(40, 40, 6), see ``likeness.Seen``."""
     likeness: NDArray[np.float32]
 
 

@@ -18,9 +18,9 @@ from microturn.model.ear import AUDIO_TOKENS
 from microturn.model.eye import frame_to_patches
 from microturn.model.flow import SILENT_MEL
 from microturn.model.hearing import NO_WORD, VOICE_LAG_MS, Hearing, initial_hearing_state, turn_levels
+from microturn.model.likeness import initial_picture_state, looked
 from microturn.model.network import last_of_turn
 from microturn.model.outputs import ACTS, SAY_WEIGHT, OutputVocabulary
-from microturn.model.pictures import initial_picture_state, looked
 from microturn.model.turns import (
     MAX_TEXT_IN_TOKENS,
     SOURCE_OF_TEXT,
@@ -165,15 +165,15 @@ class Packer:
         phases: list[tuple[int, int, float]] = []
         said: list[tuple[int, int, float]] = []
         ended = End.START
-        pictures, shown = initial_picture_state(self.patch_rows**2, rows=1), torch.tensor([True])
+        pictures = initial_picture_state(self.patch_rows**2, rows=1)
         for turn in range(scenario.num_turns):
             patches = None if turn not in frames else frame_to_patches(frames[turn], self.patch_rows)
             came_in = input_tokens(texts[turn], 0 if patches is None else len(patches), hear[turn], ended)
             if patches is not None:
-                look, pictures = looked(pictures, torch.from_numpy(patches)[None], shown, torch.tensor([turn]))
+                seen, pictures = looked(pictures, torch.from_numpy(patches)[None], torch.tensor([turn]))
                 at = [len(tokens) + place for place, token in enumerate(came_in) if token[0] == Kind.PATCH]
-                pixels, likeness = look.patches_RNPPC[0].numpy(), look.likeness_RL[0].numpy()
-                row.patches += [Patch(*shown) for shown in zip(at, pixels, [likeness] * len(at), strict=True)]
+                for place, pixels in zip(at, seen.patches_RNPPC[0].numpy(), strict=True):
+                    row.patches.append(Patch(place, pixels, seen.likeness_RL[0].numpy()))
             tokens += [_placed(token, turn) for token in came_in]
             if scenario.phases:
                 if turn in scenario.phases:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -16,7 +17,7 @@ from microturn.model.ear import AUDIO_TOKENS
 from microturn.model.hearing import NO_WORD
 from microturn.model.memory import MemoryState
 from microturn.model.microturn import Microturn
-from microturn.model.turns import MAX_TEXT_IN_TOKENS, Kind, Source, Turns
+from microturn.model.turns import LIKENESS_TURNS, MAX_TEXT_IN_TOKENS, Kind, Source, Turns
 from microturn.model.vocoder import Vocoder
 from microturn.scenario.generate import generate
 from microturn.scenario.scenario import Scenario, Utterance
@@ -55,8 +56,18 @@ def made_up() -> Scenario:
     )
 
 
+def with_lost_pictures() -> Scenario:
+    """A video longer than pictures are compared over, of which every third picture and ten in a row did not arrive."""
+    scenario = generate("count", 3, "train", assistant=False)
+    turns = sorted(scenario.frames)
+    lost = {*turns[1::3], *turns[20:30]}
+    assert len(turns) > LIKENESS_TURNS
+    return replace(scenario, frames={turn: scenario.frames[turn] for turn in turns if turn not in lost})
+
+
 SCENARIOS: dict[str, Callable[[], Scenario]] = {
     "made up": made_up,
+    "lost pictures": with_lost_pictures,
     **{name: partial(generate, name, 3, "train", assistant=False) for name in ("count", "time")},
 }
 

@@ -15,9 +15,9 @@ from microturn.model.eye import frame_to_patches
 from microturn.model.flow import SILENT_MEL
 from microturn.model.hearing import NO_WORD, initial_hearing_state
 from microturn.model.lanes import initial_lane_state, lanes
+from microturn.model.likeness import initial_picture_state, looked
 from microturn.model.microturn import Microturn
 from microturn.model.outputs import SAY_WEIGHT
-from microturn.model.pictures import initial_picture_state, looked
 from microturn.model.state import State
 from microturn.model.step import Given, Made, Weights
 from microturn.model.step import step as step_of_rows
@@ -95,12 +95,10 @@ def as_row(held: Held, model: Microturn) -> Row:
         turn_tokens += [say_token(word, place) for place, word in enumerate(made.said[0])]
         turn_tokens += [act_token(made.acts[0])] if made.acts[0] is not None else []
         if patches is not None:
-            look, pictures = looked(
-                pictures, torch.from_numpy(patches)[None], torch.tensor([True]), torch.tensor([turn])
-            )
+            seen, pictures = looked(pictures, torch.from_numpy(patches)[None], torch.tensor([turn]))
             at = [len(tokens) + place for place, token in enumerate(turn_tokens) if token[0] == Kind.PATCH]
-            for place, pixels in zip(at, look.patches_RNPPC[0].numpy(), strict=True):
-                row.patches.append(Patch(place, pixels, look.likeness_RL[0].numpy()))
+            for place, pixels in zip(at, seen.patches_RNPPC[0].numpy(), strict=True):
+                row.patches.append(Patch(place, pixels, seen.likeness_RL[0].numpy()))
         tokens += [(*token[:3], turn, token[3]) for token in turn_tokens]
         ended = End.SPEAK if made.speaking[0] else End.LISTEN
     row.tokens = np.array(tokens, np.int64)

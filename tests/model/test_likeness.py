@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from microturn.model.pictures import LEAST_DIFFERENCE, PictureState, initial_picture_state, looked
+from microturn.model.likeness import LEAST_DIFFERENCE, SMALLER, PictureState, initial_picture_state, looked
 from microturn.model.turns import LIKENESS_SIZE, LIKENESS_TURNS, PATCH_PIXELS
 
 SHAPE = (4, PATCH_PIXELS, PATCH_PIXELS, 3)
@@ -21,8 +21,8 @@ def grey(value: int) -> Tensor:
 
 def shown(state: PictureState, picture: Tensor, turn: int) -> tuple[Tensor, Tensor, PictureState]:
     """Patches, likeness and what is remembered after one turn of one session."""
-    look, state = looked(state, picture, torch.tensor([True]), torch.tensor([turn]))
-    return look.patches_RNPPC[0], look.likeness_RL[0], state
+    seen, state = looked(state, picture, torch.tensor([turn]))
+    return seen.patches_RNPPC[0], seen.likeness_RL[0], state
 
 
 def test_a_picture_comes_beside_the_one_before_it() -> None:
@@ -68,24 +68,44 @@ def test_likeness_against_a_list_of_all_pictures(values: list[int | None], first
 def test_rows_do_not_mix_and_what_was_before_stays() -> None:
     """Every session as if alone, whoever is shown something, at turns of its own; looking again gives the same."""
     rng = np.random.default_rng(0)
-    turns = torch.tensor([0, 17, 45])
-    together = initial_picture_state(4, 3)
-    alone = [initial_picture_state(4, 1) for _ in range(3)]
+    rows = 17
+    turns = torch.from_numpy(rng.integers(0, 100, rows))
+    together = initial_picture_state(4, rows)
+    alone = [initial_picture_state(4, 1) for _ in range(rows)]
     for step in range(2 * LIKENESS_TURNS):
-        pictures = torch.from_numpy(rng.integers(0, 256, (3, *SHAPE)).astype(np.uint8))
-        is_shown = torch.from_numpy(rng.random(3) < 0.6)
+        pictures = torch.from_numpy(rng.integers(0, 256, (rows, *SHAPE)).astype(np.uint8))
+        index = torch.from_numpy(np.flatnonzero(rng.random(rows) < 0.6))
         kept = together.mapped(lambda _, tensor: tensor.clone())
-        look, after = looked(together, pictures, is_shown, turns + step)
+        seen, after = looked(together.select(index), pictures[index], turns[index] + step)
         for (name, now), (_, then) in zip(together.named(), kept.named(), strict=True):
             assert torch.equal(now, then), name
-        for row in torch.nonzero(is_shown).flatten().tolist():
+        for place, row in enumerate(index.tolist()):
             patches, likeness, alone[row] = shown(alone[row], pictures[row : row + 1], int(turns[row]) + step)
-            assert torch.equal(patches, look.patches_RNPPC[row]) and torch.equal(likeness, look.likeness_RL[row])
-        together = after
+            assert torch.equal(patches, seen.patches_RNPPC[place]) and torch.equal(likeness, seen.likeness_RL[place])
+        together = together.put(index, after)
 
 
-def test_a_moving_camera_is_told_from_one_that_stands_still() -> None:
-    """What is noise of the camera is no difference: shares of it would look like motion."""
+def test_a_small_picture_has_the_mean_of_what_lies_under_each_of_its_pixels() -> None:
+    """Of any picture, against a loop; one that is the same but for its order of pixels differs."""
+    rng = np.random.default_rng(0)
+    first, second = (rng.integers(0, 256, (1, *SHAPE)).astype(np.uint8) for _ in range(2))
+    small = []
+    for picture in (first[0], second[0]):
+        means = [
+            np.round(patch[down : down + SMALLER, right : right + SMALLER].mean((0, 1)))
+            for patch in picture
+            for down in range(0, PATCH_PIXELS, SMALLER)
+            for right in range(0, PATCH_PIXELS, SMALLER)
+        ]
+        small.append(np.concatenate(means))
+    _, _, state = shown(initial_picture_state(4, 1), torch.from_numpy(first), 0)
+    _, likeness, _ = shown(state, torch.from_numpy(second), 1)
+    expected = np.sqrt(((small[0] - small[1]) ** 2).mean()) / 255
+    assert likeness[-1].item() == pytest.approx(np.log(expected), abs=1e-5)
+
+
+def test_noise_of_the_camera_is_no_motion() -> None:
+    """Shares of a difference that is noise alone would look like motion; what moves is a greater one."""
     rng = np.random.default_rng(0)
     state = initial_picture_state(4, 1)
     still = rng.integers(50, 200, (1, *SHAPE)).astype(np.int16)
@@ -94,3 +114,5 @@ def test_a_moving_camera_is_told_from_one_that_stands_still() -> None:
         _, likeness, state = shown(state, torch.from_numpy(noisy), turn)
     assert likeness[-1].item() == pytest.approx(np.log(LEAST_DIFFERENCE))
     assert likeness[:4].max() < 0.7
+    _, likeness, _ = shown(state, torch.from_numpy(np.roll(still, 4, axis=3).astype(np.uint8)), 5)
+    assert likeness[-1] > np.log(2 * LEAST_DIFFERENCE) and likeness[:5].max() == 1.0

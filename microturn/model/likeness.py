@@ -1,4 +1,4 @@
-"""What a session remembers of pictures: the newest one, and small ones of the last ten seconds to compare it with.
+"""What a session remembers of pictures: the newest one, and small ones of the last ten seconds, and what it compares.
 
 How alike a picture is to each of those before it tells a repetition whatever it is that moves: Dwibedi et al. 2020,
 "Counting out time: class agnostic video repetition counting in the wild", section 3 (temporal self-similarity). Here
@@ -39,8 +39,8 @@ class PictureState(Rows):
 
 
 @dataclass(frozen=True)
-class Look:
-    """What the eye gets of a turn's pictures; rows without one have numbers without a meaning."""
+class Seen:
+    """What the eye gets of a turn's pictures."""
 
     patches_RNPPC: Tensor
     """uint8 (R, N, 40, 40, 6): patches beside those of the picture before, or themselves if there was none."""
@@ -60,28 +60,28 @@ def initial_picture_state(num_patches: int, rows: int, device: torch.device | No
     )
 
 
-def looked(state: PictureState, patches_RNPPC: Tensor, shown_R: Tensor, turn_R: Tensor) -> tuple[Look, PictureState]:
-    """Look at the pictures of turns ``turn_R`` in the rows that are shown one."""
+def looked(state: PictureState, patches_RNPPC: Tensor, turn_R: Tensor) -> tuple[Seen, PictureState]:
+    """What is seen of the uint8 pictures (R, N, 40, 40, C) of turns ``turn_R``, and what is remembered then."""
     small_RS = _smaller(patches_RNPPC)
     before = torch.where(state.seen_R[:, None, None, None, None], state.newest_RNPPC, patches_RNPPC)
-    look = Look(torch.cat([patches_RNPPC, before], -1), likeness(state, small_RS, turn_R))
+    seen = Seen(torch.cat([patches_RNPPC, before], -1), likeness(state, small_RS, turn_R))
     place_K = torch.arange(LIKENESS_TURNS, device=turn_R.device)
-    is_place_RK = shown_R[:, None] & (place_K == turn_R[:, None] % LIKENESS_TURNS)
+    is_place_RK = place_K == turn_R[:, None] % LIKENESS_TURNS
     after = replace(
         state,
-        newest_RNPPC=torch.where(shown_R[:, None, None, None, None], patches_RNPPC, state.newest_RNPPC),
+        newest_RNPPC=patches_RNPPC,
         small_RKS=torch.where(is_place_RK[..., None], small_RS[:, None], state.small_RKS),
         turn_RK=torch.where(is_place_RK, turn_R[:, None], state.turn_RK),
-        seen_R=state.seen_R | shown_R,
+        seen_R=torch.ones_like(state.seen_R),
     )
-    return look, after
+    return seen, after
 
 
 def likeness(state: PictureState, small_RS: Tensor, turn_R: Tensor) -> Tensor:
     """How a picture of turn t differs from those of turns t - 1 to t - K: (R, 2 K + 1).
 
-    First the differences (root mean square) as shares of the greatest one, then which of the turns had a picture, then
-    the logarithm of the greatest one.
+    First the differences (root mean square; 0: the same picture) as shares of the greatest one, then which of the turns
+    had a picture, then the logarithm of the greatest one.
     """
     differs_RK = (small_RS[:, None].float() - state.small_RKS.float()).square().mean(-1).sqrt() / 255.0
     turn_before_RK = turn_R[:, None] - 1 - torch.arange(LIKENESS_TURNS, device=turn_R.device)
