@@ -7,7 +7,7 @@ Those of sound act on log-mel frames (turns, 20, 80) of one session and leave th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TypeVar
@@ -54,7 +54,8 @@ class AugmentConfig:
     late_probabilities: tuple[float, ...] = (0.15, 0.05)
     """Of an utterance of the model that starts one turn late, two turns late, and so on."""
     lost_pictures_probability: float = 0.3
-    """Of a session of whose pictures some do not arrive, up to ``lost_pictures`` of them."""
+    """Of a session of whose pictures some do not arrive, up to ``lost_pictures`` of them, but never one that shows what
+    is to be told in its turn."""
     lost_pictures: float = 0.5
     instructed_probability: float = 0.2
     """Of a session that is given instructions."""
@@ -152,15 +153,15 @@ def augment_user(mel: LogMel, rng: np.random.Generator, config: AugmentConfig) -
 
 
 def augment_frames(
-    frames: Mapping[int, Frame], rng: np.random.Generator, config: AugmentConfig
+    frames: Mapping[int, Frame], needed: Collection[int], rng: np.random.Generator, config: AugmentConfig
 ) -> dict[int, NDArray[np.uint8]]:
     """The pictures of one video by turn, mirrored or not, with colours swapped and perhaps inverted, and some of them
-    lost."""
+    lost, but none of the turns ``needed``."""
     colours, mirrored, inverted = rng.permutation(3), rng.random() < 0.5, rng.random() < 0.25
     lost = rng.uniform(0.0, config.lost_pictures) if rng.random() < config.lost_pictures_probability else 0.0
     changed: dict[int, NDArray[np.uint8]] = {}
     for turn, frame in frames.items():
-        if rng.random() < lost:
+        if rng.random() < lost and turn not in needed:
             continue
         picture = frame[:, :: -1 if mirrored else 1, colours]
         changed[turn] = 255 - picture if inverted else picture

@@ -33,7 +33,7 @@ from microturn.model.turns import (
     input_tokens,
     say_token,
 )
-from microturn.scenario.practice import WATCHING, make_scenario
+from microturn.scenario.practice import DONE, WATCHING, make_scenario
 from microturn.scenario.scenario import Scenario
 from microturn.train.augment import AugmentConfig, augment_frames, augment_user, hesitant, instructed, misheard
 from microturn.train.batch import Head, MelTargets, Patch, Row, Targets
@@ -156,7 +156,7 @@ class Packer:
         """
         frames, speaking = scenario.frames, scenario.speaking()
         if self.augment is not None and frames:
-            frames = augment_frames(frames, rng, self.augment)
+            frames = augment_frames(frames, seen_in_time(scenario), rng, self.augment)
         say = spread(self._ids(scenario.say_labels()), MAX_SAY_TOKENS, scenario.num_turns)
         texts = spread(typed, MAX_TEXT_IN_TOKENS, scenario.num_turns)
         acts = {turn: ACTS.index(act) for turn, act in scenario.act_labels().items()}
@@ -231,6 +231,15 @@ class Packer:
             noise_VFM=torch.from_numpy(_noise(rng, (len(flow_V), TURN_FRAMES, MEL_BANDS))),
             time_V=torch.from_numpy(rng.random(len(flow_V), dtype=np.float32)),
         )
+
+
+def seen_in_time(scenario: Scenario) -> set[int]:
+    """The turns whose picture may be what is told then: the end of a repetition, or where the model begins to speak.
+
+    Without it the model would learn to tell what it has not seen.
+    """
+    ends = {turn for turn, phase in scenario.phases.items() if phase == DONE}
+    return ends | {utterance.turn for utterance in scenario.said}
 
 
 def _noise(rng: np.random.Generator, shape: tuple[int, ...], scale: float = 1.0) -> NDArray[np.float32]:

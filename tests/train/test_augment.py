@@ -86,7 +86,7 @@ def test_pictures_of_a_video_are_all_changed_alike() -> None:
     first = np.random.default_rng(0).integers(0, 256, (6, 5, 3)).astype(np.uint8)
     frames = {turn: first + np.uint8(turn) for turn in (0, 2, 3)}
     whole = replace(AugmentConfig(), lost_pictures_probability=0.0)
-    results = [augment_frames(frames, np.random.default_rng(seed), whole) for seed in range(32)]
+    results = [augment_frames(frames, (), np.random.default_rng(seed), whole) for seed in range(32)]
     for changed in results:
         assert changed.keys() == frames.keys()
         step = changed[2].astype(np.int16) - changed[0]
@@ -97,7 +97,10 @@ def test_pictures_of_a_video_are_all_changed_alike() -> None:
 def test_pictures_are_lost_as_often_as_asked() -> None:
     frames = {turn: np.zeros((2, 2, 3), np.uint8) for turn in range(100)}
     config = replace(AugmentConfig(), lost_pictures_probability=0.5, lost_pictures=0.4)
-    kept = [len(augment_frames(frames, np.random.default_rng(seed), config)) for seed in range(200)]
+    kept = [len(augment_frames(frames, (), np.random.default_rng(seed), config)) for seed in range(200)]
     assert 0.35 < np.mean([count < 100 for count in kept]) < 0.6
     assert min(kept) > 40
     assert 0.1 < 1.0 - np.mean([count / 100 for count in kept if count < 100]) < 0.3
+    config = replace(config, lost_pictures_probability=1.0, lost_pictures=1.0)
+    left = [augment_frames(frames, {4, 70}, np.random.default_rng(seed), config).keys() for seed in range(20)]
+    assert all({4, 70} <= turns for turns in left) and min(map(len, left)) < 20

@@ -18,7 +18,7 @@ from microturn.model.lanes import initial_lane_state, lanes
 from microturn.model.outputs import ACTS, SAY_WEIGHT, OutputVocabulary
 from microturn.model.spelling import ALPHABET, BEGINNING, FIRST_LETTER, NOTHING, spelt, word_letters
 from microturn.model.turns import End, Kind, Sound, Source
-from microturn.scenario.practice import PRACTICE, REHEARSED, RESULTS, SPELLING, WATCHING, make_scenario
+from microturn.scenario.practice import DONE, PRACTICE, REHEARSED, RESULTS, SPELLING, WATCHING, make_scenario
 from microturn.scenario.scenario import HEAR_LAG_MS, Scenario
 from microturn.session.session import Session
 from microturn.train.augment import AugmentConfig
@@ -254,6 +254,24 @@ def test_augmented_videos_keep_their_phases_and_change_their_pictures() -> None:
     changed = [packed(scenario, config, seed=seed) for seed in range(4)]
     assert all(told(row, Head.PHASES) == told(plain, Head.PHASES) for row in changed)
     assert any((pixels(row) != pixels(plain)).any() for row in changed)
+
+
+@pytest.mark.assistant
+@pytest.mark.parametrize("name", [WATCHING, REHEARSED + "count"])
+def test_no_end_of_a_repetition_is_told_where_its_picture_is_lost(name: str) -> None:
+    config = AugmentConfig(lost_pictures_probability=1.0, lost_pictures=1.0, late_probabilities=(0.5, 0.3))
+    ends = lost = 0
+    for seed in range(8):
+        scenario = make_scenario(name, seed, "train", None)
+        row = packed(scenario, config, seed)
+        shown = {int(row.tokens[patch.at, 3]) for patch in row.patches}
+        if scenario.phases:
+            over = {int(row.tokens[at, 3]) for at, phase, _ in told(row, Head.PHASES) if phase == DONE}
+        else:
+            over = {int(turn) for turn in row.tokens[row.tokens[:, 0] == Kind.SAY, 3]}
+        ends, lost = ends + len(over), lost + len(scenario.frames) - len(shown)
+        assert over <= shown
+    assert ends > 20 and lost > 100
 
 
 def test_what_training_reads_of_the_sound_is_what_a_session_hears() -> None:
