@@ -4,8 +4,9 @@
 
 WAY is ``times`` (the recipe's losses: words near their places, phones every 50 ms) or ``order`` (connectionist temporal
 classification, Graves et al. 2006, of words and of phones, on the same layers). Same network, sessions, optimiser and
-number of threads; run both side by side. Every five minutes held-out sessions are told, and a line for every source
-says how many of the words were written, in order, and how many others, as a share of those said.
+one thread; run both side by side. MINUTES are of a core, whatever else is running. Every five of them held-out sessions
+are told, and a line for every source says how many of the words were written, in order, and how many others, as a share
+of those said.
 """
 
 import sys
@@ -115,8 +116,8 @@ def main(way: str, minutes: float, bank: Path, data: Path) -> None:
             rows = [row for number in range(SESSIONS) for row in draw(np.random.default_rng((1, number)), 1)]
             held_out[source] = collate(source, rows, 0, rows[0].num_turns)
     batches = batches_of("hear", recipe.train.tasks["hear"], materials, (0,))
-    begun, looked, step, total = time.monotonic(), 0.0, 0, 0.0
-    while (spent := (time.monotonic() - begun) / 60) < minutes:
+    begun, looked, step, total = time.process_time(), 0.0, 0, 0.0
+    while (spent := (time.process_time() - begun) / 60) < minutes:
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             loss = loss_of(way, learner, next(batches))
         torch.autograd.backward(loss)
