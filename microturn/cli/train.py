@@ -28,6 +28,9 @@ def train(
         typer.Option(help="Products in half precision. Default: where the machine multiplies in it."),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps of every stage.", min=1)] = None,
+    seed: Annotated[
+        int, typer.Option(help="Of the sessions that are made: with another, weights that go on meet new ones.", min=0)
+    ] = 0,
     voices: Annotated[int | None, typer.Option(help="Synthesised utterances in the voice bank.", min=1)] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads.", min=1)] = None,
     minutes: Annotated[
@@ -54,6 +57,7 @@ def train(
         device=device,
         bfloat16=bfloat16,
         steps=steps,
+        seed=seed,
         voices=voices,
         threads=threads,
         minutes=minutes,
