@@ -25,13 +25,13 @@ REHEARSALS = {
     REHEARSED + "idle": 0.02,
     REHEARSED + "string": 0.06,
     REHEARSED + "delegate": 0.25,
-    REHEARSED + "interrupt": 0.12,
+    REHEARSED + "interrupt": 0.20,
     PRACTICE: 0.05,
     SPELLING: 0.06,
     RESULTS: 0.15,
 }
 """Shares of the families among sessions without pictures."""
-CONVERSATIONS = {"say": 0.28, "time": 0.22, "cue": 0.22, "free": 0.05, "idle": 0.10, "delegate": 0.2, "interrupt": 0.08}
+CONVERSATIONS = {"say": 0.28, "time": 0.22, "cue": 0.22, "free": 0.05, "idle": 0.10, "delegate": 0.2, "interrupt": 0.12}
 """Shares of the families among sessions with the user's sound."""
 TASKS = {
     "hear": TaskConfig(source=ListeningRows(), tokens=2_560, uses=3),
