@@ -29,8 +29,8 @@ def train(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimiser steps of every stage.", min=1)] = None,
     seed: Annotated[
-        int, typer.Option(help="Of the sessions that are made: with another, weights that go on meet new ones.", min=0)
-    ] = 0,
+        int | None, typer.Option(help="Of the sessions: with another, weights that go on meet new ones.", min=0)
+    ] = None,
     voices: Annotated[int | None, typer.Option(help="Synthesised utterances in the voice bank.", min=1)] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads.", min=1)] = None,
     minutes: Annotated[

@@ -61,7 +61,7 @@ class RunOptions:
     device: str = "cpu"
     bfloat16: bool | None = None
     steps: int | None = None
-    seed: int = 0
+    seed: int | None = None
     voices: int | None = None
     threads: int | None = None
     minutes: float | None = None
@@ -135,7 +135,8 @@ def _configured(recipe: Recipe, options: RunOptions) -> TrainConfig:
     bfloat16 = options.bfloat16
     if bfloat16 is None:
         bfloat16 = options.device == "cuda" or torch.cpu._is_avx512_bf16_supported()
-    return replace(recipe.train, stages=stages, bfloat16=bfloat16, seed=options.seed)
+    seed = recipe.train.seed if options.seed is None else options.seed
+    return replace(recipe.train, stages=stages, bfloat16=bfloat16, seed=seed)
 
 
 def _device(options: RunOptions) -> torch.device:

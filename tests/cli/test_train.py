@@ -149,12 +149,18 @@ def test_one_stage_from_weights(train: Callable[..., int], tmp_path: Path) -> No
     assert 0 < float((after - before).norm()) < 0.05 * float(before.norm())
 
 
-def test_weights_that_go_on_meet_new_sessions_by_another_seed(train: Callable[..., int], tmp_path: Path) -> None:
+def test_weights_that_go_on_meet_new_sessions_by_another_seed(
+    train: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without one it is the recipe's."""
+    recipe = replace(tiny.recipe(), train=replace(tiny.recipe().train, seed=3))
+    monkeypatch.setitem(recipes.RECIPES, "seeded", lambda: recipe)
     assert train("tiny", "--stage", "voice", "--steps", "1") == 0
     go_on = ("--stage", "decide", "--steps", "1", "--start", str(tmp_path / "run" / "weights"))
     trained = []
-    for number, seed in enumerate(("3", "3", "4")):
-        assert train("tiny", *go_on, "--seed", seed, out=f"run{number}") == 0
+    runs = (("tiny", "--seed", "3"), ("seeded",), ("tiny", "--seed", "4"))
+    for number, (name, *seed) in enumerate(runs):
+        assert train(name, *go_on, *seed, out=f"run{number}") == 0
         trained.append(load(tmp_path / f"run{number}" / "weights").network.embedder.payload.weight)
     assert torch.equal(trained[0], trained[1]) and not torch.equal(trained[0], trained[2])
 
