@@ -27,7 +27,7 @@ REHEARSALS = {
     REHEARSED + "delegate": 0.25,
     REHEARSED + "interrupt": 0.20,
     PRACTICE: 0.05,
-    SPELLING: 0.06,
+    SPELLING: 0.20,
     RESULTS: 0.15,
 }
 """Shares of the families among sessions without pictures."""

@@ -24,6 +24,9 @@ from microturn.scenario.generate import generate
 from microturn.scenario.scenario import Scenario
 from microturn.turn import TURN_MS, TURN_SAMPLES, TurnOutput
 
+SPELT = ("flower", "window", "doll", "razor", "radio", "pencil", "lnisda", "eveins", "tubk", "grofam")
+"""Held out of training, or letters in no order."""
+
 
 @lru_cache(maxsize=1)
 def nano() -> Microturn:
@@ -91,6 +94,18 @@ def test_a_typed_word_is_said_aloud(words: str) -> None:
     assert not any(output.speaking for output in outputs[:2])
     assert max(float(np.abs(output.audio).max()) for output in outputs) > 0.05
     assert not outputs[-1].speaking
+
+
+def test_words_that_were_never_spelt_are_spelt() -> None:
+    right = 0
+    for word in SPELT:
+        session = Session.open(nano())
+        said = ""
+        for turn in range(30):
+            texts = (TextIn(TextSource.TYPED, f"how do you spell {word}"),) if turn == 1 else ()
+            said += session.step(TurnInput(audio=None, texts=texts)).say
+        right += said.split() == list(word)
+    assert right >= len(SPELT) // 2
 
 
 @pytest.mark.parametrize("turns_before", [0, 1])

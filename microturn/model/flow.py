@@ -23,13 +23,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from microturn.language.tokenizer import TextTokenizer
 from microturn.media.mel import MEL_BANDS, TURN_FRAMES
 from microturn.model.config import ModelConfig
 from microturn.model.kernels.basics import stacked
 from microturn.model.kernels.flow import FlowArrays, flow
 from microturn.model.linear import Linear, array, gelu, silu, streams
-from microturn.model.spelling import NOTHING, TOKEN_LETTERS, Reader, spelt, word_letters
+from microturn.model.spelling import NOTHING, TOKEN_LETTERS, Reader, word_letters
 
 # Shapes: S speaking turns, F frames (20), M bands (80), T flow tokens of a turn, W flow width, V text tokens, K tokens
 # of the say lane, L letters of a token.
@@ -118,10 +117,6 @@ class FlowHead(nn.Module):
     def train(self, mode: bool = True) -> Self:
         self._arrays = None
         return super().train(mode)
-
-    def spell(self, tokenizer: TextTokenizer) -> None:
-        """Take the letters of the tokens from the tokenizer whose ids the say lane carries."""
-        self.letters_VL.copy_(spelt(tokenizer))
 
     def condition(self, said_SK: Tensor, age_SK: Tensor) -> Condition:
         """Of turns in which ``said`` are the newest tokens of the say lane, the newest first, and ``age`` their ages

@@ -23,6 +23,8 @@ MAX_AGE = 8
 """Turns of a word that is being said are counted up to here."""
 SAID_TOKENS = 8
 """So many of the newest tokens of what the model says are kept at least: a long word's, which is spelt by them."""
+USER_TOKENS = 8
+"""So many of the user's newest at least: a word that he wants spelt, and what he says after it."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class LaneState(Rows):
     """The words that R sessions' next tokens come after."""
 
     user_RK: Tensor
-    """Text ids of what the user said or typed, the newest first; ``NONE`` before the first."""
+    """At least ``USER_TOKENS`` text ids of what the user said or typed, the newest first; ``NONE`` before the first."""
     model_RK: Tensor
     """At least ``SAID_TOKENS``."""
     read_RK: Tensor
@@ -39,6 +41,8 @@ class LaneState(Rows):
     """Whether the model is speaking."""
     said_turn_RK: Tensor
     """The turns of ``model``."""
+    num_said_R: Tensor
+    """Tokens that the model has said since it listened last."""
 
     def said_age(self, turn_R: Tensor) -> Tensor:
         """How many turns each of the model's newest tokens has lasted in turn ``turn``, that turn included (R, K); 0
@@ -47,7 +51,7 @@ class LaneState(Rows):
 
 
 def initial_lane_state(rows: int, words: int, device: torch.device | None = None) -> LaneState:
-    none_RK = torch.full((rows, words), NONE, device=device)
+    none_RK = torch.full((rows, max(words, USER_TOKENS)), NONE, device=device)
     unsaid_RK = torch.full((rows, max(words, SAID_TOKENS)), NONE, device=device)
     return LaneState(
         user_RK=none_RK,
@@ -55,6 +59,7 @@ def initial_lane_state(rows: int, words: int, device: torch.device | None = None
         read_RK=none_RK,
         replying_R=torch.zeros(rows, dtype=torch.bool, device=device),
         said_turn_RK=torch.zeros_like(unsaid_RK),
+        num_said_R=torch.zeros(rows, dtype=torch.int64, device=device),
     )
 
 
@@ -67,6 +72,8 @@ class Lanes:
     model_BTK: Tensor
     age_BTK: Tensor
     """How many turns each of the model's words has lasted, the token's own turn included; 0 while it listens."""
+    num_said_BT: Tensor
+    """Tokens that the model has said since it listened last, its own included."""
 
 
 def lanes(turns: Turns, state: LaneState) -> tuple[Lanes, LaneState]:
@@ -85,9 +92,11 @@ def lanes(turns: Turns, state: LaneState) -> tuple[Lanes, LaneState]:
     quiet_at = torch.where(is_quiet, place_T, -1).cummax(1).values
     replying = torch.where(said_at == quiet_at, state.replying_R[:, None], said_at > quiet_at)
     said_turn_BTK, said_turn_RK = _newest(is_model, turns.turn_BT, state.said_turn_RK)
-    after = LaneState(user_RK, model_RK, read_RK, replying[:, -1], said_turn_RK)
+    said_BT = state.num_said_R[:, None] + is_model.cumsum(1)
+    num_said_BT = said_BT - torch.where(is_quiet, said_BT, 0).cummax(1).values
+    after = LaneState(user_RK, model_RK, read_RK, replying[:, -1], said_turn_RK, num_said_BT[:, -1])
     user_BTK = torch.where(is_read.unsqueeze(-1), read_BTK, user_BTK)
-    return Lanes(user_BTK, model_BTK, _ages(turns.turn_BT, said_turn_BTK, replying)), after
+    return Lanes(user_BTK, model_BTK, _ages(turns.turn_BT, said_turn_BTK, replying), num_said_BT), after
 
 
 def _ages(turn: Tensor, said_turn_K: Tensor, replying: Tensor) -> Tensor:

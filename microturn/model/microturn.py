@@ -33,7 +33,7 @@ class Microturn:
     """Network, vocoder and tokenizer, in evaluation mode on one device."""
 
     def __init__(self, network: Network, vocoder: Vocoder, tokenizer: TextTokenizer) -> None:
-        network.flow.spell(tokenizer)
+        network.spell(tokenizer)
         self.weights = Weights(network.eval(), vocoder.eval())
         self.tokenizer = tokenizer
         self.config = network.config

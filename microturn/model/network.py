@@ -5,15 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from microturn.language.tokenizer import TextTokenizer
 from microturn.model.backbone import Backbone
 from microturn.model.config import ModelConfig
 from microturn.model.ear import AUDIO_TOKENS
 from microturn.model.eye import Eye
 from microturn.model.flow import FlowHead
 from microturn.model.hearing import Hearing
-from microturn.model.lanes import MAX_AGE, NONE, Lanes
+from microturn.model.lanes import MAX_AGE, NONE, USER_TOKENS, Lanes
 from microturn.model.linear import Linear, linear
 from microturn.model.outputs import OutputVocabulary
+from microturn.model.spelling import ALPHABET, FIRST_LETTER, NOTHING, NUM_LETTERS, letters_at, spelt
 from microturn.model.turns import End, Kind, Sound, Source, Turns
 from microturn.turn import Act
 
@@ -53,7 +55,7 @@ class Embedder(nn.Module):
         x = x + self.kind(turns.kind_BT) + self.source(turns.source_BT) + self.age(lanes.age_BTK[..., 0])
         x = (
             x
-            + self.user(self._words(lanes.user_BTK))
+            + self.user(self._words(lanes.user_BTK[..., : self.lane_words]))
             + self.model(self._words(lanes.model_BTK[..., : self.lane_words]))
         )
         x = x + self._now(turns, heard_BUD)
@@ -79,7 +81,14 @@ class Embedder(nn.Module):
 
 
 class SayHead(nn.Module):
-    """What the model puts out next: a word to say, an act, <listen> or <speak>. Words are compared with embeddings."""
+    """What the model puts out next: a word to say, an act, <listen> or <speak>. Words are compared with embeddings.
+
+    A word is one token and has no letters, so those of words that were never spelt could not be said. Where one of the
+    user's newest words is spelt, its next letter is pointed at (See et al. 2017, "Get To The Point", section 2.2; here
+    a pointer adds to the score); behind the last one that is <listen>.
+    """
+
+    output_of_letter: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -88,12 +97,25 @@ class SayHead(nn.Module):
         self.word = Linear(width, width)
         self.bias_V = nn.Parameter(torch.zeros(config.vocab_size))
         self.rest = Linear(width, self.outputs.size - self.outputs.vocab_size)
+        self.pointers_KD = nn.Parameter(torch.zeros(USER_TOKENS, width))
+        nothing = torch.full((NUM_LETTERS,), self.outputs.size, dtype=torch.int64)
+        self.register_buffer("output_of_letter", nothing, persistent=False)
 
-    def forward(self, hidden_ND: Tensor, table_VD: Tensor) -> Tensor:
-        """Scores (N, O)."""
+    def spell(self, tokenizer: TextTokenizer) -> None:
+        """Take the tokens of single letters from the tokenizer."""
+        self.output_of_letter[NOTHING] = self.outputs.listen
+        for place, letter in enumerate(ALPHABET):
+            if letter.isalpha():
+                self.output_of_letter[FIRST_LETTER + place] = tokenizer.encode_word(letter)[0]
+
+    def forward(self, hidden_ND: Tensor, table_VD: Tensor, letter_NK: Tensor) -> Tensor:
+        """Scores (N, O). ``letter_NK`` is what comes next if one of the user's newest tokens is spelt."""
         query: Tensor = self.word(hidden_ND)
         words = linear(query, table_VD.to(query.dtype), self.bias_V)
-        return torch.cat([words, self.rest(hidden_ND)], -1)
+        nowhere = torch.zeros_like(words[:, :1])
+        scores = torch.cat([words, self.rest(hidden_ND), nowhere], -1)
+        pointed_NK = linear(hidden_ND, self.pointers_KD, None)
+        return scores.scatter_add(1, self.output_of_letter[letter_NK], pointed_NK)[:, :-1]
 
 
 class Network(nn.Module):
@@ -108,6 +130,11 @@ class Network(nn.Module):
         self.say = SayHead(config)
         self.flow = FlowHead(config)
 
+    def spell(self, tokenizer: TextTokenizer) -> None:
+        """Take the letters of the tokens from the tokenizer whose ids the lanes carry."""
+        self.flow.letters_VL.copy_(spelt(tokenizer))
+        self.say.spell(tokenizer)
+
     @property
     def table_VD(self) -> Tensor:
         """The embeddings of the text tokens."""
@@ -121,9 +148,11 @@ class Network(nn.Module):
         idle = backbone.num_layers * (backbone.num_experts - backbone.top_k) * expert
         return total, total - idle
 
-    def say_scores(self, hidden_ND: Tensor) -> Tensor:
-        """Scores (N, O) of what comes next after the backbone's states."""
-        scores: Tensor = self.say(hidden_ND, self.table_VD)
+    def say_scores(self, hidden_ND: Tensor, user_NK: Tensor, num_said_N: Tensor) -> Tensor:
+        """Scores (N, O) of what comes next after the backbone's states, the user's newest tokens and as many as the
+        model has said since it listened."""
+        letter_NK = letters_at(self.flow.letters_VL, user_NK, num_said_N)
+        scores: Tensor = self.say(hidden_ND, self.table_VD, letter_NK)
         return scores
 
 

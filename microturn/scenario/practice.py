@@ -24,7 +24,7 @@ import numpy as np
 
 from microturn.language.lexicon import CONTENT, FUNCTION, LETTERS, NUMBERS
 from microturn.language.tokenizer import default_tokenizer
-from microturn.language.wordings import SAY, combination, plain_sentence
+from microturn.language.wordings import SAY, SPELL, combination, pick, plain_sentence
 from microturn.pictures.repcount import RepTiming
 from microturn.pictures.repetitions import SEEN_LAG_MS, draw_count_video, draw_idle_video
 from microturn.scenario.asked import draw_asked, open_word
@@ -39,7 +39,7 @@ from microturn.turn import TURN_MS, Frame
 PRACTICE, SPELLING, RESULTS, WATCHING = "practice", "spelling", "results", "watching"
 REHEARSED = "rehearsed "
 """Before the name of a family: its rehearsal."""
-TYPED_SHARE = 0.2
+TYPED_SHARE, MADE_UP_SHARE = 0.2, 0.5
 """Of the requests to spell."""
 MAX_VIDEO_MS = 16_000.0
 CAMERA_SHARE = 0.25
@@ -126,11 +126,16 @@ def spellable() -> tuple[str, ...]:
 
 
 def _spelling(script: Script) -> Scenario:
-    """Three to six requests to spell, rehearsed or typed."""
+    """Three to six requests to spell, rehearsed or typed; half of the words are made up of another one's letters, so
+    that they are read and not known by heart."""
     script.kind = SPELLING
     for _ in range(int(script.rng.integers(3, 7))):
         script.pause(200.0, 800.0)
-        request, reply = draw_spelling(script.rng, script.split, spellable())
+        if script.rng.random() < MADE_UP_SHARE:
+            word = "".join(script.rng.permutation(list(pick(script.rng, spellable()))))
+            request, reply = SPELL.draw(script.rng, script.split, x=word), letter_names(word)
+        else:
+            request, reply = draw_spelling(script.rng, script.split, spellable())
         if script.rng.random() < TYPED_SHARE:
             script.answer_typed(request, reply)
         else:

@@ -145,7 +145,8 @@ class Learner(nn.Module):
             told.classes(Head.PHASES, phases, self.phases(lower_BTD.flatten(0, 1)[phases.at_P]))
         if said := batch.targets.get(Head.SAY):
             outputs, hidden_ND = network.say.outputs, network.backbone.whole(x_BTD, turns, memory).flatten(0, 1)
-            scores_PO = network.say_scores(hidden_ND[said.at_P])
+            user_NK, num_said_N = known.user_BTK.flatten(0, 1), known.num_said_BT.flatten()
+            scores_PO = network.say_scores(hidden_ND[said.at_P], user_NK[said.at_P], num_said_N[said.at_P])
             told.classes(Head.SAY, said, scores_PO)
             scores_PO = outputs.unweighted(scores_PO.detach().float())
             told.words(Head.SAY, said, scores_PO, outputs.vocab_size)

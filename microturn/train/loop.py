@@ -137,7 +137,7 @@ class Trainer:
         True when that is done. Checkpoints are written to ``folder``. With ``only`` the stages before it are left out.
         Raises ``InputError`` if the run is past the stage ``only``.
         """
-        self.learner.network.flow.spell(materials.tokenizer)
+        self.learner.network.spell(materials.tokenizer)
         last = len(self.config.stages)
         if only is not None:
             last = 1 + next(place for place, stage in enumerate(self.config.stages) if stage.name == only)
@@ -224,7 +224,7 @@ class Trainer:
     def evaluate(self, stage: StageConfig, materials: Materials) -> Figures:
         """Figures of held-out sessions of every family of the stage's tasks, told with the averaged weights."""
         meter = Meter()
-        self.learner.network.flow.spell(materials.tokenizer)
+        self.learner.network.spell(materials.tokenizer)
         self.learner.eval()
         for name in stage.shares:
             if name not in self._dev:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from microturn.model.lanes import MAX_AGE, NONE, SAID_TOKENS, Lanes, LaneState, initial_lane_state, lanes
+from microturn.model.lanes import MAX_AGE, NONE, SAID_TOKENS, USER_TOKENS, Lanes, LaneState, initial_lane_state, lanes
 from microturn.model.turns import End, Kind, Source, Turns
 from microturn.train.batch import Row
 from tests.parity.small import as_turns
@@ -33,10 +33,11 @@ def turns_of(rows: list[list[tuple[Kind, Source, int, int]]]) -> Turns:
     return as_turns([Row(tokens=array, sound=np.zeros(1, np.int64)) for array in arrays])
 
 
-def slow_lanes(row: NDArray[np.int64]) -> list[tuple[list[int], list[int], list[int]]]:
-    """For every token (T, 5) of a row: the newest words of both sides, the newest first, the ages of the model's."""
-    user, model, read = [NONE] * WORDS, [NONE] * SAID_TOKENS, [NONE] * WORDS
-    replying, said_turns, known = False, [0] * SAID_TOKENS, []
+def slow_lanes(row: NDArray[np.int64]) -> list[tuple[list[int], list[int], list[int], int]]:
+    """For every token (T, 5) of a row: the newest words of both sides, the newest first, the ages of the model's, and
+    how many it has said since it listened."""
+    user, model, read = [NONE] * USER_TOKENS, [NONE] * SAID_TOKENS, [NONE] * USER_TOKENS
+    replying, said_turns, known, num_said = False, [0] * SAID_TOKENS, [], 0
     for kind, source, payload, turn, _ in row.tolist():
         if kind == Kind.HEAR or (kind == Kind.TEXT_IN and source == Source.TYPED):
             user = [payload, *user]
@@ -45,16 +46,17 @@ def slow_lanes(row: NDArray[np.int64]) -> list[tuple[list[int], list[int], list[
             read = [payload, *read]
         if kind == Kind.SAY:
             model, replying, said_turns = [payload, *model], True, [turn, *said_turns]
+            num_said += 1
         if kind == Kind.NOW and payload != End.SPEAK:
-            replying = False
+            replying, num_said = False, 0
         ages = [max(0, min(turn - said + 1, MAX_AGE)) if replying else 0 for said in said_turns[:SAID_TOKENS]]
-        known.append(((read if is_read else user)[:WORDS], model[:SAID_TOKENS], ages))
+        known.append(((read if is_read else user)[:USER_TOKENS], model[:SAID_TOKENS], ages, num_said))
     return known
 
 
-def as_lists(known: Lanes, turns: Turns, row: int) -> list[tuple[list[int], list[int], list[int]]]:
+def as_lists(known: Lanes, turns: Turns, row: int) -> list[tuple[list[int], list[int], list[int], int]]:
     count = int(turns.valid_BT[row].sum())
-    columns = (known.user_BTK[row, :count], known.model_BTK[row, :count], known.age_BTK[row, :count])
+    columns = tuple(value[row, :count] for value in (known.user_BTK, known.model_BTK, known.age_BTK, known.num_said_BT))
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
@@ -104,14 +106,9 @@ def test_only_what_the_user_says_or_types_is_his_word() -> None:
     row += [(Kind.TEXT_IN, source, 2, 1) for source in (Source.JOB, Source.TOOL, Source.INSTRUCTIONS)]
     turns = turns_of([[*row, (Kind.NOW, Source.SELF, 0, 0), (Kind.TEXT_IN, Source.TYPED, 2, 1)]])
     known, after = lanes(turns, initial_lane_state(1, WORDS))
-    assert known.user_BTK[0, :5].tolist() == [
-        [1, NONE, NONE],
-        [2, NONE, NONE],
-        [2, 2, NONE],
-        [2, 2, 2],
-        [1, NONE, NONE],
-    ]
-    assert after.user_RK.tolist() == [[2, 1, NONE]]
+    newest = [[1], [2], [2, 2], [2, 2, 2], [1]]
+    assert known.user_BTK[0, :5].tolist() == [words + [NONE] * (USER_TOKENS - len(words)) for words in newest]
+    assert after.user_RK[0, :3].tolist() == [2, 1, NONE]
 
 
 def test_a_reply_ages_until_the_model_listens() -> None:
@@ -125,4 +122,4 @@ def test_a_row_without_tokens_keeps_its_state() -> None:
     _, before = lanes(turns_of([[(Kind.SAY, Source.SELF, 2, 3)], []]), initial_lane_state(2, WORDS))
     _, after = lanes(turns_of([[], [(Kind.HEAR, Source.SPOKEN, 1, 0)]]), before)
     assert _same(after.select(torch.tensor([0])), before.select(torch.tensor([0])))
-    assert after.user_RK[1].tolist() == [1, NONE, NONE]
+    assert after.user_RK[1, :2].tolist() == [1, NONE]

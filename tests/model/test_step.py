@@ -92,7 +92,7 @@ def test_a_word_is_said_when_words_are_likelier_than_all_else(
     end = torch.full((outputs.size,), -50.0)
     end[outputs.listen] = 50.0
     scores = iter([probability.log(), end])
-    monkeypatch.setattr(model.network, "say_scores", lambda hidden_ND: next(scores).unsqueeze(0))
+    monkeypatch.setattr(model.network, "say_scores", lambda *_: next(scores).unsqueeze(0))
     output, _ = output_of(model, SILENCE, model.initial_state(1))
     assert (output.say, output.speaking) == {
         "say": (model.tokenizer.decode([7]), False),
@@ -125,18 +125,18 @@ def test_long_text_goes_in_by_parts_and_none_of_it_is_lost() -> None:
     assert int(state.num_waiting_R[0]) == len(ids) + 2 - taken
     waiting = state.waiting_RW[0, : int(state.num_waiting_R[0])].tolist()
     assert waiting == [*ids[taken:], *model.tokenizer.encode("one two")]
-    assert state.lanes.user_RK[0].tolist() == ids[taken - 3 : taken][::-1]
+    assert state.lanes.user_RK[0, :3].tolist() == ids[taken - 3 : taken][::-1]
     while int(state.num_waiting_R[0]):
         _, state = output_of(model, SILENCE, state)
     assert int(state.memory.count_R3[0, TEXT]) == len(ids) + 2
-    assert state.lanes.user_RK[0].tolist() == ids[-3:][::-1], "a job's words are not the user's"
+    assert state.lanes.user_RK[0, :3].tolist() == ids[-3:][::-1], "a job's words are not the user's"
 
 
 @pytest.mark.parametrize("source", [TextSource.JOB, TextSource.TOOL, TextSource.INSTRUCTIONS])
 def test_what_others_write_is_not_the_users_last_word(source: TextSource) -> None:
     model = bent(listen=60.0, hear=-60.0)
     _, state = output_of(model, typed("red", source), model.initial_state(1))
-    assert state.lanes.user_RK[0].tolist() == [NONE] * 3
+    assert (state.lanes.user_RK == NONE).all()
     region = PINNED if source == TextSource.INSTRUCTIONS else TEXT
     assert int(state.memory.count_R3[0, region]) == 1
 

@@ -97,10 +97,10 @@ def _balance(model: Microturn) -> None:
     """Move the biases of what decides to the middle of what it meets in sessions of noise."""
     network, outputs = model.network, model.network.say.outputs
     heard: list[Tensor] = []
-    met: list[Tensor] = []
+    met: list[tuple[Tensor, ...]] = []
     hooks = [
         network.hearing.words.register_forward_pre_hook(lambda _, given: heard.append(given[0].flatten(0, -2))),
-        network.say.register_forward_pre_hook(lambda _, given: met.append(given[0])),
+        network.say.register_forward_pre_hook(lambda _, given: met.append(given)),
     ]
     rngs = [np.random.default_rng(seed) for seed in range(4)]
     state = model.initial_state(len(rngs))
@@ -110,7 +110,8 @@ def _balance(model: Microturn) -> None:
         hook.remove()
     scores = network.hearing.words(torch.cat(heard))
     network.hearing.words.bias[-1].add_((scores[:, :-1].logsumexp(1) - scores[:, -1]).median())
-    scores = outputs.unweighted(network.say_scores(torch.cat(met)))
+    hidden_ND, letter_NK = (torch.cat([given[part] for given in met]) for part in (0, 2))
+    scores = outputs.unweighted(network.say(hidden_ND, network.table_VD, letter_NK))
     rest = scores[:, outputs.act :]
     network.say.rest.bias.add_((scores[:, : outputs.act].logsumexp(1, keepdim=True) - rest).median(0).values)
     network.say.rest.bias.sub_(math.log(2.0))  # <listen> and <speak> together are as likely as all words

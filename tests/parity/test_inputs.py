@@ -100,7 +100,7 @@ class Player:
         words = self._payloads(Kind.HEAR)
         return torch.tensor([words + [NO_WORD] * (AUDIO_TOKENS - len(words))])
 
-    def _say_scores(self, hidden_ND: Tensor) -> Tensor:
+    def _say_scores(self, hidden_ND: Tensor, *_: Tensor) -> Tensor:
         outputs = self.model.network.say.outputs
         scores = torch.full((len(hidden_ND), outputs.size), -50.0)
         scores[:, self._to_say.pop(0)] = 50.0

@@ -123,7 +123,7 @@ def hear(model: Microturn, row: Row) -> tuple[Tensor, Tensor | None, object]:
 def test_the_session_has_everything_in_it(held: Held) -> None:
     assert {made.speaking[0] for made in held.made} == {True, False}
     assert sum(len(made.heard[0]) for made in held.made) > 5
-    assert sum(len(made.said[0]) for made in held.made) > 3
+    assert sum(len(made.said[0]) for made in held.made) > 2
     assert any(made.acts[0] is not None for made in held.made)
 
 
@@ -141,7 +141,9 @@ def test_every_choice_is_the_one_that_training_would_expect(held: Held) -> None:
     model = small_model(SHORT_MEMORY)
     outputs = model.network.say.outputs
     turns = as_turns([as_row(held, model)])
-    scores = model.network.say_scores(whole_hidden(model.network, turns)[0]).double()
+    known, _ = lanes(turns, initial_lane_state(1, model.config.backbone.lane_words))
+    hidden = whole_hidden(model.network, turns)[0]
+    scores = model.network.say_scores(hidden, known.user_BTK[0], known.num_said_BT[0]).double()
     for turn, made in enumerate(held.made):
         chosen = [*made.said[0], *([] if made.acts[0] is None else [outputs.act + made.acts[0]])]
         chosen.append(outputs.speak if made.speaking[0] else outputs.listen)
