@@ -148,10 +148,12 @@ class Network(nn.Module):
         idle = backbone.num_layers * (backbone.num_experts - backbone.top_k) * expert
         return total, total - idle
 
-    def say_scores(self, hidden_ND: Tensor, user_NK: Tensor, num_said_N: Tensor) -> Tensor:
-        """Scores (N, O) of what comes next after the backbone's states, the user's newest tokens and as many as the
-        model has said since it listened."""
-        letter_NK = letters_at(self.flow.letters_VL, user_NK, num_said_N)
+    def next_letters(self, user_NK: Tensor, num_said_N: Tensor) -> Tensor:
+        """What comes next if one of the user's newest tokens is spelt and the model has said so many (N, K)."""
+        return letters_at(self.flow.letters_VL, user_NK, num_said_N)
+
+    def say_scores(self, hidden_ND: Tensor, letter_NK: Tensor) -> Tensor:
+        """Scores (N, O) of what comes next after the backbone's states."""
         scores: Tensor = self.say(hidden_ND, self.table_VD, letter_NK)
         return scores
 

@@ -20,6 +20,7 @@ from microturn.model.linear import Linear, gelu, products, streams
 # of a word (of ``letters_at``: tokens), M moments of a turn, W width.
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789'-"
+LATIN_LETTERS = 26
 NOTHING, BEGINNING, OTHER = 0, 1, 2
 FIRST_LETTER = 3
 NUM_LETTERS = FIRST_LETTER + len(ALPHABET)
@@ -81,6 +82,12 @@ def letters_at(table_VL: Tensor, words_NK: Tensor, place_N: Tensor) -> Tensor:
     within_NK = (wanted_NK - start_NK.gather(-1, token_NK)).clamp(max=table_VL.shape[1] - 1)
     letter_NK = table_VL[words_NK.gather(-1, token_NK).clamp(min=0), within_NK]
     return torch.where((wanted_NK < next_NK) & is_there_NK, letter_NK, NOTHING)
+
+
+def renamed(letters: Tensor, by: Tensor) -> Tensor:
+    """Letters of the alphabet moved on ``by`` places, from its end to its beginning; all else as it is."""
+    place = letters - FIRST_LETTER
+    return torch.where((place >= 0) & (place < LATIN_LETTERS), (place + by) % LATIN_LETTERS + FIRST_LETTER, letters)
 
 
 class LettersLayer(nn.Module):

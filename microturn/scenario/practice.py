@@ -24,7 +24,7 @@ import numpy as np
 
 from microturn.language.lexicon import CONTENT, FUNCTION, LETTERS, NUMBERS
 from microturn.language.tokenizer import default_tokenizer
-from microturn.language.wordings import SAY, SPELL, combination, pick, plain_sentence
+from microturn.language.wordings import SAY, SPELL, combination, combination_split, pick, plain_sentence
 from microturn.pictures.repcount import RepTiming
 from microturn.pictures.repetitions import SEEN_LAG_MS, draw_count_video, draw_idle_video
 from microturn.scenario.asked import draw_asked, open_word
@@ -132,7 +132,7 @@ def _spelling(script: Script) -> Scenario:
     for _ in range(int(script.rng.integers(3, 7))):
         script.pause(200.0, 800.0)
         if script.rng.random() < MADE_UP_SHARE:
-            word = "".join(script.rng.permutation(list(pick(script.rng, spellable()))))
+            word = _made_up(script.rng, script.split)
             request, reply = SPELL.draw(script.rng, script.split, x=word), letter_names(word)
         else:
             request, reply = draw_spelling(script.rng, script.split, spellable())
@@ -142,6 +142,14 @@ def _spelling(script: Script) -> Scenario:
             script.answer(reply, script.speak(request)[-1].end_ms)
         script.wait_until(script.said_until_ms)
     return script.finish(SPELLING, tail_ms=600.0)
+
+
+def _made_up(rng: np.random.Generator, split: Split) -> str:
+    """The letters of a word in another order, which may be spelt in this split."""
+    while True:
+        word = "".join(rng.permutation(list(pick(rng, spellable()))))
+        if combination_split("spell", word) == split:
+            return word
 
 
 def _results(script: Script) -> Scenario:

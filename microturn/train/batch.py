@@ -144,6 +144,8 @@ class Batch:
     targets: dict[Head, Targets]
     mel: MelTargets | None
     wave: WaveTargets | None
+    renamed_B: Tensor
+    """How far in the alphabet the letters are moved that are said."""
     totals: dict[Head, float]
     """Sum of the weights of all targets, by head: what a mean over them divides by."""
 
@@ -161,6 +163,7 @@ class Batch:
             targets={head: targets.mapped(change) for head, targets in self.targets.items()},
             mel=None if self.mel is None else self.mel.mapped(change),
             wave=None if self.wave is None else self.wave.mapped(change),
+            renamed_B=change(self.renamed_B),
         )
 
 
@@ -187,6 +190,8 @@ class Row:
     targets: dict[Head, Targets] = field(default_factory=dict)
     mel: MelTargets | None = None
     wave: WaveTargets | None = None
+    renamed: int = 0
+    """How far in the alphabet the letters are moved that are said, so that no word is spelt as it always is."""
 
     @property
     def num_turns(self) -> int:
@@ -204,7 +209,8 @@ def collate(task: str, rows: Sequence[Row], width: int, num_turns: int) -> Batch
     mel = _mel_targets(rows, width)
     waves = [row.wave for row in rows if row.wave is not None]
     wave = WaveTargets.joined(waves) if waves else None
-    return Batch(task, _turns(rows, width, num_turns), targets, mel, wave, _totals(targets, mel, wave))
+    renamed = torch.tensor([row.renamed for row in rows])
+    return Batch(task, _turns(rows, width, num_turns), targets, mel, wave, renamed, _totals(targets, mel, wave))
 
 
 def _mel_targets(rows: Sequence[Row], width: int) -> MelTargets | None:

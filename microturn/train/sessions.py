@@ -21,6 +21,7 @@ from microturn.model.hearing import NO_WORD, VOICE_LAG_MS, Hearing, initial_hear
 from microturn.model.likeness import initial_picture_state, looked
 from microturn.model.network import last_of_turn
 from microturn.model.outputs import ACTS, SAY_WEIGHT, OutputVocabulary
+from microturn.model.spelling import ALPHABET, LATIN_LETTERS
 from microturn.model.turns import (
     MAX_TEXT_IN_TOKENS,
     SOURCE_OF_TEXT,
@@ -33,7 +34,7 @@ from microturn.model.turns import (
     input_tokens,
     say_token,
 )
-from microturn.scenario.practice import DONE, WATCHING, make_scenario
+from microturn.scenario.practice import DONE, SPELLING, WATCHING, make_scenario
 from microturn.scenario.scenario import Scenario
 from microturn.train.augment import AugmentConfig, augment_frames, augment_user, hesitant, instructed, misheard
 from microturn.train.batch import Head, MelTargets, Patch, Row, Targets
@@ -157,7 +158,12 @@ class Packer:
         frames, speaking = scenario.frames, scenario.speaking()
         if self.augment is not None and frames:
             frames = augment_frames(frames, seen_in_time(scenario), rng, self.augment)
-        say = spread(self._ids(scenario.say_labels()), MAX_SAY_TOKENS, scenario.num_turns)
+        if self.augment is not None and scenario.family == SPELLING:
+            row.renamed = int(rng.integers(LATIN_LETTERS))
+        words = {
+            turn: [renamed_letter(word, row.renamed) for word in said] for turn, said in scenario.say_labels().items()
+        }
+        say = spread(self._ids(words), MAX_SAY_TOKENS, scenario.num_turns)
         texts = spread(typed, MAX_TEXT_IN_TOKENS, scenario.num_turns)
         acts = {turn: ACTS.index(act) for turn, act in scenario.act_labels().items()}
         outputs = OutputVocabulary(self.tokenizer.vocab_size)
@@ -231,6 +237,12 @@ class Packer:
             noise_VFM=torch.from_numpy(_noise(rng, (len(flow_V), TURN_FRAMES, MEL_BANDS))),
             time_V=torch.from_numpy(rng.random(len(flow_V), dtype=np.float32)),
         )
+
+
+def renamed_letter(word: str, by: int) -> str:
+    """A letter ``by`` places on in the alphabet; words are as they are."""
+    place = ALPHABET.find(word)
+    return ALPHABET[(place + by) % LATIN_LETTERS] if len(word) == 1 and 0 <= place < LATIN_LETTERS else word
 
 
 def seen_in_time(scenario: Scenario) -> set[int]:
