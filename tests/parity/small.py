@@ -75,6 +75,7 @@ def small_model(memory: MemoryConfig | None = SHORT_MEMORY, *, size: int = 1) ->
     network = small_network(memory, size=size, vocab_size=tokenizer.vocab_size)
     nn.init.normal_(network.hearing.words.weight[-1], std=0.3)
     nn.init.normal_(network.say.rest.weight, std=1.0)
+    nn.init.normal_(network.say.pointers_KD, std=0.05)  # all of them at <listen> before the first word
     torch.manual_seed(1)
     model = Microturn(network, Vocoder(SMALL_VOCODER), tokenizer)
     for _ in range(2):

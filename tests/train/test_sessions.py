@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +17,16 @@ from microturn.media.mel import log_mel, normalise_mel
 from microturn.model.flow import SILENT_MEL
 from microturn.model.lanes import initial_lane_state, lanes
 from microturn.model.outputs import ACTS, SAY_WEIGHT, OutputVocabulary
-from microturn.model.spelling import ALPHABET, BEGINNING, FIRST_LETTER, NOTHING, spelt, word_letters
+from microturn.model.spelling import (
+    ALPHABET,
+    BEGINNING,
+    FIRST_LETTER,
+    NOTHING,
+    letters_at,
+    renamed,
+    spelt,
+    word_letters,
+)
 from microturn.model.turns import End, Kind, Sound, Source
 from microturn.scenario.practice import DONE, PRACTICE, REHEARSED, RESULTS, SPELLING, WATCHING, make_scenario
 from microturn.scenario.scenario import HEAR_LAG_MS, Scenario
@@ -310,3 +320,23 @@ def test_instructions_change_nothing_that_is_told() -> None:
     assert is_instruction.sum() >= 3
     assert (instructed.tokens[~is_instruction][:, [0, 1, 2, 3]] == without.tokens[:, [0, 1, 2, 3]]).all()
     assert [value for _, value, _ in told(instructed, Head.SAY)] == [value for _, value, _ in told(without, Head.SAY)]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_words_to_spell_are_spelt_under_other_names_of_the_letters(seed: int) -> None:
+    """What is told is pointed at, and in training is not what the word is always spelt by."""
+    scenario = make_scenario(SPELLING, seed, "train", None)
+    plain, row = packed(scenario), packed(scenario, AugmentConfig(), seed=seed)
+    assert plain.renamed == 0 < row.renamed
+    batch = collate("decide", [plain], len(plain.tokens), plain.num_turns)
+    known, _ = lanes(batch.turns, initial_lane_state(1, 1))
+    tokens = {FIRST_LETTER + at: TOKENIZER.encode_word(letter)[0] for at, letter in enumerate(ALPHABET[:26])}
+    moved = {tokens[at]: tokens[int(renamed(torch.tensor(at), torch.tensor(row.renamed)))] for at in tokens}
+    said = [place for place in told(plain, Head.SAY) if place[1] < OUTPUTS.vocab_size]
+    assert len(said) > 10
+    for at, value, _ in said:
+        letters = letters_at(spelt(TOKENIZER), known.user_BTK[:, at], known.num_said_BT[:, at])
+        assert value in {tokens.get(letter) for letter in letters[0].tolist()}
+    assert [moved[value] for _, value, _ in said] == [
+        value for _, value, _ in told(row, Head.SAY) if value < OUTPUTS.vocab_size
+    ]
