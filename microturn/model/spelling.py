@@ -65,23 +65,25 @@ def word_letters(table_VL: Tensor, said_SK: Tensor, age_SK: Tensor) -> tuple[Ten
     return torch.where(kept, letters, NOTHING).gather(1, order), age_S
 
 
-def letters_at(table_VL: Tensor, words_NK: Tensor, place_N: Tensor) -> Tensor:
-    """Of each of the newest tokens of a text (N, K), the newest first: which letter is at ``place`` of the word that
-    begins with it, ``NOTHING`` behind its end (N, K)."""
-    is_there_NK = words_NK != NONE
-    letters_NKL = table_VL[words_NK.clamp(min=0)]
+def letters_at(table_VL: Tensor, tokens_NK: Tensor, place_N: Tensor) -> Tensor:
+    """Of each of the newest words of a text, of which the K newest tokens are given, the newest first: which letter is
+    at ``place``, ``NOTHING`` behind its end (N, K). ``OTHER`` where there are no more words."""
+    is_there_NK = tokens_NK != NONE
+    letters_NKL = table_VL[tokens_NK.clamp(min=0)]
     length_NK = (letters_NKL != NOTHING).sum(-1) * is_there_NK
     begins_NK = (letters_NKL[..., 0] == BEGINNING) & is_there_NK
     end_NK = length_NK.flip(-1).cumsum(-1).flip(-1)  # in the text of all K tokens
     start_NK = end_NK - length_NK
-    wanted_NK = start_NK + begins_NK + place_N.unsqueeze(-1)
+    wanted_NK = start_NK + 1 + place_N.unsqueeze(-1)
     # The word ends where the next one begins.
     next_NK = torch.where(begins_NK, start_NK, end_NK[..., :1]).cummin(-1).values
     next_NK = torch.cat([end_NK[..., :1], next_NK[..., :-1]], -1)
-    token_NK = (start_NK.unsqueeze(-2) > wanted_NK.unsqueeze(-1)).sum(-1).clamp(max=words_NK.shape[-1] - 1)
+    token_NK = (start_NK.unsqueeze(-2) > wanted_NK.unsqueeze(-1)).sum(-1).clamp(max=tokens_NK.shape[-1] - 1)
     within_NK = (wanted_NK - start_NK.gather(-1, token_NK)).clamp(max=table_VL.shape[1] - 1)
-    letter_NK = table_VL[words_NK.gather(-1, token_NK).clamp(min=0), within_NK]
-    return torch.where((wanted_NK < next_NK) & is_there_NK, letter_NK, NOTHING)
+    letter_NK = table_VL[tokens_NK.gather(-1, token_NK).clamp(min=0), within_NK]
+    letter_NK = torch.where(wanted_NK < next_NK, letter_NK, NOTHING)
+    order = torch.argsort((~begins_NK).to(torch.uint8), dim=-1, stable=True)
+    return torch.where(begins_NK, letter_NK, OTHER).gather(-1, order)
 
 
 def renamed(letters: Tensor, by: Tensor) -> Tensor:
