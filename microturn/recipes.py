@@ -96,5 +96,24 @@ def nano_gpu() -> Recipe:
     )
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"nano": nano, "nano_gpu": nano_gpu}
+def nano_again() -> Recipe:
+    """One more round for weights that are there, with ``--start``, ``--seed`` and ``--stage``; the mean of what comes
+    out and what went in was better than either (``scripts/average-weights.py``; docs/log.md, 2026-11-30)."""
+    base = nano()
+    stages = (
+        StageConfig(name="hear", num_steps=2_800, shares={"hear": 1.0}, optim=optim(0.8, *HEARING, decay_share=0.7)),
+        StageConfig(
+            name="decide",
+            num_steps=1_500,
+            shares={"decide": 0.45, "converse": 0.30, "count": 0.25},
+            optim=optim(0.6, *READING, decay_share=0.9),
+        ),
+        StageConfig(
+            name="speak", num_steps=1_700, shares={"speak": 1.0}, optim=optim(0.8, *SPEAKING, decay_share=0.75)
+        ),
+    )
+    return replace(base, name="nano_again", train=replace(base.train, stages=stages))
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {"nano": nano, "nano_again": nano_again, "nano_gpu": nano_gpu}
 """Recipes by the name that ``microturn train`` takes."""

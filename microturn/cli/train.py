@@ -12,7 +12,11 @@ from microturn.errors import InputError
 
 def train(
     recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="nano: the default weights; nano_gpu: larger, for a GPU.")
+        str,
+        typer.Argument(
+            metavar="RECIPE",
+            help="nano: the default weights; nano_again: more for weights that are there; nano_gpu: larger.",
+        ),
     ] = "nano",
     out: Annotated[Path, typer.Option(help="Folder of the run; a run in it goes on.")] = Path("runs/nano"),
     data: Annotated[

@@ -134,7 +134,7 @@ def _spelling(script: Script) -> Scenario:
     for _ in range(int(script.rng.integers(3, 7))):
         script.pause(200.0, 800.0)
         if script.rng.random() < MADE_UP_SHARE:
-            word = _made_up(script.rng, script.split)
+            word = made_up(script.rng, script.split)
             request, reply = SPELL.draw(script.rng, script.split, x=word), letter_names(word)
         else:
             request, reply = draw_spelling(script.rng, script.split, spellable())
@@ -146,7 +146,7 @@ def _spelling(script: Script) -> Scenario:
     return script.finish(SPELLING, tail_ms=600.0)
 
 
-def _made_up(rng: np.random.Generator, split: Split) -> str:
+def made_up(rng: np.random.Generator, split: Split) -> str:
     """The letters of a word in another order, few enough tokens and a word that may be spelt in this split."""
     while True:
         word = "".join(rng.permutation(list(pick(rng, spellable()))))
