@@ -106,7 +106,7 @@ def nano_again() -> Recipe:
             name="decide",
             num_steps=1_500,
             shares={"decide": 0.45, "converse": 0.30, "count": 0.25},
-            optim=optim(0.6, *READING, decay_share=0.9),
+            optim=optim(0.6, *READING[:-1], decay_share=0.9),
         ),
         StageConfig(
             name="speak", num_steps=1_700, shares={"speak": 1.0}, optim=optim(0.8, *SPEAKING, decay_share=0.75)

@@ -25,6 +25,8 @@ SAID_TOKENS = 8
 """So many of the newest tokens of what the model says are kept at least: a long word's, which is spelt by them."""
 USER_TOKENS = 8
 """So many of the user's newest at least: a word that he wants spelt, and what he says after it."""
+READ_TOKENS = 128
+"""So many of the newest that nobody said at least: what a job has brought, while it is being read out."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,9 @@ class LaneState(Rows):
     model_RK: Tensor
     """At least ``SAID_TOKENS``."""
     read_RK: Tensor
-    """Of texts that nobody said: what jobs and tools bring, instructions."""
+    """At least ``READ_TOKENS`` of texts that nobody said: what jobs and tools bring, instructions."""
+    read_turn_RK: Tensor
+    """The turns in which they came in."""
     replying_R: Tensor
     """Whether the model is speaking."""
     said_turn_RK: Tensor
@@ -51,12 +55,14 @@ class LaneState(Rows):
 
 
 def initial_lane_state(rows: int, words: int, device: torch.device | None = None) -> LaneState:
-    none_RK = torch.full((rows, max(words, USER_TOKENS)), NONE, device=device)
-    unsaid_RK = torch.full((rows, max(words, SAID_TOKENS)), NONE, device=device)
+    user_RK, unsaid_RK, read_RK = (
+        torch.full((rows, max(words, least)), NONE, device=device) for least in (USER_TOKENS, SAID_TOKENS, READ_TOKENS)
+    )
     return LaneState(
-        user_RK=none_RK,
+        user_RK=user_RK,
         model_RK=unsaid_RK,
-        read_RK=none_RK,
+        read_RK=read_RK,
+        read_turn_RK=torch.zeros_like(read_RK),
         replying_R=torch.zeros(rows, dtype=torch.bool, device=device),
         said_turn_RK=torch.zeros_like(unsaid_RK),
         num_said_R=torch.zeros(rows, dtype=torch.int64, device=device),
@@ -72,8 +78,12 @@ class Lanes:
     model_BTK: Tensor
     age_BTK: Tensor
     """How many turns each of the model's words has lasted, the token's own turn included; 0 while it listens."""
-    num_said_BT: Tensor
-    """Tokens that the model has said since it listened last, its own included."""
+    after_BT: LaneState
+    """The state after each token, (B, T, ...)."""
+
+    def after(self, at_N: Tensor) -> LaneState:
+        """The state after N of the tokens, which are counted through all rows."""
+        return self.after_BT.mapped(lambda _, value: value.flatten(0, 1)[at_N])
 
 
 def lanes(turns: Turns, state: LaneState) -> tuple[Lanes, LaneState]:
@@ -83,28 +93,33 @@ def lanes(turns: Turns, state: LaneState) -> tuple[Lanes, LaneState]:
     is_read = (kind == Kind.TEXT_IN) & ~typed & valid
     is_user = ((kind == Kind.HEAR) | typed) & valid
     is_model = (kind == Kind.SAY) & valid
-    user_BTK, user_RK = _newest(is_user, turns.payload_BT, state.user_RK)
-    read_BTK, read_RK = _newest(is_read, turns.payload_BT, state.read_RK)
-    model_BTK, model_RK = _newest(is_model, turns.payload_BT, state.model_RK)
     place_T = torch.arange(kind.shape[1], device=kind.device)
     is_quiet = (kind == Kind.NOW) & (turns.payload_BT != End.SPEAK) & valid
     said_at = torch.where(is_model, place_T, -1).cummax(1).values
     quiet_at = torch.where(is_quiet, place_T, -1).cummax(1).values
     replying = torch.where(said_at == quiet_at, state.replying_R[:, None], said_at > quiet_at)
-    said_turn_BTK, said_turn_RK = _newest(is_model, turns.turn_BT, state.said_turn_RK)
     said_BT = state.num_said_R[:, None] + is_model.cumsum(1)
-    num_said_BT = said_BT - torch.where(is_quiet, said_BT, 0).cummax(1).values
-    after = LaneState(user_RK, model_RK, read_RK, replying[:, -1], said_turn_RK, num_said_BT[:, -1])
-    user_BTK = torch.where(is_read.unsqueeze(-1), read_BTK, user_BTK)
-    return Lanes(user_BTK, model_BTK, _ages(turns.turn_BT, said_turn_BTK, replying), num_said_BT), after
+    after_BT = LaneState(
+        user_RK=_newest(is_user, turns.payload_BT, state.user_RK),
+        model_RK=_newest(is_model, turns.payload_BT, state.model_RK),
+        read_RK=_newest(is_read, turns.payload_BT, state.read_RK),
+        read_turn_RK=_newest(is_read, turns.turn_BT, state.read_turn_RK),
+        replying_R=replying,
+        said_turn_RK=_newest(is_model, turns.turn_BT, state.said_turn_RK),
+        num_said_R=said_BT - torch.where(is_quiet, said_BT, 0).cummax(1).values,
+    )
+    read_BTK = after_BT.read_RK[..., : after_BT.user_RK.shape[-1]]
+    user_BTK = torch.where(is_read.unsqueeze(-1), read_BTK, after_BT.user_RK)
+    age_BTK = _ages(turns.turn_BT, after_BT.said_turn_RK, replying)
+    return Lanes(user_BTK, after_BT.model_RK, age_BTK, after_BT), after_BT.mapped(lambda _, value: value[:, -1])
 
 
 def _ages(turn: Tensor, said_turn_K: Tensor, replying: Tensor) -> Tensor:
     return (turn.unsqueeze(-1) - said_turn_K + 1).clamp(0, MAX_AGE) * replying.unsqueeze(-1)
 
 
-def _newest(is_word_BT: Tensor, payload_BT: Tensor, before_BK: Tensor) -> tuple[Tensor, Tensor]:
-    """The newest K words at every token (B, T, K), newest first, and after the last one (B, K)."""
+def _newest(is_word_BT: Tensor, payload_BT: Tensor, before_BK: Tensor) -> Tensor:
+    """The newest K words at every token (B, T, K), the newest first."""
     words = before_BK.shape[1]
     count_BT = is_word_BT.cumsum(1)
     end = words + is_word_BT.shape[1]
@@ -113,5 +128,4 @@ def _newest(is_word_BT: Tensor, payload_BT: Tensor, before_BK: Tensor) -> tuple[
     table.scatter_(1, torch.where(is_word_BT, words - 1 + count_BT, end), payload_BT)
     back_K = torch.arange(words, device=before_BK.device)
     index_BTK = (words - 1 + count_BT).unsqueeze(-1) - back_K
-    newest_BTK = table.gather(1, index_BTK.flatten(1)).view(*index_BTK.shape)
-    return newest_BTK, newest_BTK[:, -1]
+    return table.gather(1, index_BTK.flatten(1)).view(*index_BTK.shape)

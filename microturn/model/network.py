@@ -12,14 +12,16 @@ from microturn.model.ear import AUDIO_TOKENS
 from microturn.model.eye import Eye
 from microturn.model.flow import FlowHead
 from microturn.model.hearing import Hearing
-from microturn.model.lanes import MAX_AGE, NONE, USER_TOKENS, Lanes
+from microturn.model.lanes import MAX_AGE, NONE, USER_TOKENS, Lanes, LaneState
 from microturn.model.linear import Linear, linear
 from microturn.model.outputs import OutputVocabulary
-from microturn.model.spelling import ALPHABET, FIRST_LETTER, NOTHING, NUM_LETTERS, letters_at, spelt
+from microturn.model.pointing import END, letters_at, letters_said, next_read
+from microturn.model.spelling import ALPHABET, FIRST_LETTER, LATIN_LETTERS, NOTHING, NUM_LETTERS, renamed, spelt
 from microturn.model.turns import End, Kind, Sound, Source, Turns
 from microturn.turn import Act
 
-# Shapes: B rows, T tokens, U turns, S speaking turns, D width, V text tokens, K words of a lane, O outputs.
+# Shapes: B rows, T tokens, U turns, S speaking turns, D width, V text tokens, K words of a lane, P
+# pointers, O outputs.
 
 
 class Embedder(nn.Module):
@@ -83,9 +85,7 @@ class Embedder(nn.Module):
 class SayHead(nn.Module):
     """What the model puts out next: a word to say, an act, <listen> or <speak>. Words are compared with embeddings.
 
-    A word is one token and has no letters, so those of words that were never spelt could not be said. Where one of the
-    user's newest words is spelt, its next letter is pointed at (See et al. 2017, "Get To The Point", section 2.2; here
-    a pointer adds to the score); behind the last one that is <listen>.
+    What ``pointing`` has found gains by as much as the state says; behind the last letter or word <listen> does.
     """
 
     output_of_letter: Tensor
@@ -97,25 +97,29 @@ class SayHead(nn.Module):
         self.word = Linear(width, width)
         self.bias_V = nn.Parameter(torch.zeros(config.vocab_size))
         self.rest = Linear(width, self.outputs.size - self.outputs.vocab_size)
-        self.pointers_KD = nn.Parameter(torch.zeros(USER_TOKENS, width))
+        self.pointers_PD = nn.Parameter(torch.zeros(USER_TOKENS + 1, width))
         nothing = torch.full((NUM_LETTERS,), self.outputs.size, dtype=torch.int64)
         self.register_buffer("output_of_letter", nothing, persistent=False)
 
     def spell(self, tokenizer: TextTokenizer) -> None:
         """Take the tokens of single letters from the tokenizer."""
         self.output_of_letter[NOTHING] = self.outputs.listen
-        for place, letter in enumerate(ALPHABET):
-            if letter.isalpha():
-                self.output_of_letter[FIRST_LETTER + place] = tokenizer.encode_word(letter)[0]
+        for place, letter in enumerate(ALPHABET[:LATIN_LETTERS]):
+            [self.output_of_letter[FIRST_LETTER + place]] = tokenizer.encode_word(letter)
 
-    def forward(self, hidden_ND: Tensor, table_VD: Tensor, letter_NK: Tensor) -> Tensor:
-        """Scores (N, O). ``letter_NK`` is what comes next if one of the user's newest tokens is spelt."""
+    def forward(self, hidden_ND: Tensor, table_VD: Tensor, letter_NK: Tensor, read_N: Tensor) -> Tensor:
+        """Scores (N, O). ``letter_NK`` is what comes next if one of the user's newest words is spelt, ``read_N`` if
+        a text is read out."""
         query: Tensor = self.word(hidden_ND)
         words = linear(query, table_VD.to(query.dtype), self.bias_V)
         nowhere = torch.zeros_like(words[:, :1])
         scores = torch.cat([words, self.rest(hidden_ND), nowhere], -1)
-        pointed_NK = linear(hidden_ND, self.pointers_KD, None)
-        return scores.scatter_add(1, self.output_of_letter[letter_NK], pointed_NK)[:, :-1]
+        read_N = torch.where(read_N == END, self.outputs.listen, torch.where(read_N == NONE, self.outputs.size, read_N))
+        output_NP = torch.cat([self.output_of_letter[letter_NK], read_N.unsqueeze(1)], 1)
+        pointed_NP = linear(hidden_ND, self.pointers_PD, None).to(scores.dtype)
+        for output_N1, pointed_N1 in zip(output_NP.split(1, 1), pointed_NP.split(1, 1), strict=True):
+            scores = scores.scatter_add(1, output_N1, pointed_N1)  # one by one: in the same order on every device
+        return scores[:, :-1]
 
 
 class Network(nn.Module):
@@ -148,13 +152,16 @@ class Network(nn.Module):
         idle = backbone.num_layers * (backbone.num_experts - backbone.top_k) * expert
         return total, total - idle
 
-    def next_letters(self, user_NK: Tensor, num_said_N: Tensor) -> Tensor:
-        """What comes next if one of the user's newest tokens is spelt and the model has said so many (N, K)."""
-        return letters_at(self.flow.letters_VL, user_NK, num_said_N)
-
-    def say_scores(self, hidden_ND: Tensor, letter_NK: Tensor) -> Tensor:
-        """Scores (N, O) of what comes next after the backbone's states."""
-        scores: Tensor = self.say(hidden_ND, self.table_VD, letter_NK)
+    def say_scores(self, hidden_ND: Tensor, known: LaneState, renamed_N: Tensor | None = None) -> Tensor:
+        """Scores (N, O) of what comes next after the backbone's states and the words of all sides; letters that are
+        spelt are moved on by ``renamed`` places."""
+        table_VL = self.flow.letters_VL
+        said_N = letters_said(table_VL, known.model_RK, known.num_said_R)
+        letter_NK = letters_at(table_VL, known.user_RK, said_N)
+        if renamed_N is not None:
+            letter_NK = renamed(letter_NK, renamed_N.unsqueeze(1))
+        read_N = next_read(table_VL, known.read_RK, known.read_turn_RK, known.model_RK, known.num_said_R)
+        scores: Tensor = self.say(hidden_ND, self.table_VD, letter_NK, read_N)
         return scores
 
 

@@ -16,8 +16,8 @@ from microturn.language.tokenizer import TextTokenizer
 from microturn.model.lanes import MAX_AGE, NONE
 from microturn.model.linear import Linear, gelu, products, streams
 
-# Shapes: S speaking turns, D distinct words of them, V text tokens, L letters of a token, K tokens of a lane, N letters
-# of a word (of ``letters_at``: tokens), M moments of a turn, W width.
+# Shapes: S speaking turns, D distinct words of them, V text tokens, L letters of a token, K tokens of the say lane, N
+# letters of a word, M moments of a turn, W width.
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789'-"
 LATIN_LETTERS = 26
@@ -63,27 +63,6 @@ def word_letters(table_VL: Tensor, said_SK: Tensor, age_SK: Tensor) -> tuple[Ten
     kept = (letters != NOTHING) & (place >= begins_S.unsqueeze(1)) & (age_S > 0).unsqueeze(1)
     order = torch.where(kept, place, len(place)).argsort(1)[:, :WORD_LETTERS]
     return torch.where(kept, letters, NOTHING).gather(1, order), age_S
-
-
-def letters_at(table_VL: Tensor, tokens_NK: Tensor, place_N: Tensor) -> Tensor:
-    """Of each of the newest words of a text, of which the K newest tokens are given, the newest first: which letter is
-    at ``place``, ``NOTHING`` behind its end (N, K). ``OTHER`` where there are no more words."""
-    is_there_NK = tokens_NK != NONE
-    letters_NKL = table_VL[tokens_NK.clamp(min=0)]
-    length_NK = (letters_NKL != NOTHING).sum(-1) * is_there_NK
-    begins_NK = (letters_NKL[..., 0] == BEGINNING) & is_there_NK
-    end_NK = length_NK.flip(-1).cumsum(-1).flip(-1)  # in the text of all K tokens
-    start_NK = end_NK - length_NK
-    wanted_NK = start_NK + 1 + place_N.unsqueeze(-1)
-    # The word ends where the next one begins.
-    next_NK = torch.where(begins_NK, start_NK, end_NK[..., :1]).cummin(-1).values
-    next_NK = torch.cat([end_NK[..., :1], next_NK[..., :-1]], -1)
-    token_NK = (start_NK.unsqueeze(-2) > wanted_NK.unsqueeze(-1)).sum(-1).clamp(max=tokens_NK.shape[-1] - 1)
-    within_NK = (wanted_NK - start_NK.gather(-1, token_NK)).clamp(max=table_VL.shape[1] - 1)
-    letter_NK = table_VL[tokens_NK.gather(-1, token_NK).clamp(min=0), within_NK]
-    letter_NK = torch.where(wanted_NK < next_NK, letter_NK, NOTHING)
-    order = torch.argsort((~begins_NK).to(torch.uint8), dim=-1, stable=True)
-    return torch.where(begins_NK, letter_NK, OTHER).gather(-1, order)
 
 
 def renamed(letters: Tensor, by: Tensor) -> Tensor:

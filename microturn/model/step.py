@@ -270,8 +270,7 @@ def _decode(
     acts: list[int | None] = [None] * len(active)
     ends: list[bool | None] = [None if goes_on else False for goes_on in active]
     while None in ends:
-        letter_RK = network.next_letters(state.lanes.user_RK, state.lanes.num_said_R)
-        chosen = _choose(outputs, network.say_scores(hidden_RD, letter_RK), said, acts).tolist()
+        chosen = _choose(outputs, network.say_scores(hidden_RD, state.lanes), said, acts).tolist()
         rows: list[list[Token]] = [[] for _ in active]
         for row, output in enumerate(chosen):
             if ends[row] is not None:

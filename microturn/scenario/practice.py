@@ -41,6 +41,7 @@ REHEARSED = "rehearsed "
 """Before the name of a family: its rehearsal."""
 TYPED_SHARE, MADE_UP_SHARE = 0.2, 0.5
 """Of the requests to spell."""
+MADE_UP_LETTERS = range(3, 9)
 MADE_UP_TOKENS = 6
 """At most: with the two that may follow ("spell ... out loud") as many as the model can point at."""
 MAX_VIDEO_MS = 16_000.0
@@ -150,8 +151,8 @@ def made_up(rng: np.random.Generator, split: Split) -> str:
     """The letters of a word in another order, few enough tokens and a word that may be spelt in this split."""
     while True:
         word = "".join(rng.permutation(list(pick(rng, spellable()))))
-        is_short = len(default_tokenizer().encode_word(word)) <= MADE_UP_TOKENS
-        if is_short and combination_split("spell", word) == split:
+        is_fit = len(word) in MADE_UP_LETTERS and len(default_tokenizer().encode_word(word)) <= MADE_UP_TOKENS
+        if is_fit and combination_split("spell", word) == split:
             return word
 
 

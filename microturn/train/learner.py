@@ -14,7 +14,6 @@ from microturn.model.hearing import initial_hearing_state, turn_levels
 from microturn.model.lanes import initial_lane_state, lanes
 from microturn.model.linear import Linear
 from microturn.model.network import Network, last_of_turn
-from microturn.model.spelling import renamed
 from microturn.model.turns import Sound
 from microturn.model.vocoder import Vocoder, VocoderConfig
 from microturn.scenario.practice import NUM_PHASES
@@ -146,10 +145,8 @@ class Learner(nn.Module):
             told.classes(Head.PHASES, phases, self.phases(lower_BTD.flatten(0, 1)[phases.at_P]))
         if said := batch.targets.get(Head.SAY):
             outputs, hidden_ND = network.say.outputs, network.backbone.whole(x_BTD, turns, memory).flatten(0, 1)
-            user_PK, num_said_P = known.user_BTK.flatten(0, 1)[said.at_P], known.num_said_BT.flatten()[said.at_P]
-            by_P1 = batch.renamed_B[said.at_P // turns.kind_BT.shape[1]].unsqueeze(1)
-            letter_PK = renamed(network.next_letters(user_PK, num_said_P), by_P1)
-            scores_PO = network.say_scores(hidden_ND[said.at_P], letter_PK)
+            renamed_P = batch.renamed_B[said.at_P // turns.kind_BT.shape[1]]
+            scores_PO = network.say_scores(hidden_ND[said.at_P], known.after(said.at_P), renamed_P)
             told.classes(Head.SAY, said, scores_PO)
             scores_PO = outputs.unweighted(scores_PO.detach().float())
             told.words(Head.SAY, said, scores_PO, outputs.vocab_size)

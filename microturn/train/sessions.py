@@ -110,6 +110,8 @@ class Packer:
             heard, told = listened(hearing, levels, scenario.gaps)
             row = Row(sound=told, levels=levels)
         typed = self._instructed(self._typed(scenario), scenario, rng)
+        if self.augment is not None and scenario.family == SPELLING:
+            row.renamed = int(rng.integers(LATIN_LETTERS))
         row.targets = self._add_tokens(scenario, row, rng, heard, typed)
         return row
 
@@ -158,8 +160,6 @@ class Packer:
         frames, speaking = scenario.frames, scenario.speaking()
         if self.augment is not None and frames:
             frames = augment_frames(frames, seen_in_time(scenario), rng, self.augment)
-        if self.augment is not None and scenario.family == SPELLING:
-            row.renamed = int(rng.integers(LATIN_LETTERS))
         words = {
             turn: [renamed_letter(word, row.renamed) for word in said] for turn, said in scenario.say_labels().items()
         }

@@ -56,7 +56,9 @@ def slow_lanes(row: NDArray[np.int64]) -> list[tuple[list[int], list[int], list[
 
 def as_lists(known: Lanes, turns: Turns, row: int) -> list[tuple[list[int], list[int], list[int], int]]:
     count = int(turns.valid_BT[row].sum())
-    columns = tuple(value[row, :count] for value in (known.user_BTK, known.model_BTK, known.age_BTK, known.num_said_BT))
+    columns = tuple(
+        value[row, :count] for value in (known.user_BTK, known.model_BTK, known.age_BTK, known.after_BT.num_said_R)
+    )
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
@@ -79,10 +81,15 @@ def test_lanes_against_a_loop(rows: list[list[tuple[Kind, Source, int, int]]], c
     if 0 < cut < length:
         first, state = lanes(_part(turns, slice(0, cut)), initial)
         second, last = lanes(_part(turns, slice(cut, length)), state)
-        for name in vars(known):
-            whole, parts = getattr(known, name), torch.cat([getattr(first, name), getattr(second, name)], 1)
+        for (name, whole), part, other in zip(_tensors(known), _tensors(first), _tensors(second), strict=True):
+            parts = torch.cat([part[1], other[1]], 1)
             assert torch.equal(whole[turns.valid_BT], parts[turns.valid_BT]), name
         assert _same(last, after)
+
+
+def _tensors(known: Lanes) -> list[tuple[str, torch.Tensor]]:
+    own = [(name, value) for name, value in vars(known).items() if isinstance(value, torch.Tensor)]
+    return [*own, *known.after_BT.named()]
 
 
 def _reads(turns: Turns, row: int) -> list[bool]:

@@ -10,9 +10,7 @@ from torch import Tensor
 
 from microturn.language.lexicon import CONTENT
 from microturn.language.tokenizer import default_tokenizer
-from microturn.model.config import ModelConfig
 from microturn.model.lanes import MAX_AGE, NONE, SAID_TOKENS
-from microturn.model.network import SayHead
 from microturn.model.spelling import (
     ALPHABET,
     BEGINNING,
@@ -21,7 +19,6 @@ from microturn.model.spelling import (
     OTHER,
     WORD_LETTERS,
     Reader,
-    letters_at,
     spelt,
     word_letters,
 )
@@ -53,45 +50,6 @@ def test_the_newest_word_is_spelt_whatever_tokens_it_is_made_of(before: list[str
     if len(tokens) <= SAID_TOKENS:
         assert written(letters[0]) == f"_{word}"
         assert age.tolist() == [2]
-
-
-@given(st.lists(words, max_size=5), st.integers(0, 13))
-def test_a_letter_of_each_of_the_newest_words(text: list[str], place: int) -> None:
-    """Whatever tokens they are made of, and nothing behind a word's end, against texts that are cut at spaces."""
-    tokens = TOKENIZER.encode(" ".join(text))
-    newest_first = [*reversed(tokens), *[NONE] * SAID_TOKENS][:SAID_TOKENS]
-    letters_K = letters_at(TABLE, torch.tensor([newest_first]), torch.tensor([place]))[0]
-    whole: list[str] = []
-    for word in reversed(text):  # those of which all tokens are among the newest
-        whole.append(word)
-        if len(TOKENIZER.encode(" ".join(reversed(whole)))) > SAID_TOKENS:
-            whole.pop()
-            break
-    for word, letter in zip(whole, letters_K.tolist(), strict=False):
-        assert written(torch.tensor([letter])) == word[place : place + 1]
-        assert letter != OTHER
-    assert all(letter == OTHER for letter in letters_K[len(whole) :].tolist())
-
-
-def test_the_say_head_points_at_the_next_letter_and_at_the_words_end() -> None:
-    """Where a token points, its letter gains by as much; digits, marks and spaces are not said by their letters."""
-    config = ModelConfig.of_size(1, vocab_size=TOKENIZER.vocab_size)
-    head = SayHead(config)
-    head.spell(TOKENIZER)
-    hidden_ND = torch.randn(2, config.backbone.width)
-    table_VD = torch.randn(TOKENIZER.vocab_size, config.backbone.width)
-    a, seven = (FIRST_LETTER + ALPHABET.index(letter) for letter in "a7")
-    letter_NK = torch.tensor([[a, NOTHING, seven, BEGINNING, OTHER, a, OTHER, OTHER], [OTHER] * 8])
-    before = head(hidden_ND, table_VD, letter_NK)
-    with torch.no_grad():
-        head.pointers_KD.normal_()
-    gained = head(hidden_ND, table_VD, letter_NK) - before
-    pointed = hidden_ND[0] @ head.pointers_KD.T
-    [letter] = TOKENIZER.encode_word("a")
-    torch.testing.assert_close(gained[0, letter], pointed[0] + pointed[5])
-    torch.testing.assert_close(gained[0, head.outputs.listen], pointed[1])
-    gained[0, [letter, head.outputs.listen]] = 0.0
-    assert not gained.any()
 
 
 def test_a_long_word_is_as_old_as_its_beginning() -> None:

@@ -75,7 +75,7 @@ def small_model(memory: MemoryConfig | None = SHORT_MEMORY, *, size: int = 1) ->
     network = small_network(memory, size=size, vocab_size=tokenizer.vocab_size)
     nn.init.normal_(network.hearing.words.weight[-1], std=0.3)
     nn.init.normal_(network.say.rest.weight, std=1.0)
-    nn.init.normal_(network.say.pointers_KD, std=0.05)  # all of them at <listen> before the first word
+    nn.init.normal_(network.say.pointers_PD, std=0.5)
     torch.manual_seed(1)
     model = Microturn(network, Vocoder(SMALL_VOCODER), tokenizer)
     for _ in range(2):
@@ -111,8 +111,8 @@ def _balance(model: Microturn) -> None:
         hook.remove()
     scores = network.hearing.words(torch.cat(heard))
     network.hearing.words.bias[-1].add_((scores[:, :-1].logsumexp(1) - scores[:, -1]).median())
-    hidden_ND, letter_NK = (torch.cat([given[part] for given in met]) for part in (0, 2))
-    scores = outputs.unweighted(network.say(hidden_ND, network.table_VD, letter_NK))
+    hidden_ND, letter_NK, read_N = (torch.cat([given[part] for given in met]) for part in (0, 2, 3))
+    scores = outputs.unweighted(network.say(hidden_ND, network.table_VD, letter_NK, read_N))
     rest = scores[:, outputs.act :]
     network.say.rest.bias.add_((scores[:, : outputs.act].logsumexp(1, keepdim=True) - rest).median(0).values)
     network.say.rest.bias.sub_(math.log(2.0))  # <listen> and <speak> together are as likely as all words

@@ -143,8 +143,7 @@ def test_every_choice_is_the_one_that_training_would_expect(held: Held) -> None:
     turns = as_turns([as_row(held, model)])
     known, _ = lanes(turns, initial_lane_state(1, model.config.backbone.lane_words))
     hidden = whole_hidden(model.network, turns)[0]
-    letters = model.network.next_letters(known.user_BTK[0], known.num_said_BT[0])
-    scores = model.network.say_scores(hidden, letters).double()
+    scores = model.network.say_scores(hidden, known.after(torch.arange(len(hidden)))).double()
     for turn, made in enumerate(held.made):
         chosen = [*made.said[0], *([] if made.acts[0] is None else [outputs.act + made.acts[0]])]
         chosen.append(outputs.speak if made.speaking[0] else outputs.listen)

@@ -17,12 +17,12 @@ from microturn.media.mel import log_mel, normalise_mel
 from microturn.model.flow import SILENT_MEL
 from microturn.model.lanes import initial_lane_state, lanes
 from microturn.model.outputs import ACTS, SAY_WEIGHT, OutputVocabulary
+from microturn.model.pointing import letters_at
 from microturn.model.spelling import (
     ALPHABET,
     BEGINNING,
     FIRST_LETTER,
     NOTHING,
-    letters_at,
     renamed,
     spelt,
     word_letters,
@@ -335,7 +335,8 @@ def test_words_to_spell_are_spelt_under_other_names_of_the_letters(seed: int) ->
     said = [place for place in told(plain, Head.SAY) if place[1] < OUTPUTS.vocab_size]
     assert len(said) > 10
     for at, value, _ in said:
-        letters = letters_at(spelt(TOKENIZER), known.user_BTK[:, at], known.num_said_BT[:, at])
+        after = known.after(torch.tensor([at]))
+        letters = letters_at(spelt(TOKENIZER), after.user_RK, after.num_said_R)
         assert value in {tokens.get(letter) for letter in letters[0].tolist()}
     assert [moved[value] for _, value, _ in said] == [
         value for _, value, _ in told(row, Head.SAY) if value < OUTPUTS.vocab_size
