@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from microturn.model.lanes import MAX_AGE, NONE, SAID_TOKENS, USER_TOKENS, Lanes, LaneState, initial_lane_state, lanes
 from microturn.model.turns import End, Kind, Source, Turns
 from microturn.train.batch import Row
-from tests.parity.small import as_turns
+from tests.parity.small import as_turns, part_of
 
 WORDS = 3
 
@@ -79,8 +79,8 @@ def test_lanes_against_a_loop(rows: list[list[tuple[Kind, Source, int, int]]], c
             assert not users or after.user_RK[row].tolist() == users[-1]
     length = turns.kind_BT.shape[1]
     if 0 < cut < length:
-        first, state = lanes(_part(turns, slice(0, cut)), initial)
-        second, last = lanes(_part(turns, slice(cut, length)), state)
+        first, state = lanes(part_of(turns, slice(0, cut)), initial)
+        second, last = lanes(part_of(turns, slice(cut, length)), state)
         for (name, whole), part, other in zip(_tensors(known), _tensors(first), _tensors(second), strict=True):
             parts = torch.cat([part[1], other[1]], 1)
             assert torch.equal(whole[turns.valid_BT], parts[turns.valid_BT]), name
@@ -96,11 +96,6 @@ def _reads(turns: Turns, row: int) -> list[bool]:
     """Which tokens are of texts that nobody said."""
     is_read = (turns.kind_BT[row] == Kind.TEXT_IN) & (turns.source_BT[row] != Source.TYPED)
     return is_read[: int(turns.valid_BT[row].sum())].tolist()
-
-
-def _part(turns: Turns, some: slice) -> Turns:
-    cut = {name: value[:, some] for name, value in vars(turns).items() if name.endswith("_BT")}
-    return Turns(**{**vars(turns), **cut})
 
 
 def _same(one: LaneState, other: LaneState) -> bool:

@@ -161,6 +161,12 @@ def as_turns(rows: Sequence[Row]) -> Turns:
     return collate("law", rows, max(len(row.tokens) for row in rows), max(row.num_turns for row in rows)).turns
 
 
+def part_of(turns: Turns, some: slice) -> Turns:
+    """Some of the tokens of all rows."""
+    cut = {name: value[:, some] for name, value in vars(turns).items() if name.endswith("_BT")}
+    return Turns(**{**vars(turns), **cut})
+
+
 @torch.no_grad()
 def whole_hidden(network: Network, turns: Turns, memory: MemoryConfig | None = None) -> Tensor:
     """The backbone's states (B, T, D) of whole sessions, sound and all, the way that training computes them."""

@@ -63,7 +63,7 @@ def test_hundreds_of_muted_turns_leave_memory_and_numbers_as_they_are() -> None:
     assert max(tensor.untyped_storage().nbytes() for _, tensor in state.named()) < size, "no view keeps more alive"
     session = Session(small_model(SHORT_MEMORY), state)
     rng = np.random.default_rng(1)
-    outputs = [session.step(random_input(rng)) for _ in range(10)]
+    outputs = [session.step(random_input(rng)) for _ in range(30)]
     assert any(output.hear for output in outputs) and any(output.speaking for output in outputs)
 
 

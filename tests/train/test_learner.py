@@ -7,14 +7,23 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from microturn.train.batch import Head
+from microturn.language.tokenizer import default_tokenizer
+from microturn.model.config import ModelConfig
+from microturn.model.lanes import initial_lane_state, lanes
+from microturn.model.pointing import letters_at, letters_said, next_read
+from microturn.model.spelling import FIRST_LETTER, renamed, spelt
+from microturn.scenario.practice import RESULTS, SPELLING, make_scenario
+from microturn.train.batch import Head, collate
 from microturn.train.learner import HEAD_WEIGHTS, Learner
+from microturn.train.sessions import Packer
 from microturn.train.tasks import batches_of
+from tests.parity.small import as_turns, part_of
 from tests.train import tiny
 
 HEADS = {
@@ -77,3 +86,36 @@ def test_nothing_waits_for_the_device(name: str, tmp_path: Path) -> None:
 
 def test_every_head_has_a_weight() -> None:
     assert HEAD_WEIGHTS.keys() == set(Head) == set().union(*HEADS.values())
+
+
+@pytest.mark.assistant
+def test_what_is_pointed_at_in_training_is_what_streaming_would_point_at() -> None:
+    """Of two sessions of unlike length, the letters of one moved on; against token by token."""
+    tokenizer = default_tokenizer()
+    packer = Packer(tokenizer, 2, None)
+    rows = [
+        packer.row(make_scenario(family, 1, "train", None), np.random.default_rng(0)) for family in (SPELLING, RESULTS)
+    ]
+    rows[0].renamed = 3
+    batch = collate("decide", rows, max(len(row.tokens) for row in rows), max(row.num_turns for row in rows))
+    learner = Learner(ModelConfig.of_size(1, vocab_size=tokenizer.vocab_size), tiny.VOCODER)
+    learner.network.spell(tokenizer)
+    given: list[Tensor] = []
+    learner.network.say.register_forward_pre_hook(lambda _, args: given.extend(args[2:]))
+    with torch.no_grad():
+        learner(batch)
+    table, place = spelt(tokenizer), 0
+    for row in rows:
+        state = initial_lane_state(1, 1)
+        tokens = as_turns([row])
+        told = set(row.targets[Head.SAY].at_P.tolist())
+        for at in range(len(row.tokens)):
+            _, state = lanes(part_of(tokens, slice(at, at + 1)), state)
+            if at in told:
+                letters = letters_at(table, state.user_RK, letters_said(table, state.model_RK, state.num_said_R))
+                read = next_read(table, state.read_RK, state.read_turn_RK, state.model_RK, state.num_said_R)
+                assert torch.equal(given[0][place], renamed(letters, torch.tensor(row.renamed))[0])
+                assert torch.equal(given[1][place], read[0])
+                place += 1
+    assert place == len(given[0]) == len(given[1])
+    assert (given[0] >= FIRST_LETTER).sum() > 10 and (given[1] >= 0).sum() > 10

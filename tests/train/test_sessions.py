@@ -322,6 +322,7 @@ def test_instructions_change_nothing_that_is_told() -> None:
     assert [value for _, value, _ in told(instructed, Head.SAY)] == [value for _, value, _ in told(without, Head.SAY)]
 
 
+@pytest.mark.assistant
 @pytest.mark.parametrize("seed", range(6))
 def test_words_to_spell_are_spelt_under_other_names_of_the_letters(seed: int) -> None:
     """What is told is pointed at, and in training is not what the word is always spelt by."""
