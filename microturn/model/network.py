@@ -117,8 +117,8 @@ class SayHead(nn.Module):
         read_N = torch.where(read_N == END, self.outputs.listen, torch.where(read_N == NONE, self.outputs.size, read_N))
         output_NP = torch.cat([self.output_of_letter[letter_NK], read_N.unsqueeze(1)], 1)
         pointed_NP = linear(hidden_ND, self.pointers_PD, None).to(scores.dtype)
-        for output_N1, pointed_N1 in zip(output_NP.split(1, 1), pointed_NP.split(1, 1), strict=True):
-            scores = scores.scatter_add(1, output_N1, pointed_N1)  # one by one: in the same order on every device
+        for place in range(output_NP.shape[1]):  # one by one, so that the sum has the same order on every device
+            scores.scatter_add_(1, output_NP[:, place : place + 1], pointed_NP[:, place : place + 1])
         return scores[:, :-1]
 
 
