@@ -157,7 +157,8 @@ def made_up(rng: np.random.Generator, split: Split) -> str:
 
 
 def _results(script: Script) -> Scenario:
-    """Four to seven results of jobs, half of them words that nobody could guess, one after the other."""
+    """Four to seven results of jobs, half of them words that nobody could guess, one after the other. In half of these
+    some words come again, so that which one was said last does not tell which one is next."""
     script.kind, rng = RESULTS, script.rng
     is_numbered = rng.random() < NUMBERED_SHARE
     for _ in range(int(rng.integers(4, 8))):
@@ -165,7 +166,10 @@ def _results(script: Script) -> Scenario:
         if rng.random() < 0.5:
             result = draw_asked(rng, script.split).result
         else:
-            result = " ".join(open_word(rng, script.split) for _ in range(int(rng.integers(1, 10))))
+            words = [open_word(rng, script.split) for _ in range(int(rng.integers(1, 10)))]
+            if rng.random() < 0.5:
+                words = [str(word) for word in rng.choice(words, len(words))]
+            result = " ".join(words)
         bring(script, int(rng.integers(1, 3)) if is_numbered else None, result)
     return script.finish(RESULTS, tail_ms=600.0)
 
