@@ -160,7 +160,8 @@ class Network(nn.Module):
         letter_NK = letters_at(table_VL, known.user_RK, said_N)
         if renamed_N is not None:
             letter_NK = renamed(letter_NK, renamed_N.unsqueeze(1))
-        read_N = next_read(table_VL, known.read_RK, known.read_turn_RK, known.model_RK, known.num_said_R)
+        said_RK, said_turn_RK = known.model_RK, known.said_turn_RK
+        read_N = next_read(table_VL, known.read_RK, known.read_turn_RK, said_RK, said_turn_RK, known.num_said_R)
         scores: Tensor = self.say(hidden_ND, self.table_VD, letter_NK, read_N)
         return scores
 

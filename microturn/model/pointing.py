@@ -50,30 +50,37 @@ def letters_said(table_VL: Tensor, said_NS: Tensor, num_said_N: Tensor) -> Tenso
     return torch.where(run_N < said_NS.shape[1], torch.minimum(run_N, num_said_N), num_said_N)
 
 
-def next_read(table_VL: Tensor, read_NK: Tensor, turn_NK: Tensor, said_NS: Tensor, num_said_N: Tensor) -> Tensor:
-    """The token (N,) that goes on with what has been read, ``END`` behind its last; ``NONE`` if nothing of it was said.
+def next_read(
+    table_VL: Tensor, read_NK: Tensor, turn_NK: Tensor, said_NS: Tensor, said_turn_NS: Tensor, num_said_N: Tensor
+) -> Tensor:
+    """The token (N,) that goes on with what has been read in; behind its last ``END``, or ``NONE`` in silence.
 
-    It is the one behind the longest run of the newest read tokens that are the last tokens said since the model
-    listened, of several in the newest text, there the first; so a text's first token where nothing was said yet.
-    ``read`` and ``said`` have the newest first, ``turn`` is when each came in. A job's number is not read out.
+    It stands behind the longest run of read tokens that are the last ones said, each after it came in; of several in
+    the newest text, there behind the first. Where the model is silent and nothing was said of the newest text, it is
+    that text's first. ``read`` and ``said`` have the newest first. A job's number is not read out.
     """
     read_NK, turn_NK = _words(table_VL, read_NK, turn_NK)
     count, places = said_NS.shape[1], read_NK.shape[1] + 1
     is_older_NK = F.pad((turn_NK[:, :-1] - turn_NK[:, 1:] > TEXT_GAP_TURNS) & (read_NK[:, 1:] != NONE), (1, 0))
     text_NK = is_older_NK.long().cumsum(1)
     before_NJS = F.pad(read_NK, (0, count), value=NONE).unfold(1, count, 1)
+    came_NJS = F.pad(turn_NK, (0, count)).unfold(1, count, 1)
     text_NJS = F.pad(text_NK, (0, count), value=places).unfold(1, count, 1)
-    is_said_NS = torch.arange(count, device=read_NK.device) < num_said_N.unsqueeze(1)
-    same_NJS = (before_NJS == said_NS.unsqueeze(1)) & is_said_NS.unsqueeze(1) & (text_NJS == text_NJS[..., :1])
-    run_NJ = same_NJS.long().cumprod(-1).sum(-1)
+    same_NJS = (before_NJS == said_NS.unsqueeze(1)) & (before_NJS != NONE) & (came_NJS <= said_turn_NS.unsqueeze(1))
+    run_NJ = (same_NJS & (text_NJS == text_NJS[..., :1])).long().cumprod(-1).sum(-1)
+    is_newest_NK = (text_NK == 0) & (read_NK != NONE)
+    began_N = torch.where(is_newest_NK, turn_NK, turn_NK.amax(1, keepdim=True)).amin(1)
+    is_new_N = (run_NJ.amax(1) == 0) | (began_N > said_turn_NS[:, 0]) | (said_NS[:, 0] == NONE)
+    is_first_N1 = (is_new_N & (num_said_N == 0)).unsqueeze(1)
     # Before anything is said what matters is the text that a token is of, then the one of the token before it.
-    is_first_N1 = (num_said_N == 0).unsqueeze(1)
     text_NJ = torch.where(is_first_N1, F.pad(text_NK, (1, 0)), text_NJS[..., 0])
+    run_NJ = torch.where(is_first_N1, 0, run_NJ)
     rank_NJ = (run_NJ * places - text_NJ) * places + torch.arange(places, device=read_NK.device)
     follows_NJ = torch.cat([torch.full_like(read_NK[:, :1], END), read_NK], 1)
     best_N1 = torch.where(follows_NJ == NONE, -1, rank_NJ).argmax(1, keepdim=True)
-    is_known_N1 = (run_NJ.gather(1, best_N1) > 0) | is_first_N1
-    return torch.where(is_known_N1.squeeze(1) & (read_NK[:, 0] != NONE), follows_NJ.gather(1, best_N1).squeeze(1), NONE)
+    next_N = follows_NJ.gather(1, best_N1).squeeze(1)
+    is_known_N = ((run_NJ.gather(1, best_N1) > 0) | is_first_N1).squeeze(1) & (read_NK[:, 0] != NONE)
+    return torch.where(is_known_N & ((next_N != END) | (num_said_N > 0)), next_N, NONE)
 
 
 def _words(table_VL: Tensor, read_NK: Tensor, turn_NK: Tensor) -> tuple[Tensor, Tensor]:

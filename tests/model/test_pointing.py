@@ -54,8 +54,9 @@ def test_letters_are_counted_since_the_model_listened_and_since_the_last_word(
     assert letters_said(TABLE, torch.tensor([tokens]), torch.tensor([num_said])).tolist() == [letters]
 
 
-def next_word(pieces: list[tuple[int, str]], said: str) -> int:
-    """What comes next of texts that came in at these turns, when this was said since the model listened."""
+def next_word(pieces: list[tuple[int, str]], said: str, said_turn: int = 60, num_said: int | None = None) -> int:
+    """What comes next of texts that came in at these turns, when this was said in that turn; since the model listened,
+    unless ``num_said`` tokens were."""
     tokens = [(token, turn) for turn, text in pieces for token in TOKENIZER.encode(text)][::-1]
     lane = [*tokens, *[(NONE, 0)] * READ_TOKENS][:READ_TOKENS]
     before = TOKENIZER.encode(said)[::-1]
@@ -64,7 +65,8 @@ def next_word(pieces: list[tuple[int, str]], said: str) -> int:
         torch.tensor([[token for token, _ in lane]]),
         torch.tensor([[turn for _, turn in lane]]),
         torch.tensor([[*before, *[NONE] * SAID_TOKENS][:SAID_TOKENS]]),
-        torch.tensor([len(before)]),
+        torch.full((1, SAID_TOKENS), said_turn),
+        torch.tensor([len(before) if num_said is None else num_said]),
     )
     return int(token[0])
 
@@ -78,6 +80,19 @@ def test_a_text_is_read_on_from_wherever_it_was_said_to(text: list[str], old: li
     for place, token in enumerate([*tokens, END]):
         if place <= SAID_TOKENS:
             assert next_word(pieces, TOKENIZER.decode(tokens[:place])) == token
+
+
+def test_a_turn_of_silence_does_not_begin_a_text_anew() -> None:
+    """It goes on where it was; what was read to its end is over, until something new comes in."""
+    pieces = [(3, "the parcel arrives on wednesday")]
+    tokens = TOKENIZER.encode("the parcel arrives on wednesday")
+    for place, token in enumerate([*tokens, NONE]):
+        said = TOKENIZER.decode(tokens[:place])
+        assert next_word(pieces, said, num_said=0) == token
+    [the, red] = TOKENIZER.encode("the red")
+    assert next_word([*pieces, (70, "red")], "the parcel", num_said=0) == red, "cut off, then something else"
+    assert next_word([*pieces, (70, "red")], "the parcel arrives on wednesday", num_said=0) == red
+    assert next_word([(70, "the red")], "the", num_said=0) == the, "that was said before it came in"
 
 
 def test_numbers_of_jobs_are_not_read_out() -> None:

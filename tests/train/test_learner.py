@@ -113,7 +113,8 @@ def test_what_is_pointed_at_in_training_is_what_streaming_would_point_at() -> No
             _, state = lanes(part_of(tokens, slice(at, at + 1)), state)
             if at in told:
                 letters = letters_at(table, state.user_RK, letters_said(table, state.model_RK, state.num_said_R))
-                read = next_read(table, state.read_RK, state.read_turn_RK, state.model_RK, state.num_said_R)
+                said, came = (state.model_RK, state.said_turn_RK), (state.read_RK, state.read_turn_RK)
+                read = next_read(table, *came, *said, state.num_said_R)
                 assert torch.equal(given[0][place], renamed(letters, torch.tensor(row.renamed))[0])
                 assert torch.equal(given[1][place], read[0])
                 place += 1
