@@ -66,7 +66,8 @@ def test_a_request_is_answered_by_the_offline_agent() -> None:
         talk.turn("how many days")
         talk.turn("until")
         name = talk.delegate("christmas")
-        created, running = talk.told[-2:]
+        [created] = [event for event in talk.told if "delegation" in event]
+        running = next(event for event in talk.told if event["type"] == "session.job.state")
         assert created["delegation"]["target"] == "responses" and created["offset_ms"] == 600
         task = {"task": "how many days until christmas", "job_id": name}
         assert created["delegation"]["microturn"] == task
