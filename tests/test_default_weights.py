@@ -108,6 +108,19 @@ def test_words_that_were_never_spelt_are_spelt() -> None:
     assert right >= len(SPELT) // 2
 
 
+@pytest.mark.parametrize("number", [None, 1])
+@pytest.mark.parametrize("text", ["wednesday is full but wednesday evening is free", "blue dog blue cat blue hat"])
+def test_what_a_job_brings_is_read_out_once(text: str, number: int | None) -> None:
+    """In two pieces; words that come again do not lead astray, and the end is no beginning."""
+    session = Session.open(nano())
+    words, said = text.split(), ""
+    pieces = {5: TextIn.from_job(number, " ".join(words[:3])), 6: TextIn.from_job(number, " ".join(words[3:]))}
+    for turn in range(60):
+        texts = (pieces[turn],) if turn in pieces else ()
+        said += session.step(TurnInput(audio=None, texts=texts)).say
+    assert said.split() == words
+
+
 @pytest.mark.parametrize("turns_before", [0, 1])
 def test_instructions_do_not_keep_it_from_answering(turns_before: int) -> None:
     """As clients begin: instructions, then a typed request, while silence arrives."""
