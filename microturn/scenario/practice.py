@@ -5,7 +5,8 @@ well, and making them takes no synthesis. Practice is of one thing, again and ag
 the slowest thing to learn and needs no listening), of spelling, of results, of watching. One request in seven of
 ``say`` asks for letters, and the network learnt the few words that were asked for by heart (docs/log.md): here every
 word of the lexicon that may be spelt in training is asked for, and so is everything else that is one text token. What a
-job brings is a few words in a long session of ``delegate``: here one result follows the other. To count, the network
+job brings is a few words in a long session of ``delegate``: here one result follows the other, some as long as what a
+language model answers. To count, the network
 must see when a repetition is over, which the families say once in ten turns: here every turn is told
 (``Scenario.phases``), as every word is in listening practice.
 
@@ -28,7 +29,7 @@ from microturn.language.wordings import SAY, SPELL, combination, combination_spl
 from microturn.pictures.repcount import RepTiming
 from microturn.pictures.repetitions import SEEN_LAG_MS, draw_count_video, draw_idle_video
 from microturn.scenario.asked import draw_asked, open_word
-from microturn.scenario.families.delegate import NUMBERED_SHARE, bring
+from microturn.scenario.families.delegate import NUMBERED_SHARE, bring, bring_written
 from microturn.scenario.families.say import draw_request, draw_spelling, letter_names
 from microturn.scenario.generate import generate
 from microturn.scenario.scenario import Scenario
@@ -44,6 +45,14 @@ TYPED_SHARE, MADE_UP_SHARE = 0.2, 0.5
 MADE_UP_LETTERS = range(3, 9)
 MADE_UP_TOKENS = 6
 """At most: with the two that may follow ("spell ... out loud") as many as the model can point at."""
+LONG_SHARE = 0.35
+"""Of the sessions of results: those in which the first is as long as a language model's answer, ..."""
+LONG_WORDS = range(15, 51)
+"""... so many words, ..."""
+WRITTEN_SHARE = 0.5
+"""... and in so many of these comes sentence by sentence, as it is written."""
+MAX_WRITTEN_TURNS = 8
+"""A sentence takes so long to be written at most."""
 MAX_VIDEO_MS = 16_000.0
 CAMERA_SHARE = 0.25
 """Of the sessions without pictures: those that get some."""
@@ -157,21 +166,41 @@ def made_up(rng: np.random.Generator, split: Split) -> str:
 
 
 def _results(script: Script) -> Scenario:
-    """Four to seven results of jobs, half of them words that nobody could guess, one after the other. In half of these
-    some words come again, so that which one was said last does not tell which one is next."""
+    """Four to seven results of jobs, half of them words that nobody could guess, one after the other; or a long one and
+    one or two others. In half of these some words come again, so that which one was said last does not tell which one
+    is next."""
     script.kind, rng = RESULTS, script.rng
-    is_numbered = rng.random() < NUMBERED_SHARE
-    for _ in range(int(rng.integers(4, 8))):
+    is_numbered, is_long = rng.random() < NUMBERED_SHARE, rng.random() < LONG_SHARE
+    for place in range(int(rng.integers(2, 4) if is_long else rng.integers(4, 8))):
         script.pause(0.0, 1500.0)
-        if rng.random() < 0.5:
-            result = draw_asked(rng, script.split).result
+        number = int(rng.integers(1, 3)) if is_numbered else None
+        if is_long and place == 0:
+            sentences = _sentences(rng, script.split)
+            if rng.random() < WRITTEN_SHARE:
+                bring_written(script, number, sentences, MAX_WRITTEN_TURNS)
+            else:
+                bring(script, number, " ".join(sentences))
         else:
-            words = [open_word(rng, script.split) for _ in range(int(rng.integers(1, 10)))]
-            if rng.random() < 0.5:
-                words = [str(word) for word in rng.choice(words, len(words))]
-            result = " ".join(words)
-        bring(script, int(rng.integers(1, 3)) if is_numbered else None, result)
+            bring(script, number, _result(rng, script.split))
     return script.finish(RESULTS, tail_ms=600.0)
+
+
+def _result(rng: np.random.Generator, split: Split) -> str:
+    if rng.random() < 0.5:
+        return draw_asked(rng, split).result
+    words = [open_word(rng, split) for _ in range(int(rng.integers(1, 10)))]
+    if rng.random() < 0.5:
+        words = [str(word) for word in rng.choice(words, len(words))]
+    return " ".join(words)
+
+
+def _sentences(rng: np.random.Generator, split: Split) -> list[str]:
+    """``LONG_WORDS`` words in sentences."""
+    left, sentences = int(rng.choice(LONG_WORDS)), []
+    while left > 0:
+        sentences.append(" ".join(_result(rng, split).split()[:left]))
+        left -= len(sentences[-1].split())
+    return sentences
 
 
 def _watching(script: Script) -> Scenario:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from functools import cache
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from microturn.language.lexicon import UNSEEN
-from microturn.scenario.families.delegate import DELEGATE, HOLD, LATE_MS, OR_HOLDS, SILENT_MS
+from microturn.scenario.families.delegate import DELEGATE, HOLD, LATE_MS, OR_HOLDS, SILENT_MS, bring_written
 from microturn.scenario.families.time import WINDOW_MS
 from microturn.scenario.generate import SPLITS, STRING, STRUNG, generate
 from microturn.scenario.scenario import Event, Scenario, Utterance
+from microturn.scenario.script import Script
 from microturn.split import Split
 from microturn.turn import TURN_MS, Act, TextIn, TextSource
 
@@ -188,3 +190,22 @@ def test_a_jobs_text_is_words_to_be_said_perhaps_behind_the_jobs_number() -> Non
     assert TextIn.from_job(None, "It's half-past nine, I 7 think.") == TextIn(
         TextSource.JOB, "it's half past nine i think"
     )
+
+
+def test_what_is_written_while_it_is_said_is_said_without_a_pause() -> None:
+    """Sentence by sentence: each as soon as it has come in and the one before it has been said."""
+    for seed in range(20):
+        script = Script(np.random.default_rng(seed), "train", assistant=False, sound=False)
+        script.pause(1000.0, 3000.0)
+        bring_written(script, 1, ["the river is long", "it ends at the sea", "okay", "that is all " * 9], 8)
+        made = script.finish(DELEGATE, tail_ms=600.0)
+        come_in, words = [], 0
+        for turn, _, text in brought(made):
+            words += len(text.split())
+            if words in (4, 9, 10, 37):
+                come_in.append(turn)
+        free = 0
+        for turn, utterance in zip(come_in, made.said, strict=True):
+            assert utterance.turn <= max(free, turn + 1)
+            free = utterance.turn + utterance.num_turns
+        assert [event.words for event in made.events][-1].split() == ["that", "is", "all"] * 9

@@ -10,6 +10,7 @@ import pytest
 from microturn.errors import InputError
 from microturn.pictures.repcount import RepTiming
 from microturn.scenario import practice, script
+from microturn.scenario.families.delegate import PIECE_WORDS
 from microturn.scenario.generate import generate
 from microturn.scenario.practice import PRACTICE, REHEARSED, RESULTS, SPELLING, WATCHING, make_scenario
 from microturn.scenario.scenario import Scenario
@@ -70,7 +71,8 @@ def test_every_other_session_of_practice_is_without_a_microphone() -> None:
 
 
 @with_assistant
-def test_results_are_said_as_they_came_when_nobody_talks() -> None:
+def test_results_are_said_as_they_came_when_nobody_talks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(practice, "LONG_SHARE", 0.0)
     talked = []
     for seed in range(6):
         made = make_scenario(RESULTS, seed, "train", None)
@@ -82,6 +84,23 @@ def test_results_are_said_as_they_came_when_nobody_talks() -> None:
         for event in made.events:
             assert not any(word.start_ms < event.at_ms < word.end_ms for word in made.heard)
     assert sum(talked) > 3
+
+
+@with_assistant
+def test_some_results_are_as_long_as_what_a_language_model_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, in pieces as the server makes them, or as they are written."""
+    monkeypatch.setattr(practice, "LONG_SHARE", 1.0)
+    written = []
+    for seed in range(8):
+        made = make_scenario(RESULTS, seed, "train", None)
+        texts = [(turn, text.text.split()) for turn, given in made.texts.items() for text in given]
+        assert max(len(words) for _, words in texts) <= PIECE_WORDS + 1, "and perhaps a number"
+        brought = [word for _, words in texts for word in words if not word.isdigit()]
+        assert brought == " ".join(event.words for event in made.events).split()
+        sizes = [len(event.words.split()) for event in made.events]
+        written.append(len(sizes) > 3)
+        assert written[-1] or (sizes[0] in practice.LONG_WORDS and len(sizes) in (2, 3))
+    assert 2 <= sum(written) <= 6
 
 
 def test_watching_shows_a_figure_and_tells_the_phase_of_every_picture() -> None:

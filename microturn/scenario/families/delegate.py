@@ -8,7 +8,7 @@ is not to be handed over: requests that the model answers itself, now or in time
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from microturn.language.lexicon import NUMBERS
 from microturn.language.wordings import CUE, NEVER_MIND, ONCE, aside, loose_words, plain_sentence
@@ -35,6 +35,10 @@ OR_HOLDS = (*sorted({*HOLDS.values()}), OKAY)
 """What may be said where something is handed over."""
 MAX_BETWEEN_MS = 5000.0
 """Longer results are not said while a timer runs."""
+MAX_PIECES = 3
+"""What is not longer than one piece may come in so many all the same."""
+PIECE_WORDS = 20
+"""The server cuts what is longer: the model keeps only so many tokens waiting."""
 LONG_WORD_LETTERS = 7
 """Longer words may take the model more than ``WORD_ESTIMATE_MS``."""
 
@@ -196,11 +200,22 @@ def bring(script: Script, number: int | None, result: str, talk_share: float = T
     _say(script, result, turn)
 
 
+def bring_written(script: Script, number: int | None, sentences: Sequence[str], max_turns: int) -> None:
+    """A job brings its result sentence by sentence, the next up to ``max_turns`` later, while the user is silent."""
+    turn = int(script.now_ms // TURN_MS)
+    for sentence in sentences:
+        _give(script, number, sentence, turn)
+        _say(script, sentence, turn)
+        turn += MAX_PIECES + int(script.rng.integers(max_turns))
+
+
 def _give(script: Script, number: int | None, result: str, turn: int) -> None:
-    """The result comes in from ``turn`` on, in one to three pieces in as many turns."""
+    """The result comes in from ``turn`` on, in one to three pieces in as many turns, or as many as it needs."""
     words = result.split()
-    num_pieces = min(len(words), int(script.rng.choice([1, 1, 2, 3])))
+    num_pieces = min(len(words), int(script.rng.choice([1, 1, 2, MAX_PIECES])))
     ends = sorted(int(end) + 1 for end in script.rng.permutation(len(words) - 1)[: num_pieces - 1])
+    if len(words) > PIECE_WORDS:
+        ends = list(range(PIECE_WORDS, len(words), PIECE_WORDS))
     for place, (start, end) in enumerate(zip([0, *ends], [*ends, len(words)], strict=True)):
         text = " ".join(words[start:end])
         script.give_text(TextIn.from_job(number, text), turn + place)
