@@ -47,6 +47,10 @@ DRAWN_OUT = 1.5
 """... to this many times its length at most."""
 PAUSE_SHARE = 0.08
 """Share of words after which somebody hesitates."""
+SILENT_SHARE = 0.25
+"""Of the sessions of training, those that begin with a long silence; and of those that end with one, in which what has
+been answered must not be answered again: most of a live session is silence."""
+MAX_SILENT_MS = 20_000.0
 REAL_TIMING_SHARE = 0.5
 """Share of the sessions with a data folder in which repetitions have its real times."""
 REPLY_LATE_MS = 1200.0
@@ -192,7 +196,7 @@ class Script:
         """Other scenarios follow in the same session, so rules have to be ended."""
         self._voice = given.get("voice")
         self.change_speaker()
-        self.now_ms = 0.0
+        self.now_ms = self._silent_ms()
         self.noise_gain_db = 0.0
         """Raises or lowers the session's noise (``idle`` makes it audible on its own)."""
         timings = repetition_timings(self.data, split) if self.data else None
@@ -339,9 +343,9 @@ class Script:
         return max([self.now_ms, self._planned_until_ms, *((turn + 1) * TURN_MS for turn in self._frames)])
 
     def finish(self, family: str, tail_ms: float, *, gap_probability: float = 0.05) -> Scenario:
-        """The session, ending at least ``tail_ms`` after the last thing that happens."""
+        """The session, ending at least ``tail_ms`` after the last thing that happens, in training sometimes later."""
         end_ms = max(self.busy_until_ms, max((word.end_ms + HEAR_LAG_MS for word in self._heard), default=0.0))
-        num_turns = int(-(-(end_ms + tail_ms) // TURN_MS))
+        num_turns = int(-(-(end_ms + tail_ms + self._silent_ms()) // TURN_MS))
         num_turns = max([num_turns, *(item.turn + item.num_turns + 1 for item in self._said)])
         heard = sorted(self._heard, key=lambda word: word.end_ms)
         drawn = self.rng.random() < gap_probability
@@ -371,6 +375,11 @@ class Script:
             true_count=self.true_count,
             penultimate_end_ms=self.penultimate_end_ms,
         )
+
+    def _silent_ms(self) -> float:
+        if self.split == "heldout" or self.rng.random() >= SILENT_SHARE:
+            return 0.0
+        return float(self.rng.uniform(0.0, MAX_SILENT_MS))
 
     def _draw_gaps(self, num_turns: int) -> frozenset[int]:
         """One to three turns that hold no word that matters, nor the pause after it."""

@@ -12,6 +12,7 @@ from microturn.scenario.families import FAMILIES
 from microturn.scenario.families.time import WINDOW_MS
 from microturn.scenario.generate import SPLITS, STRING, generate
 from microturn.scenario.scenario import HEAR_LAG_MS, REPLY_PAUSE_MS, Scenario
+from microturn.scenario.script import MAX_SILENT_MS
 from microturn.split import Split
 from microturn.turn import TURN_MS, TURN_SAMPLES
 
@@ -43,7 +44,7 @@ def test_shapes_and_lengths(made: list[Scenario]) -> None:
     for scenario in made:
         assert scenario.user.shape == (scenario.num_turns * TURN_SAMPLES,)
         assert abs(scenario.user).max() <= 1.0
-        assert 3_000 <= scenario.num_turns * TURN_MS <= 40_000
+        assert 3_000 <= scenario.num_turns * TURN_MS <= 40_000 + 2 * MAX_SILENT_MS
         assert all(0 <= turn < scenario.num_turns for turn in [*scenario.frames, *scenario.texts, *scenario.gaps])
 
 

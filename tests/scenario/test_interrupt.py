@@ -26,7 +26,7 @@ def test_the_model_stops_when_the_user_begins(seed: int) -> None:
             assert not speaking[said.turn + said.num_turns]
             wanted = next(event for event in made.events if event.at_ms == (said.turn + 1) * TURN_MS)
             words = " ".join(word.text for word in said.speech.words)
-            assert wanted.words.startswith(words) and words in wanted.or_words
+            assert wanted.words.startswith(words) and words in (wanted.words, *wanted.or_words)
     assert any(utterance.cut for utterance in made.said)
 
 

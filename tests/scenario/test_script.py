@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from microturn.scenario import script
-from microturn.scenario.generate import generate
+from microturn.scenario.generate import SPLITS, generate
 from microturn.scenario.scenario import REPLY_PAUSE_MS, Scenario
 from microturn.scenario.script import SAMPLES_PER_MS, Script, estimate_ms, plain_words, silent_speech, trimmed
 from microturn.split import Split
@@ -162,3 +162,18 @@ def test_words_of_the_assistant_touch() -> None:
         power = [np.abs(np.fft.rfft(sound * np.hanning(len(sound)), 1 << 16)) for sound in (said, pcm[: len(said)])]
         first, second = (int(np.argmax(one[300:1400])) + 300 for one in power)
         assert second == pytest.approx(first, rel=0.05)
+
+
+def test_sessions_of_training_may_begin_and_end_with_a_long_silence() -> None:
+    """Most of a live session is silence: what has been answered is not answered again in it."""
+    for split in SPLITS:
+        early = late = 0
+        for seed in range(100):
+            made = generate("time", seed, split, assistant=False, sound=False)
+            early += made.heard[0].start_ms > 2_100.0
+            last_ms = max(event.at_ms for event in made.events)
+            late += made.num_turns * TURN_MS - max(last_ms, made.heard[-1].end_ms) > 8_000.0
+        assert (10 <= early <= 35 and 5 <= late <= 25) if split == "train" else early == late == 0
+    with_sound = [generate("say", seed, "train", assistant=False) for seed in range(12)]
+    ends = [made.num_turns * TURN_MS - made.heard[-1].end_ms for made in with_sound]
+    assert max(ends) > 8_000.0 and all(made.user[-TURN_SAMPLES:].any() for made in with_sound), "noise goes on"
