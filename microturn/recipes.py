@@ -8,6 +8,7 @@ from dataclasses import replace
 from microturn.language.tokenizer import default_tokenizer
 from microturn.model.config import ModelConfig
 from microturn.scenario.filling import BankConfig
+from microturn.scenario.generate import STRING
 from microturn.scenario.practice import PRACTICE, REHEARSED, RESULTS, SPELLING, WATCHING
 from microturn.train.hear import ListeningRows
 from microturn.train.loop import StageConfig, TrainConfig
@@ -18,25 +19,34 @@ from microturn.train.tasks import TaskConfig
 from microturn.train.voice import SpeakingRows, VoiceRows
 
 REHEARSALS = {
-    REHEARSED + "say": 0.20,
-    REHEARSED + "time": 0.16,
-    REHEARSED + "cue": 0.16,
-    REHEARSED + "free": 0.04,
+    REHEARSED + "say": 0.15,
+    REHEARSED + "time": 0.12,
+    REHEARSED + "cue": 0.12,
+    REHEARSED + "free": 0.03,
     REHEARSED + "idle": 0.02,
-    REHEARSED + "string": 0.06,
-    REHEARSED + "delegate": 0.25,
-    REHEARSED + "interrupt": 0.20,
-    PRACTICE: 0.05,
-    SPELLING: 0.20,
+    REHEARSED + STRING: 0.40,
+    REHEARSED + "delegate": 0.20,
+    REHEARSED + "interrupt": 0.15,
+    PRACTICE: 0.04,
+    SPELLING: 0.15,
     RESULTS: 0.15,
 }
 """Shares of the families among sessions without pictures."""
-CONVERSATIONS = {"say": 0.28, "time": 0.22, "cue": 0.22, "free": 0.05, "idle": 0.10, "delegate": 0.2, "interrupt": 0.12}
+CONVERSATIONS = {
+    "say": 0.22,
+    "time": 0.18,
+    "cue": 0.18,
+    "free": 0.04,
+    "idle": 0.08,
+    STRING: 0.30,
+    "delegate": 0.15,
+    "interrupt": 0.10,
+}
 """Shares of the families among sessions with the user's sound."""
 TASKS = {
     "hear": TaskConfig(source=ListeningRows(), tokens=2_560, uses=3),
-    "decide": TaskConfig(source=SessionRows(shares=REHEARSALS), max_tokens=768),
-    "converse": TaskConfig(source=SessionRows(shares=CONVERSATIONS, hears=True), max_tokens=768, uses=4),
+    "decide": TaskConfig(source=SessionRows(shares=REHEARSALS), max_tokens=1_536),
+    "converse": TaskConfig(source=SessionRows(shares=CONVERSATIONS, hears=True), max_tokens=1_536, uses=4),
     "watch": TaskConfig(source=SessionRows(shares={WATCHING: 1.0})),
     "count": TaskConfig(source=SessionRows(shares={REHEARSED + "count": 1.0})),
     "speak": TaskConfig(source=SpeakingRows(), tokens=1_536, uses=1),

@@ -8,6 +8,7 @@ are given in place of sound.
 
 import sys
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -23,17 +24,17 @@ AFTER_MS = 12_000
 FAMILIES = ("time", "cue", "say", "delegate", "interrupt")
 
 
-def gone_on(family: str, index: int) -> Scenario:
+def gone_on(family: str, index: int) -> list[Scenario]:
     """A session of the bench, and ``AFTER_MS`` of silence."""
     scenario = generate(family, FIRST_SEED + index, "heldout", assistant=False, sound=False)
     num_turns = scenario.num_turns + AFTER_MS // TURN_MS
-    return replace(scenario, num_turns=num_turns, user=np.zeros(num_turns * TURN_SAMPLES, np.float32))
+    return [replace(scenario, num_turns=num_turns, user=np.zeros(num_turns * TURN_SAMPLES, np.float32))]
 
 
 def main(num_sessions: int, weights: str, families: list[str]) -> None:
     use_one_thread()
     for family in families:
-        sources = [lambda index=index: [gone_on(family, index)] for index in range(num_sessions)]
+        sources = [partial(gone_on, family, index) for index in range(num_sessions)]
         examples, loud, words = [], 0, 0
         for played in model_system(weights, None).play(sources):
             end_turn = played.scenario.num_turns - AFTER_MS // TURN_MS

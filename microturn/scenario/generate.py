@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Unpack
 
 import numpy as np
@@ -18,8 +18,13 @@ from microturn.turn import TURN_MS
 STRING = "string"
 """The family name of several scenarios joined in one session."""
 SPLITS: tuple[Split, ...] = ("train", "heldout")
-STRUNG = tuple(family for family in FAMILIES if family not in ("delegate", "interrupt"))
-"""The families of a string, in which words are scored and nothing else is."""
+STRUNG: Mapping[Split, tuple[str, ...]] = {
+    "train": tuple(FAMILIES),
+    "heldout": tuple(family for family in FAMILIES if family not in ("delegate", "interrupt")),
+}
+"""The families of a string. Of held-out ones words are scored and nothing else is."""
+STRING_MS: Mapping[Split, tuple[float, float]] = {"train": (15_000.0, 75_000.0), "heldout": (15_000.0, 35_000.0)}
+"""How long a string is, at least."""
 PART_MS = 45_000.0
 """Length of one part of a long string, before its last scenario is over."""
 
@@ -30,7 +35,7 @@ def generate(family: str, seed: int, split: Split, **given: Unpack[Given]) -> Sc
     Raises ``InputError`` for an unknown family or split and ``VoiceError`` if a voice is missing.
     """
     if family == STRING:
-        target_ms = float(_generator(STRING, seed, split, 1).uniform(15_000.0, 35_000.0))
+        target_ms = float(_generator(STRING, seed, split, 1).uniform(*STRING_MS[split]))
         return generate_string(seed, split, target_ms, **given)
     if family not in FAMILIES:
         raise InputError(f"family {family}: unknown, expected one of {', '.join([*FAMILIES, STRING])}")
@@ -54,9 +59,10 @@ def generate_string(seed: int, split: Split, target_ms: float, **given: Unpack[G
         if scenarios:
             script.wait_until(script.busy_until_ms)
             script.pause(500.0, 2000.0)
+            script.fall_silent()
             if rng.random() < 0.5:
                 script.change_speaker()
-        script.kind = str(rng.choice(STRUNG))
+        script.kind = str(rng.choice(STRUNG[split]))
         FAMILIES[script.kind](script)
         scenarios += 1
     script.true_count = script.penultimate_end_ms = None

@@ -48,8 +48,8 @@ DRAWN_OUT = 1.5
 PAUSE_SHARE = 0.08
 """Share of words after which somebody hesitates."""
 SILENT_SHARE = 0.25
-"""Of the sessions of training, those that begin with a long silence; and of those that end with one, in which what has
-been answered must not be answered again: most of a live session is silence."""
+"""Of the sessions of training, those that begin with a long silence; also of those that end with one, in which what has
+been answered must not be answered again. Most of a live session is silence."""
 MAX_SILENT_MS = 20_000.0
 REAL_TIMING_SHARE = 0.5
 """Share of the sessions with a data folder in which repetitions have its real times."""
@@ -375,6 +375,10 @@ class Script:
             true_count=self.true_count,
             penultimate_end_ms=self.penultimate_end_ms,
         )
+
+    def fall_silent(self) -> None:
+        """In training, the user is now and then silent for long."""
+        self.now_ms += self._silent_ms()
 
     def _silent_ms(self) -> float:
         if self.split == "heldout" or self.rng.random() >= SILENT_SHARE:

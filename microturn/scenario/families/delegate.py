@@ -26,6 +26,8 @@ TALK_SHARE = 0.45
 """Share of results that come in while the user talks."""
 NUMBERED_SHARE = 0.5
 """Share of sessions in which what jobs bring says which job it is from."""
+RULE_SHARE = 0.25
+"""Of the stories in which the user goes on: those with a rule."""
 SILENT_MS = 500.0
 """The user has fallen silent when nothing was heard of him for so long."""
 LATE_MS = 1000.0
@@ -72,11 +74,12 @@ def _alone(script: Script, numbers: Numbers) -> None:
 
 
 def _stays(script: Script, numbers: Numbers) -> None:
-    """While the job runs the model answers, keeps time, or follows a rule."""
+    """While the job runs the model answers, keeps time, or follows a rule, which nobody would end in a string."""
     rng = script.rng
     asked = draw_asked(rng, script.split)
-    kind = rng.random()
-    if kind < 0.25:
+    least = RULE_SHARE if script.strung else 0.0
+    kind = least + (1.0 - least) * rng.random()
+    if kind < RULE_SHARE:
         rule = _set_rule(script, asked)
         _ask(script, asked)
         script.pause(300.0, 1200.0)
