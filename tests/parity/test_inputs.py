@@ -58,7 +58,7 @@ def made_up() -> Scenario:
 
 def with_lost_pictures() -> Scenario:
     """A video longer than pictures are compared over, of which every third picture and ten in a row did not arrive."""
-    scenario = generate("count", 3, "train", assistant=False)
+    scenario = generate("count", 7, "train", assistant=False)
     turns = sorted(scenario.frames)
     lost = {*turns[1::3], *turns[20:30]}
     assert len(turns) > LIKENESS_TURNS
