@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
@@ -32,8 +32,9 @@ def done_beside(
     write files must write them whole or not at all.
     """
     with ProcessPoolExecutor(workers or os.cpu_count(), initializer=_begin) as pool:
-        waiting = {pool.submit(job) for job in jobs}
+        waiting: set[Future[Result]] = set()
         try:
+            waiting.update(pool.submit(job) for job in jobs)
             while waiting and not stop():
                 done, waiting = wait(waiting, LOOK_S, FIRST_COMPLETED)
                 for job in done:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
@@ -59,3 +60,24 @@ def test_what_is_not_done_is_ended_at_once(why: str, tmp_path: Path) -> None:
         next(results)
         results.close()
     assert ended() and time.monotonic() < started + LONG_S / 2 and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_signal_that_ends_the_processes_while_jobs_are_given_out(stopped: bool) -> None:
+    """A signal to the whole group: it is an error only if nobody asks to stop."""
+
+    def jobs() -> Iterator[Callable[[], int]]:
+        yield partial(niceness, LONG_S)
+        deadline = time.monotonic() + LONG_S
+        while time.monotonic() < deadline:
+            for child in multiprocessing.active_children():
+                child.kill()
+            time.sleep(0.1)
+            yield partial(niceness, 0.0)
+
+    if stopped:
+        assert list(done_beside(jobs(), 1, stop=lambda: True)) == []
+    else:
+        with pytest.raises(BrokenProcessPool):
+            list(done_beside(jobs(), 1))
+    assert ended()
