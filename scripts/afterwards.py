@@ -20,7 +20,7 @@ from microturn.scenario.generate import generate
 from microturn.scenario.scenario import Scenario
 from microturn.turn import TURN_MS, TURN_SAMPLES
 
-AFTER_MS = 12_000
+AFTER_MS = 40_000
 FAMILIES = ("time", "cue", "say", "delegate", "interrupt")
 
 

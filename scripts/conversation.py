@@ -1,9 +1,11 @@
-"""How requests are answered in conversations of minutes: scenarios of all families one after the other, words given.
+"""How requests are answered in conversations of minutes: held-out scenarios one after the other, words given.
 
     .venv/bin/python scripts/conversation.py [CONVERSATIONS] [MINUTES] [WEIGHTS] [FAMILY ...]
 
 Events answered by the minute in which their part (some 50 s) began, then by family: in the first part and after it.
-With families, those alone follow each other; without pictures, say: ``say time cue free idle``.
+With families, those alone follow each other (without pictures: ``say time cue free idle``), otherwise these and
+``count``. Everything is answered, and every rule ended, before the next scenario begins: what a short memory forgets is
+not seen here.
 """
 
 import sys
@@ -15,7 +17,6 @@ from microturn.bench.suite import FIRST_SEED
 from microturn.bench.systems import turn_input
 from microturn.model.microturn import use_one_thread
 from microturn.model.weights import load
-from microturn.scenario import generate
 from microturn.scenario.generate import string_parts
 from microturn.session.session import Session
 from microturn.turn import TURN_MS
@@ -24,13 +25,12 @@ from microturn.turn import TURN_MS
 def main(num_conversations: int, minutes: int, weights: str, families: list[str]) -> None:
     use_one_thread()
     model = load(weights)
-    if families:
-        generate.STRUNG = {**generate.STRUNG, "heldout": tuple(families)}
     due: Counter[tuple[str, str]] = Counter()
     right, besides = due.copy(), Counter[str]()
     for number in range(num_conversations):
         session = Session.open(model, seed=number)
-        parts = string_parts(FIRST_SEED + number, "heldout", minutes * 60_000.0, assistant=False, sound=False)
+        target_ms, seed = minutes * 60_000.0, FIRST_SEED + number
+        parts = string_parts(seed, "heldout", target_ms, families, assistant=False, sound=False)
         for first, part in parts:
             outputs = [replace(session.step(turn_input(part, turn)), turn=turn) for turn in range(part.num_turns)]
             runs = said_runs(outputs)

@@ -12,14 +12,15 @@ from importlib.resources import files
 
 import numpy as np
 
-from microturn.engine.inbox import PIECE_BYTES, pieces_of
+from microturn.engine.inbox import pieces_of
 from microturn.model.microturn import Microturn, use_one_thread
 from microturn.model.weights import load
+from microturn.server.delegation import PIECE_BYTES
 from microturn.session.session import Session
-from microturn.turn import TextIn, TurnInput
+from microturn.turn import TURN_SAMPLES, TextIn, TurnInput
 
 SEED = 6
-NUM_WORDS = (10, 20, 35, 50)
+LENGTHS_WORDS = (10, 20, 35, 50)
 FIRST_TURN, SENTENCE_TURNS = 3, 10
 TURNS_OF_WORD, LAST_TURNS = 4, 20
 
@@ -41,16 +42,17 @@ def said_of(model: Microturn, texts: dict[int, TextIn], num_turns: int) -> list[
     said = ""
     for turn in range(num_turns):
         given = (texts[turn],) if turn in texts else ()
-        said += session.step(TurnInput(audio=np.zeros(3_200, np.float32), texts=given)).say
+        said += session.step(TurnInput(audio=np.zeros(TURN_SAMPLES, np.float32), texts=given)).say
     return said.split()
 
 
 def main(weights: str, num_texts: int) -> None:
     use_one_thread()
-    model, rng = load(weights), np.random.default_rng(SEED)
-    for num_words in NUM_WORDS:
+    model = load(weights)
+    for num_words in LENGTHS_WORDS:
         for way in ("at once", "written"):
             whole = words_said = right = 0
+            rng = np.random.default_rng((SEED, num_words))
             for number in range(num_texts):
                 parts = sentences(rng, num_words)
                 job, turn, texts = number % 3 or None, FIRST_TURN, {}

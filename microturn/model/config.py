@@ -75,7 +75,7 @@ class MemoryConfig:
     window_turns: int = 150
     """Media tokens are visible for this many turns (150 = 30 s). Older text looks as if it were this old."""
     text_tokens: int = 192
-    """The newest text tokens of all lanes that stay visible: no more than training has met (docs/log.md)."""
+    """The newest text tokens of all lanes that stay visible: not many more than training has met (docs/log.md)."""
     pinned_tokens: int = 128
     """The newest tokens of instructions, which other text does not push out."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Unpack
 
 import numpy as np
@@ -23,8 +23,8 @@ STRUNG: Mapping[Split, tuple[str, ...]] = {
     "heldout": tuple(family for family in FAMILIES if family not in ("delegate", "interrupt")),
 }
 """The families of a string. Of held-out ones words are scored and nothing else is."""
-STRING_MS: Mapping[Split, tuple[float, float]] = {"train": (15_000.0, 75_000.0), "heldout": (15_000.0, 35_000.0)}
-"""How long a string is, at least."""
+STRING_MS: Mapping[Split, tuple[float, float]] = {"train": (15_000.0, 120_000.0), "heldout": (15_000.0, 35_000.0)}
+"""How long a string is at least, silence included."""
 PART_MS = 45_000.0
 """Length of one part of a long string, before its last scenario is over."""
 
@@ -45,11 +45,14 @@ def generate(family: str, seed: int, split: Split, **given: Unpack[Given]) -> Sc
     return script.finish(family, tail_ms=float(script.rng.uniform(600.0, 1500.0)))
 
 
-def generate_string(seed: int, split: Split, target_ms: float, **given: Unpack[Given]) -> Scenario:
-    """Two or more scenarios of the families ``STRUNG`` on one clock, 0.5 to 2 s apart, until ``target_ms`` is reached.
+def generate_string(
+    seed: int, split: Split, target_ms: float, families: Sequence[str] = (), **given: Unpack[Given]
+) -> Scenario:
+    """Two or more scenarios of ``families`` (``STRUNG`` by default) on one clock, 0.5 to 2 s apart (in training
+    sometimes more), until ``target_ms`` is reached.
 
-    Half of the time another voice goes on; a rule is ended with "stop" before the next scenario. Each event's ``kind``
-    is its own family. Raises as ``generate``.
+    Half of the time another voice goes on; a rule is ended with "stop" before the next scenario. Events have the
+    ``kind`` that they have in their own family. Raises as ``generate``.
     """
     rng = _generator(STRING, seed, split)
     script = Script(rng, split, **given)
@@ -62,14 +65,16 @@ def generate_string(seed: int, split: Split, target_ms: float, **given: Unpack[G
             script.fall_silent()
             if rng.random() < 0.5:
                 script.change_speaker()
-        script.kind = str(rng.choice(STRUNG[split]))
+        script.kind = str(rng.choice(families or STRUNG[split]))
         FAMILIES[script.kind](script)
         scenarios += 1
     script.true_count = script.penultimate_end_ms = None
     return script.finish(STRING, tail_ms=float(rng.uniform(600.0, 1500.0)))
 
 
-def string_parts(seed: int, split: Split, target_ms: float, **given: Unpack[Given]) -> Iterator[tuple[int, Scenario]]:
+def string_parts(
+    seed: int, split: Split, target_ms: float, families: Sequence[str] = (), **given: Unpack[Given]
+) -> Iterator[tuple[int, Scenario]]:
     """A session of at least ``target_ms``, made piece by piece: yields (first turn, part), one after the other.
 
     Times within a part count from its own first turn. Every part ends with nothing left to say.
@@ -77,7 +82,7 @@ def string_parts(seed: int, split: Split, target_ms: float, **given: Unpack[Give
     first_turn = 0
     part_seed = int(_generator(STRING, seed, split, 2).integers(2**31))
     while first_turn * TURN_MS < target_ms:
-        part = generate_string(part_seed, split, PART_MS, **given)
+        part = generate_string(part_seed, split, PART_MS, families, **given)
         yield first_turn, part
         first_turn += part.num_turns
         part_seed += 1

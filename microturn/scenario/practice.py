@@ -6,9 +6,8 @@ the slowest thing to learn and needs no listening), of spelling, of results, of 
 ``say`` asks for letters, and the network learnt the few words that were asked for by heart (docs/log.md): here every
 word of the lexicon that may be spelt in training is asked for, and so is everything else that is one text token. What a
 job brings is a few words in a long session of ``delegate``: here one result follows the other, some as long as what a
-language model answers. To count, the network
-must see when a repetition is over, which the families say once in ten turns: here every turn is told
-(``Scenario.phases``), as every word is in listening practice.
+language model answers. To count, the network must see when a repetition is over, which the families say once in ten
+turns: here every turn is told (``Scenario.phases``), as every word is in listening practice.
 
 In a quarter of the other sessions a camera looks on that nobody speaks of: a network that had met pictures in counting
 alone answered nothing else while any came (docs/log.md).
@@ -35,7 +34,7 @@ from microturn.scenario.generate import generate
 from microturn.scenario.scenario import Scenario
 from microturn.scenario.script import Script, plain_words
 from microturn.split import Split
-from microturn.turn import TURN_MS, Frame
+from microturn.turn import TURN_MS, TURN_SAMPLES, Frame
 
 PRACTICE, SPELLING, RESULTS, WATCHING = "practice", "spelling", "results", "watching"
 REHEARSED = "rehearsed "
@@ -51,13 +50,15 @@ LONG_WORDS = range(15, 51)
 """... so many words, ..."""
 WRITTEN_SHARE = 0.5
 """... and in so many of these comes sentence by sentence, as it is written."""
-MAX_WRITTEN_TURNS = 8
+MAX_WRITTEN_TURNS = 10
 """A sentence takes so long to be written at most."""
 MAX_VIDEO_MS = 16_000.0
 CAMERA_SHARE = 0.25
 """Of the sessions without pictures: those that get some."""
 CAMERA_STEPS = (1, 2, 3, 5)
 """A camera has a picture in one turn of so many."""
+MAX_CAMERA_PICTURES = 160
+"""More would make a long session's row too long."""
 LATE_SHARE = 0.3
 """Of the cameras: those that are switched on within the session."""
 
@@ -81,7 +82,7 @@ def make_scenario(name: str, seed: int, split: Split, data: Path | None) -> Scen
 
 def _looked_on(rng: np.random.Generator, num_turns: int) -> dict[int, Frame]:
     """Pictures of a camera that looks on, by turn."""
-    step, first = int(rng.choice(CAMERA_STEPS)), 0
+    step, first = max(int(rng.choice(CAMERA_STEPS)), -(-num_turns // MAX_CAMERA_PICTURES)), 0
     if rng.random() < LATE_SHARE:
         first = int(rng.integers(num_turns))
     frames = draw_idle_video(rng, "train", float(num_turns * TURN_MS))
@@ -208,6 +209,8 @@ def _watching(script: Script) -> Scenario:
     video = draw_count_video(script.rng, script.split, script.timings, MAX_VIDEO_MS)
     script.show(video.frames, 0)
     scenario = script.finish(WATCHING, tail_ms=0.0)
+    scenario.num_turns = max(video.frames) + 1  # it is over with the video
+    scenario.user = scenario.user[: scenario.num_turns * TURN_SAMPLES]
     scenario.phases = {turn: _phase_at(video.timing, turn) for turn in video.frames}
     return scenario
 

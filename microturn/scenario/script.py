@@ -48,9 +48,10 @@ DRAWN_OUT = 1.5
 PAUSE_SHARE = 0.08
 """Share of words after which somebody hesitates."""
 SILENT_SHARE = 0.25
-"""Of the sessions of training, those that begin with a long silence; also of those that end with one, in which what has
-been answered must not be answered again. Most of a live session is silence."""
-MAX_SILENT_MS = 20_000.0
+"""Of the sessions of training, those that begin with a long silence, and as many that end with one, in which what has
+been answered must not be answered again; in strings there may be one between scenarios. Most of a live session is
+silence."""
+MAX_SILENT_MS = 40_000.0
 REAL_TIMING_SHARE = 0.5
 """Share of the sessions with a data folder in which repetitions have its real times."""
 REPLY_LATE_MS = 1200.0

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from microturn.engine.inbox import pieces_of
 from microturn.errors import InputError
 from microturn.pictures.repcount import RepTiming
 from microturn.scenario import practice, script
@@ -15,7 +16,8 @@ from microturn.scenario.generate import generate
 from microturn.scenario.practice import PRACTICE, REHEARSED, RESULTS, SPELLING, WATCHING, make_scenario
 from microturn.scenario.scenario import Scenario
 from microturn.scenario.script import Script
-from microturn.turn import TextSource
+from microturn.server.delegation import PIECE_BYTES
+from microturn.turn import TURN_SAMPLES, TextSource
 
 with_assistant = pytest.mark.assistant
 NAMES = [
@@ -94,7 +96,8 @@ def test_some_results_are_as_long_as_what_a_language_model_answers(monkeypatch: 
     for seed in range(8):
         made = make_scenario(RESULTS, seed, "train", None)
         texts = [(turn, text.text.split()) for turn, given in made.texts.items() for text in given]
-        assert max(len(words) for _, words in texts) <= PIECE_WORDS + 1, "and perhaps a number"
+        words_of_server = max(len(piece.split()) for piece in pieces_of("word and then more words " * 20, PIECE_BYTES))
+        assert max(len(words) for _, words in texts) <= PIECE_WORDS + 1 <= words_of_server, "perhaps with a number"
         brought = [word for _, words in texts for word in words if not word.isdigit()]
         assert brought == " ".join(event.words for event in made.events).split()
         sizes = [len(event.words.split()) for event in made.events]
@@ -108,6 +111,7 @@ def test_watching_shows_a_figure_and_tells_the_phase_of_every_picture() -> None:
         made = make_scenario(WATCHING, seed, "train", None)
         assert made.phases.keys() == made.frames.keys() == set(range(len(made.frames)))
         assert not (made.heard or made.said or made.texts or made.user.any())
+        assert len(made.user) == made.num_turns * TURN_SAMPLES == len(made.frames) * TURN_SAMPLES
         phases = [made.phases[turn] for turn in range(len(made.phases))]
         assert set(phases) <= set(range(practice.NUM_PHASES)) and practice.DONE in phases
         assert phases[0] == practice.REST

@@ -177,3 +177,16 @@ def test_sessions_of_training_may_begin_and_end_with_a_long_silence() -> None:
     with_sound = [generate("say", seed, "train", assistant=False) for seed in range(12)]
     ends = [made.num_turns * TURN_MS - made.heard[-1].end_ms for made in with_sound]
     assert max(ends) > 8_000.0 and all(made.user[-TURN_SAMPLES:].any() for made in with_sound), "noise goes on"
+
+
+def test_the_user_falls_silent_in_training_alone() -> None:
+    for split in SPLITS:
+        least, most = (15, 35) if split == "train" else (0, 0)
+        made = builder(split=split)
+        moved = 0
+        for _ in range(100):
+            before_ms = made.now_ms
+            made.fall_silent()
+            assert 0.0 <= made.now_ms - before_ms <= script.MAX_SILENT_MS
+            moved += made.now_ms > before_ms
+        assert least <= moved <= most

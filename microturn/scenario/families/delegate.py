@@ -39,8 +39,8 @@ MAX_BETWEEN_MS = 5000.0
 """Longer results are not said while a timer runs."""
 MAX_PIECES = 3
 """What is not longer than one piece may come in so many all the same."""
-PIECE_WORDS = 20
-"""The server cuts what is longer: the model keeps only so many tokens waiting."""
+PIECE_WORDS = 10
+"""The server cuts what is longer, about so: a turn reads no more."""
 LONG_WORD_LETTERS = 7
 """Longer words may take the model more than ``WORD_ESTIMATE_MS``."""
 
@@ -204,12 +204,13 @@ def bring(script: Script, number: int | None, result: str, talk_share: float = T
 
 
 def bring_written(script: Script, number: int | None, sentences: Sequence[str], max_turns: int) -> None:
-    """A job brings its result sentence by sentence, the next up to ``max_turns`` later, while the user is silent."""
+    """A job brings its result sentence by sentence, the next ``MAX_PIECES`` to ``max_turns`` later, while the user is
+    silent."""
     turn = int(script.now_ms // TURN_MS)
     for sentence in sentences:
         _give(script, number, sentence, turn)
         _say(script, sentence, turn)
-        turn += MAX_PIECES + int(script.rng.integers(max_turns))
+        turn += int(script.rng.integers(MAX_PIECES, max_turns + 1))
 
 
 def _give(script: Script, number: int | None, result: str, turn: int) -> None:
