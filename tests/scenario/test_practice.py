@@ -92,11 +92,11 @@ def test_results_are_said_as_they_came_when_nobody_talks(monkeypatch: pytest.Mon
 def test_some_results_are_as_long_as_what_a_language_model_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """At once, in pieces as the server makes them, or as they are written."""
     monkeypatch.setattr(practice, "LONG_SHARE", 1.0)
+    words_of_server = max(len(piece.split()) for piece in pieces_of("word and then more words " * 20, PIECE_BYTES))
     written = []
     for seed in range(8):
         made = make_scenario(RESULTS, seed, "train", None)
         texts = [(turn, text.text.split()) for turn, given in made.texts.items() for text in given]
-        words_of_server = max(len(piece.split()) for piece in pieces_of("word and then more words " * 20, PIECE_BYTES))
         assert max(len(words) for _, words in texts) <= PIECE_WORDS + 1 <= words_of_server, "perhaps with a number"
         brought = [word for _, words in texts for word in words if not word.isdigit()]
         assert brought == " ".join(event.words for event in made.events).split()
