@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from microturn.language.lexicon import UNSEEN
-from microturn.scenario.families.delegate import DELEGATE, HOLD, LATE_MS, OR_HOLDS, SILENT_MS, bring_written
+from microturn.scenario.families.delegate import (
+    DELEGATE,
+    HOLD,
+    LATE_MS,
+    OR_HOLDS,
+    PIECE_WORDS,
+    SILENT_MS,
+    bring_written,
+)
 from microturn.scenario.families.time import WINDOW_MS
 from microturn.scenario.generate import SPLITS, STRING, STRUNG, generate
 from microturn.scenario.scenario import Event, Scenario, Utterance
@@ -213,3 +221,11 @@ def test_what_is_written_while_it_is_said_is_said_without_a_pause() -> None:
             assert utterance.turn == max(free, turn + 1)
             free = utterance.turn + utterance.num_turns
         assert [event.words for event in made.events][-1].split() == ["that", "is", "all"] * 9
+
+
+def test_only_training_cuts_results_as_the_server_does() -> None:
+    """What is measured stays what it was: up to three pieces, however long."""
+    longest = {
+        split: max(len(text.split()) for made in sessions(split) for _, _, text in brought(made)) for split in SPLITS
+    }
+    assert longest["train"] <= PIECE_WORDS < longest["heldout"]

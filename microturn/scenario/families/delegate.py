@@ -218,7 +218,7 @@ def _give(script: Script, number: int | None, result: str, turn: int) -> None:
     words = result.split()
     num_pieces = min(len(words), int(script.rng.choice([1, 1, 2, MAX_PIECES])))
     ends = sorted(int(end) + 1 for end in script.rng.permutation(len(words) - 1)[: num_pieces - 1])
-    if len(words) > PIECE_WORDS:
+    if script.split == "train" and len(words) > PIECE_WORDS:  # held-out sessions stay what they were
         ends = list(range(PIECE_WORDS, len(words), PIECE_WORDS))
     for place, (start, end) in enumerate(zip([0, *ends], [*ends, len(words)], strict=True)):
         text = " ".join(words[start:end])
