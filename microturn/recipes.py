@@ -111,12 +111,19 @@ def nano_again() -> Recipe:
     out and what went in was better than either (``scripts/average-weights.py``; docs/log.md, 2026-11-30)."""
     base = nano()
     stages = (
-        StageConfig(name="hear", num_steps=2_800, shares={"hear": 1.0}, optim=optim(0.8, *HEARING, decay_share=0.7)),
+        StageConfig(name="hear", num_steps=800, shares={"hear": 1.0}, optim=optim(0.8, *HEARING, decay_share=0.0)),
+        StageConfig(
+            name="hear_again",
+            num_steps=2_000,
+            shares={"hear": 1.0},
+            realigns=True,
+            optim=optim(0.8, *HEARING, decay_share=0.9),
+        ),
         StageConfig(
             name="decide",
             num_steps=1_500,
-            shares={"decide": 0.45, "converse": 0.30, "count": 0.25},
-            optim=optim(0.6, *READING[:-1], decay_share=0.9),
+            shares={"decide": 0.55, "converse": 0.30, "count": 0.15},
+            optim=optim(0.8, *READING[:-1], decay_share=0.9),
         ),
         StageConfig(
             name="speak", num_steps=1_700, shares={"speak": 1.0}, optim=optim(0.8, *SPEAKING, decay_share=0.75)

@@ -5,3 +5,4 @@ from __future__ import annotations
 from typing import Literal
 
 Split = Literal["train", "heldout"]
+SPLITS: tuple[Split, Split] = ("train", "heldout")

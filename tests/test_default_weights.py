@@ -6,16 +6,30 @@ chance.
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import microturn
 from microturn import Microturn, Session, TextIn, TextSource, TurnInput, load
 from microturn.bench.events import counted, said_runs, score_counts, score_session, summarise
-from microturn.bench.heard import NOTHING_SAID, score_words
+from microturn.bench.heard import NOTHING_SAID, aligned, score_words
 from microturn.bench.hearing import hear
+from microturn.bench.people import (
+    COMMAND_WORDS,
+    DIGITS,
+    EVERYDAY_SOUNDS,
+    NATIVE_SENTENCES,
+    NOISE,
+    QUIET,
+    WAKE_WORDS,
+    noises,
+    score_people,
+)
 from microturn.bench.suite import sessions_of
 from microturn.bench.systems import turn_input
 from microturn.bench.yielding import score_yielding
@@ -23,9 +37,17 @@ from microturn.pictures.repetitions import draw_idle_video
 from microturn.scenario.generate import generate
 from microturn.scenario.scenario import Scenario
 from microturn.turn import TURN_MS, TURN_SAMPLES, TurnOutput
+from microturn.voices.recordings import load_pcm
 
 SPELT = ("flower", "window", "doll", "razor", "radio", "pencil", "lnisda", "eveins", "tubk", "grofam")
 """Held out of training, or letters in no order."""
+
+
+NOWHERE = Path("/nowhere")
+SAMPLES = Path(microturn.__file__).parent / "samples"
+DATA = os.environ.get("MICROTURN_DATA")
+PEOPLE = ((COMMAND_WORDS, 0.75, 0.4), (DIGITS, 0.6, 0.5), (WAKE_WORDS, 0.85, 0.3), (NATIVE_SENTENCES, 0.35, 0.55))
+"""Groups of people, the least share of their words that is written, and of words written that nobody said the most."""
 
 
 @lru_cache(maxsize=1)
@@ -69,7 +91,38 @@ def test_nothing_is_said_when_nothing_is_asked() -> None:
         score_session(scenario.events, scenario.num_turns, said_runs(outputs))
         for scenario, outputs in rehearse("idle", 8)
     ]
-    assert summarise(scores).extra_words_per_minute <= 3.0
+    assert summarise(scores).extra_words_per_minute <= 0.5
+
+
+def test_nothing_is_written_where_nobody_speaks() -> None:
+    """In quiet and in noises, up to a word a minute."""
+    for name, sounds in noises(NOWHERE, 0):
+        written = hear(nano().network.hearing, nano().tokenizer, sounds)
+        assert sum(map(len, written)) <= len(sounds), name
+
+
+@pytest.mark.parametrize(
+    ("sample", "said"),
+    [
+        ("cue.wav", "answer mountain each time i say radio"),
+        ("timer.wav", "now computer in four seconds remind me of sandwich"),
+    ],
+)
+def test_the_samples_are_heard(sample: str, said: str) -> None:
+    sound = load_pcm(SAMPLES / sample)
+    written = [word.text for word in hear(nano().network.hearing, nano().tokenizer, [sound])[0]]
+    assert len(aligned(said.split(), written)) >= 0.7 * len(said.split())
+
+
+@pytest.mark.skipif(DATA is None, reason="MICROTURN_DATA does not name a folder of real data")
+def test_people_who_were_never_heard_before_are_understood() -> None:
+    groups, sounds = score_people("nano", nano().network.hearing, nano().tokenizer, Path(str(DATA)), 40, 0, lambda: None)
+    found = {result.group: result.score for result in groups if result.system == "nano"}
+    for group, least, most_unsaid in PEOPLE:
+        assert found[group].share_right >= least, group
+        assert found[group].unsaid_share <= most_unsaid, group
+    assert {one.sound for one in sounds} >= {QUIET, NOISE, EVERYDAY_SOUNDS}
+    assert all(one.words_per_minute <= 3.0 for one in sounds)
 
 
 def test_voices_that_were_never_heard_before_are_understood() -> None:

@@ -8,6 +8,7 @@ written, and the words written that nobody said. Words that sound alike ("two", 
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,10 +23,11 @@ from microturn.scenario.families import FAMILIES
 from microturn.scenario.scenario import Scenario
 from microturn.scenario.script import Script
 from microturn.turn import TurnOutput
-from microturn.voices.catalogue import Voice, voices
+from microturn.voices.catalogue import Voice, kokoro_voices, voices
 
 SEEN_ENGINE = "unseen voices of a seen engine"
 UNSEEN_ENGINE = "voices of an unseen engine"
+UNSEEN_STYLES = "unseen styles of kokoro"
 UNSEEN_WORDS = "words never trained on"
 
 HELDOUT_ENGINE = "festival"
@@ -60,18 +62,30 @@ class HeardScore:
 NOTHING_SAID = HeardScore(0, 0, 0, 0)
 
 
+@dataclass(frozen=True)
+class HeardResult:
+    """One row of the table: one system and one group of voices."""
+
+    group: str
+    system: str
+    score: HeardScore
+
+
 def groups(num_sessions: int) -> dict[str, list[SessionSource]]:
-    """The sessions of every group of synthesised voices. Raises ``VoiceError`` if the unseen engine is not
-    installed."""
-    heldout = voices("heldout")
+    """The sessions of every group of synthesised voices: ``num_sessions``, or a quarter where they are slow to make or
+    say little. Raises ``VoiceError`` if the unseen engine or Kokoro is not installed."""
+    heldout, styles = voices("heldout"), kokoro_voices("heldout")
     seen = tuple(voice for voice in heldout if voice.engine != HELDOUT_ENGINE)
     unseen = tuple(voice for voice in heldout if voice.engine == HELDOUT_ENGINE)
-    if not unseen:
-        raise VoiceError(f"the unseen engine ({HELDOUT_ENGINE}) is not installed: run `make voices`")
+    for engine, found in ((HELDOUT_ENGINE, unseen), ("kokoro", styles)):
+        if not found:
+            raise VoiceError(f"an engine of unseen voices ({engine}) is not installed: run `make voices`")
+    few = range(max(1, num_sessions // 4))
     return {
         SEEN_ENGINE: [partial(_free_speech, seen, index) for index in range(num_sessions)],
+        UNSEEN_STYLES: [partial(_free_speech, styles, index) for index in few],
         UNSEEN_ENGINE: [partial(_free_speech, unseen, index) for index in range(num_sessions)],
-        UNSEEN_WORDS: [partial(_unseen_words, seen, index) for index in range(max(1, num_sessions // 4))],
+        UNSEEN_WORDS: [partial(_unseen_words, seen, index) for index in few],
     }
 
 
@@ -117,6 +131,22 @@ def score_words(truth: Sequence[str], written: Sequence[str], asked: Collection[
     counted = [asked is None or word in asked for word in truth]
     num_right = sum(counted[place] for place in right)
     return HeardScore(sum(counted), num_right, said=len(truth), unsaid=len(written) - len(right))
+
+
+def trivial_answers(
+    said: Sequence[Sequence[str]], asked: Collection[str] | None = None
+) -> list[tuple[str, HeardScore]]:
+    """Names and scores of the trivial answers to all that was ``said``: nothing, and the word asked for that is said
+    most often, as often as there are words."""
+    counts = Counter(word for words in said for word in words if asked is None or word in asked)
+    answers: list[tuple[str, list[str]]] = [("nothing", [])]
+    if counts:
+        word = min(counts, key=lambda word: (-counts[word], word))
+        answers.append((f'always "{word}"', [word]))
+    return [
+        (name, sum((score_words(words, answer * len(words), asked) for words in said), NOTHING_SAID))
+        for name, answer in answers
+    ]
 
 
 def aligned(truth: Sequence[str], written: Sequence[str]) -> tuple[int, ...]:

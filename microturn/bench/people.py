@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, zip_longest
@@ -19,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from microturn.bench.events import SaidWord
-from microturn.bench.heard import NOTHING_SAID, HeardScore, score_words
+from microturn.bench.heard import NOTHING_SAID, HeardScore, score_words, trivial_answers
 from microturn.bench.hearing import hear
 from microturn.bench.suite import Advance
 from microturn.language import lexicon
@@ -152,7 +151,7 @@ def score_people(
                 spoken += session.spoken
                 advance()
         num_people = len({clip.speaker for clip in chosen}) if group.people_known else None
-        rows = [(system, score), *trivial_answers(spoken)]
+        rows = [(system, score), *trivial_answers([one.words for one in spoken], KNOWN_WORDS)]
         groups += [PeopleResult(group.name, name, len(chosen), num_people, found) for name, found in rows]
     quiet = [
         NoiseResult(name, sum(map(len, sounds)) / SAMPLE_RATE_HZ, sum(map(len, hear(hearing, tokenizer, sounds))))
@@ -219,20 +218,6 @@ def score_session(spoken: Sequence[Spoken], written: Sequence[SaidWord]) -> Hear
         words = [word.text for word in written if one.start_ms < (word.turn + 1) * TURN_MS <= until_ms]
         total += score_words(one.words, words, KNOWN_WORDS) + HeardScore(0, 0, 0, unsaid=-len(words))
     return total
-
-
-def trivial_answers(spoken: Sequence[Spoken]) -> list[tuple[str, HeardScore]]:
-    """Names and scores of the trivial answers: nothing, and the known word that is said most often, as often as there
-    are words (at the right moment)."""
-    counts = Counter(word for one in spoken for word in one.words if word in KNOWN_WORDS)
-    answers: list[tuple[str, list[str]]] = [("nothing", [])]
-    if counts:
-        word = min(counts, key=lambda word: (-counts[word], word))
-        answers.append((f'always "{word}"', [word]))
-    return [
-        (name, sum((score_words(one.words, answer * len(one.words), KNOWN_WORDS) for one in spoken), NOTHING_SAID))
-        for name, answer in answers
-    ]
 
 
 def noises(data: Path, seed: int) -> Iterator[tuple[str, list[Pcm]]]:

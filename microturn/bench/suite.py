@@ -23,7 +23,7 @@ from microturn.bench.events import (
     score_session,
     summarise,
 )
-from microturn.bench.heard import NOTHING_SAID, HeardScore, groups, score_heard
+from microturn.bench.heard import NOTHING_SAID, HeardResult, groups, score_heard, trivial_answers
 from microturn.bench.sound import Clip, SoundScore, clips_of, hear_clips, score_sound, vocabularies
 from microturn.bench.systems import Answer, SessionSource, System, baselines
 from microturn.bench.yielding import YieldScore, score_yielding
@@ -112,15 +112,19 @@ def figures(sessions: Sequence[Scenario], said: Sequence[Sequence[Said]], acts: 
     return FamilyFigures(events, score_counts(counts) if counts else None, delegation, yielding)
 
 
-def score_listening(system: System, num_sessions: int, advance: Advance) -> dict[str, HeardScore]:
-    """Words heard right, by group of synthesised voices. Raises as ``heard.groups``."""
-    scores = {}
+def score_listening(system: System, num_sessions: int, advance: Advance) -> list[HeardResult]:
+    """Words heard right: of every group of synthesised voices the system's row, then the trivial answers'. Raises as
+    ``heard.groups``."""
+    results: list[HeardResult] = []
     for group, sources in groups(num_sessions).items():
-        scores[group] = NOTHING_SAID
+        score, said = NOTHING_SAID, []
         for played in system.play(sources):
-            scores[group] += score_heard(played.scenario, played.outputs)
+            score += score_heard(played.scenario, played.outputs)
+            said.append([word.text for word in played.scenario.heard])
             advance()
-    return scores
+        rows = [(system.name, score), *trivial_answers(said)]
+        results += [HeardResult(group, name, found) for name, found in rows]
+    return results
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 DICTIONARY = "cmudict-en-us.dict"
 LANGUAGE_MODEL = "en-us.lm.bin"
 NUM_COMMON_WORDS = 20_000
+NUM_NEW_WORDS = 2_000
+"""Of these, the commonest that sessions of training have at any place where a word may be anything: what the assistant
+is to say there has the times of its voice, which takes half a second of a core for every word it has not said yet."""
 _WORD = re.compile("(?![ivx]{2,}$)[a-z]+('[a-z]+)?")
 """Roman numerals are left out: voices differ in how they read them."""
 CANDIDATES = 120

@@ -1,7 +1,7 @@
 """What is asked for and handed over (``wordings.ASKED``), and what jobs bring (``wordings.BROUGHT``).
 
 Sums and units come out right, and the rest is made up. What matters is that its words are ones that nobody could guess:
-they are to be said as they come. In training one in four of the words that may be anything is any of the commonest of
+they are to be said as they come. In training one in four of the words that may be anything is one of the commonest of
 English; for testing it is one that training does not have (``lexicon.UNSEEN``).
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from microturn.background.calculate import calculate
 from microturn.background.spoken import cardinal, number_text, ordinal, spoken
 from microturn.language import lexicon
-from microturn.language.common import common_words
+from microturn.language.common import NUM_NEW_WORDS, common_words
 from microturn.language.wordings import (
     ASKED,
     BROUGHT,
@@ -167,4 +167,4 @@ def open_word(rng: np.random.Generator, split: Split) -> str:
 
 @cache
 def _new_words() -> tuple[str, ...]:
-    return tuple(word for word in common_words() if word not in lexicon.UNSEEN)
+    return tuple(word for word in common_words()[:NUM_NEW_WORDS] if word not in lexicon.UNSEEN)

@@ -12,12 +12,11 @@ from microturn.errors import InputError
 from microturn.scenario.families import FAMILIES
 from microturn.scenario.scenario import Scenario
 from microturn.scenario.script import Given, Script
-from microturn.split import Split
+from microturn.split import SPLITS, Split
 from microturn.turn import TURN_MS
 
 STRING = "string"
 """The family name of several scenarios joined in one session."""
-SPLITS: tuple[Split, ...] = ("train", "heldout")
 STRUNG: Mapping[Split, tuple[str, ...]] = {
     "train": tuple(FAMILIES),
     "heldout": tuple(family for family in FAMILIES if family not in ("delegate", "interrupt")),

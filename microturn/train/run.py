@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from microturn.errors import InputError
-from microturn.language.common import NUM_COMMON_WORDS
+from microturn.language.common import NUM_NEW_WORDS
 from microturn.language.tokenizer import default_tokenizer
 from microturn.model.config import ModelConfig
 from microturn.model.microturn import Microturn
@@ -25,6 +25,7 @@ from microturn.model.vocoder import Vocoder
 from microturn.model.weights import load, save
 from microturn.scenario.filling import BankConfig, fill
 from microturn.train.augment import AugmentConfig
+from microturn.train.estimate import estimated_stages
 from microturn.train.hear import ListeningRows
 from microturn.train.loop import Figures, Report, TrainConfig, Trainer
 from microturn.train.parallel import Ranks, joined_ranks
@@ -97,6 +98,8 @@ def train_recipe(recipe: Recipe, options: RunOptions, console: Console) -> int:
             _make_words(words_needed(config, options), console, ranks, stop)
             if listens:
                 materials = replace(materials, bank=_filled_bank(recipe.bank, options, console, ranks, stop))
+            if options.stage is None and ranks.is_first and not stop():
+                _say_how_long(trainer, materials, console, stop)
             done = _train(trainer, materials, options, console, stop)
             if ranks.is_first:
                 _finish(trainer, materials, options.out, console, done)
@@ -197,7 +200,7 @@ def words_needed(config: TrainConfig, options: RunOptions) -> tuple[str, ...]:
         if isinstance(source, SpeakingRows | VoiceRows):
             num_common.append(source.num_common)
         elif isinstance(source, SessionRows) and source.says:
-            num_common.append(NUM_COMMON_WORDS)
+            num_common.append(NUM_NEW_WORDS)
     return words_to_say(max(num_common)) if num_common else ()
 
 
@@ -234,6 +237,19 @@ def _filled_bank(
                     bar.advance(task)
     ranks.wait()
     return bank
+
+
+def _say_how_long(trainer: Trainer, materials: Materials, console: Console, stop: Callable[[], bool]) -> None:
+    """Before the first step: the stages to come, and how long each will take."""
+    all_min = 0.0
+    for stage, num_steps, step_s in estimated_stages(trainer, materials):
+        if stop():
+            return
+        stage_min = num_steps * step_s / 60
+        all_min += stage_min
+        console.print(f"stage {stage.name}: {num_steps} steps to go, about {stage_min:.0f} minutes")
+    if all_min:
+        console.print(f"in all about {all_min / 60:.1f} hours")
 
 
 def _train(

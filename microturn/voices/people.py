@@ -25,7 +25,7 @@ from microturn.turn import SAMPLE_RATE_HZ, Pcm
 from microturn.voices import moonshine
 from microturn.voices.align import align
 from microturn.voices.catalogue import Voice, synthesise
-from microturn.voices.recordings import FRAME_MS, file_split, load_pcm, loud_frames, speech_span, word_cuts
+from microturn.voices.recordings import FRAME_MS, OVERLAP, file_split, load_pcm, loud_frames, speech_span, word_cuts
 from microturn.voices.speech import Speech, Word
 
 HELDOUT_SHARE = 1 / 3
@@ -34,7 +34,8 @@ INDEX_NAME = "index.tsv"
 NAMED = ("digits", "wake_words")
 """Corpora whose files are named after what is said in them."""
 UNWRITTEN = ("read", "requests")
-"""Corpora whose words nobody wrote down. Nobody noted who speaks either: the split is by file."""
+"""Corpora whose words nobody wrote down. Nobody noted who speaks in ``requests`` either, and in ``read`` every file is
+of another person: the split is by file."""
 ALIGNED_WORDS = 3
 """From so many words on a recording is aligned with a reading."""
 MARGIN_MS = 50.0
@@ -75,7 +76,7 @@ class Clip:
 
 def written(data: Path) -> tuple[str, ...]:
     """The corpora whose words are known, by name."""
-    indexed = {index.parent.name for index in (data / "speech").glob(f"*/{INDEX_NAME}")} - {*NAMED, *UNWRITTEN}
+    indexed = {index.parent.name for index in (data / "speech").glob(f"*/{INDEX_NAME}")} - {*NAMED, *UNWRITTEN, OVERLAP}
     return (*sorted(indexed), *(corpus for corpus in NAMED if (data / "speech" / corpus).is_dir()))
 
 
@@ -119,8 +120,10 @@ def _indexed(folder: Path) -> Iterator[Clip]:
         missing = {"path", "speaker", "transcript"} - set(rows.fieldnames or ())
         if missing:
             raise InputError(f"{index}: has no column {', '.join(sorted(missing))} (separated by tabs)")
-        for row in rows:
-            words = plain_transcript(row["transcript"] or "")
+        found = [(row, plain_transcript(row["transcript"] or "")) for row in rows]
+        if found and not any(words for _, words in found):
+            raise InputError(f"{index}: no transcript there is of words alone (numbers are to be written as words)")
+        for row, words in found:
             if words:
                 yield Clip(folder / row["path"], folder.name, row["speaker"], words)
 

@@ -1,7 +1,8 @@
 """Recordings: files to samples, where in them somebody speaks, and the voices and sounds around a user.
 
-A data folder may have ``speech/read/*.opus`` (far voices) and ``sounds/KIND/*.opus`` (everyday noises); ``people`` has
-those whose words are known. Nothing of it comes with the package.
+A data folder may have ``speech/read/*.opus`` and ``speech/overlap/*/*.opus`` (far voices, two at once in the latter)
+and ``sounds/KIND/*.opus`` (everyday noises); ``people`` has those whose words are known. Nothing of it comes with the
+package.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from numpy.typing import NDArray
 
 from microturn.errors import InputError, MediaError
 from microturn.media.decode import MonoResampler, describe, open_container
-from microturn.split import Split
+from microturn.split import SPLITS, Split
 from microturn.turn import SAMPLE_RATE_HZ, Pcm
 from microturn.voices.noise import levelled, unit
 from microturn.voices.wordtimes import frame_levels
 
+OVERLAP = "overlap"
+"""The corpus in which two people read at once, each pair in a folder."""
 HELDOUT_SHARE = 0.25
 """Share of the read utterances and the sounds kept for testing, by a hash of the file's name."""
 
@@ -49,8 +52,13 @@ def check_data(data: Path) -> None:
 
 
 def read_files(data: Path, split: Split) -> tuple[Path, ...]:
-    """Read speech without transcripts: far voices. There may be none."""
-    return _files(data / "speech" / "read", "*.opus", split)
+    """Far voices, whose words do not matter: read speech and, for training alone, two people who read at once. There
+    may be none."""
+    found = _files(data / "speech" / "read", "*.opus", split)
+    if split == "train":
+        for part in SPLITS:
+            found += _files(data / "speech" / OVERLAP, "*/*.opus", part)
+    return found
 
 
 def sound_files(data: Path | None, split: Split) -> tuple[Path, ...]:

@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from microturn.bench.heard import (
     SEEN_ENGINE,
     UNSEEN_ENGINE,
+    UNSEEN_STYLES,
     UNSEEN_WORDS,
     HeardScore,
     aligned,
     groups,
     score_heard,
     score_words,
+    trivial_answers,
 )
 from microturn.bench.systems import labels, never_speak
 from microturn.errors import VoiceError
@@ -26,6 +28,7 @@ from microturn.voices import festival
 
 WORDS = st.lists(st.sampled_from("abc"), max_size=7)
 festival_only = pytest.mark.needs_engine("festival")
+kokoro_only = pytest.mark.needs_engine("kokoro")
 
 
 @pytest.mark.parametrize(
@@ -78,12 +81,23 @@ def test_scores_add_up() -> None:
     assert total.unsaid_share == pytest.approx(0.1)
 
 
+def test_trivial_answers_to_all_that_was_said() -> None:
+    said = [["up", "the", "hill"], ["the", "up"], []]
+    assert trivial_answers(said) == [
+        ("nothing", HeardScore(5, 0, 5, 0)),
+        ('always "the"', HeardScore(5, 2, 5, 3)),
+    ]
+    assert trivial_answers(said, {"up"})[1] == ('always "up"', HeardScore(2, 2, 5, 3))
+    assert [name for name, _ in trivial_answers([])] == ["nothing"]
+
+
+@kokoro_only
 @festival_only
 def test_labels_hear_every_word_of_every_group_and_silence_none() -> None:
     found = groups(2)
-    assert list(found) == [SEEN_ENGINE, UNSEEN_ENGINE, UNSEEN_WORDS]
+    assert list(found) == [SEEN_ENGINE, UNSEEN_STYLES, UNSEEN_ENGINE, UNSEEN_WORDS]
     sessions = {name: [session for source in sources for session in source()] for name, sources in found.items()}
-    assert [len(some) for some in sessions.values()] == [2, 2, 1]
+    assert [len(some) for some in sessions.values()] == [2, 1, 2, 1]
     for session, *_ in sessions.values():
         assert not session.gaps
         everything = score_heard(session, labels(session))

@@ -40,7 +40,6 @@ from microturn.bench.people import (
     score_people,
     score_session,
     sessions_of,
-    trivial_answers,
 )
 from microturn.errors import InputError
 from microturn.language.lexicon import NUMBERS
@@ -167,15 +166,6 @@ def test_known_words_are_one_token() -> None:
     tokenizer = default_tokenizer()
     spelt = {word for word in KNOWN_WORDS if len(tokenizer.encode_word(word)) > 1}
     assert all("'" in word for word in spelt), "an apostrophe begins another token"
-
-
-def test_trivial_answers() -> None:
-    spoken = [Spoken(words, 0.0, 0.0) for words in (("the", "cat"), ("quixotic", "quixotic", "the"), ("stop",))]
-    assert trivial_answers(spoken) == [
-        ("nothing", HeardScore(4, 0, 6, 0)),
-        ('always "the"', HeardScore(4, 2, 6, 4)),
-    ]
-    assert [name for name, _ in trivial_answers([])] == ["nothing"]
 
 
 def clip(speaker: str, number: int) -> Clip:

@@ -12,11 +12,12 @@ from rich.console import Console
 from microturn.bench.cost import CostResult
 from microturn.bench.delegation import DelegationScore
 from microturn.bench.events import CountScore, EventScore
-from microturn.bench.heard import SEEN_ENGINE, UNSEEN_ENGINE, UNSEEN_WORDS, HeardScore
+from microturn.bench.heard import SEEN_ENGINE, UNSEEN_ENGINE, UNSEEN_STYLES, UNSEEN_WORDS, HeardResult, HeardScore
 from microturn.bench.people import (
     COMMAND_WORDS,
     EVERYDAY_SOUNDS,
     NATIVE_SENTENCES,
+    NEW_SENTENCES,
     QUIET,
     WAKE_WORDS,
     NoiseResult,
@@ -49,17 +50,20 @@ def results() -> Results:
             FamilyResult("delegate", "nano", FamilyFigures(events(0.7), None, DELEGATION)),
             FamilyResult("delegate", "never speak", FamilyFigures(events(0.0), None, replace(DELEGATION, left=1.0))),
         ],
-        heard={
-            SEEN_ENGINE: HeardScore(100, 96, 100, 4),
-            UNSEEN_ENGINE: HeardScore(100, 69, 100, 19),
-            UNSEEN_WORDS: HeardScore(50, 25, 50, 2),
-        },
+        heard=[
+            HeardResult(SEEN_ENGINE, "nano", HeardScore(100, 96, 100, 4)),
+            HeardResult(SEEN_ENGINE, 'always "two"', HeardScore(100, 7, 100, 93)),
+            HeardResult(UNSEEN_STYLES, "nano", HeardScore(50, 46, 50, 0)),
+            HeardResult(UNSEEN_ENGINE, "nano", HeardScore(100, 69, 100, 19)),
+            HeardResult(UNSEEN_WORDS, "nano", HeardScore(50, 25, 50, 7)),
+        ],
         people=[
             PeopleResult(COMMAND_WORDS, "nano", 320, 53, HeardScore(320, 288, 320, 16)),
             PeopleResult(COMMAND_WORDS, "nothing", 320, 53, HeardScore(320, 0, 320, 0)),
             PeopleResult(COMMAND_WORDS, 'always "on"', 320, 53, HeardScore(320, 30, 320, 290)),
             PeopleResult(WAKE_WORDS, "nano", 80, None, HeardScore(80, 77, 80, 3)),
             PeopleResult(NATIVE_SENTENCES, "nano", 95, 29, HeardScore(200, 120, 400, 81)),
+            PeopleResult(NEW_SENTENCES, "nano", 20, 9, HeardScore(60, 20, 100, 90)),
         ],
         noises=[NoiseResult(QUIET, 60.0, 0), NoiseResult(EVERYDAY_SOUNDS, 240.0, 5)],
         spoken={POCKETSPHINX: SpokenScore(400, 80, 50, 40), MOONSHINE: SpokenScore(400, 90, 50, 40)},
@@ -82,6 +86,7 @@ def test_every_bar_and_whether_it_holds() -> None:
         "audible: recognised, against synthesis": (0.591, False),
         "say: reaction, median": (300.0, True),
         f"heard: {SEEN_ENGINE}": (96.0, True),
+        f"heard: {UNSEEN_STYLES}": (92.0, True),
         f"heard: {UNSEEN_ENGINE}": (69.0, False),
         "heard: written, but said by nobody": (10.0, False),
         f"people: {COMMAND_WORDS}": (90.0, True),
@@ -121,7 +126,9 @@ def test_json_has_everything() -> None:
     assert found["families"][0]["audible_ratio"] == pytest.approx(0.9)
     assert found["families"][1]["sound"] is None
     assert found["families"][4]["by_lane"]["delegation"]["handed_over"] == 0.9
-    assert found["heard"][0]["share_right"] == pytest.approx(0.96)
+    own, constant, *_ = found["heard"]
+    assert (own["system"], own["share_right"]) == ("nano", pytest.approx(0.96))
+    assert (constant["group"], constant["unsaid_share"]) == (SEEN_ENGINE, pytest.approx(0.93))
     own, nothing, constant, *_ = found["people"]["groups"]
     assert (own["system"], own["num_clips"], own["num_people"], own["score"]["share_right"]) == ("nano", 320, 53, 0.9)
     assert (nothing["score"]["share_right"], constant["score"]["unsaid_share"]) == (0.0, pytest.approx(290 / 320))
@@ -141,7 +148,7 @@ def test_tables_name_every_row() -> None:
     text = file.getvalue()
     for row in ("nano (sound alone)", "never speak", SEEN_ENGINE, "does not hold", "95.0 %", "0.90 x", "18000"):
         assert row in text
-    for row in (COMMAND_WORDS, 'always "on"', EVERYDAY_SOUNDS, ">= 98 %", "90.6 %", "1.25"):
+    for row in (COMMAND_WORDS, 'always "on"', 'always "two"', EVERYDAY_SOUNDS, ">= 98 %", "90.6 %", "1.25"):
         assert row in text
     for row in ("What is handed over", "94.0 % of 20", "100.0 % of 20", "80.0 % of 30", "- of 0"):
         assert row in text

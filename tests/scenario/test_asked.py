@@ -10,8 +10,7 @@ from microturn.language.lexicon import COMMON, CONTENT, UNSEEN
 from microturn.language.tokenizer import default_tokenizer
 from microturn.language.wordings import ASKED, BROUGHT
 from microturn.scenario.asked import CHANGED, DRAWN, FACTORS, HOLDS, Asked, draw_asked, open_word
-from microturn.scenario.generate import SPLITS
-from microturn.split import Split
+from microturn.split import SPLITS, Split
 from microturn.voices.wordtimes import tokens
 
 

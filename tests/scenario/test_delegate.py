@@ -19,10 +19,10 @@ from microturn.scenario.families.delegate import (
     bring_written,
 )
 from microturn.scenario.families.time import WINDOW_MS
-from microturn.scenario.generate import SPLITS, STRING, STRUNG, generate
+from microturn.scenario.generate import STRING, STRUNG, generate
 from microturn.scenario.scenario import Event, Scenario, Utterance
 from microturn.scenario.script import Script
-from microturn.split import Split
+from microturn.split import SPLITS, Split
 from microturn.turn import TURN_MS, Act, TextIn, TextSource
 
 SEEDS = range(120)

@@ -11,10 +11,10 @@ from microturn.language.wordings import combination_split
 from microturn.scenario.families import FAMILIES
 from microturn.scenario.families.delegate import HOLD
 from microturn.scenario.families.time import WINDOW_MS
-from microturn.scenario.generate import SPLITS, STRING, generate
+from microturn.scenario.generate import STRING, generate
 from microturn.scenario.scenario import HEAR_LAG_MS, REPLY_PAUSE_MS, Scenario
 from microturn.scenario.script import MAX_SILENT_MS
-from microturn.split import Split
+from microturn.split import SPLITS, Split
 from microturn.turn import TURN_MS, TURN_SAMPLES
 
 SEEDS = range(20)

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from microturn.scenario import script
-from microturn.scenario.generate import SPLITS, generate
+from microturn.scenario.generate import generate
 from microturn.scenario.scenario import REPLY_PAUSE_MS, Scenario
 from microturn.scenario.script import SAMPLES_PER_MS, Script, estimate_ms, plain_words, silent_speech, trimmed
-from microturn.split import Split
+from microturn.split import SPLITS, Split
 from microturn.turn import SAMPLE_RATE_HZ, TURN_MS, TURN_SAMPLES, TextIn, TextSource
 from microturn.voices import noise
 from microturn.voices.catalogue import synthesise, voices

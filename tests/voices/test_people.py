@@ -97,6 +97,9 @@ def test_a_corpus_of_any_name_is_found_by_its_index(tmp_path: Path) -> None:
     assert [(clip.corpus, clip.speaker, clip.words) for clip in clips(tmp_path)] == [
         ("mine", "me", ("turn", "it", "up"))
     ]
+    (mine / "index.tsv").write_text("path\tspeaker\ttranscript\nme/2.opus\tme\tcall 555\n")
+    with pytest.raises(InputError, match=r"mine/index.tsv: no transcript there is of words alone"):
+        list(clips(tmp_path))
     (mine / "index.tsv").write_text("path,speaker,transcript\nme/1.opus,me,Turn it up.\n")
     with pytest.raises(InputError, match=r"mine/index.tsv: has no column path, speaker, transcript"):
         list(clips(tmp_path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import wave
 from pathlib import Path
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 
 from microturn.errors import InputError, MediaError
-from microturn.split import Split
+from microturn.split import SPLITS
 from microturn.turn import SAMPLE_RATE_HZ
 from microturn.voices.catalogue import Voice, synthesise
+from microturn.voices.people import clips, written
 from microturn.voices.recordings import (
     check_data,
     draw_sound,
@@ -24,8 +26,9 @@ from microturn.voices.recordings import (
 )
 from tests.voices.recorded import in_quiet, record
 
+DATA = os.environ.get("MICROTURN_DATA")
+needs_data = pytest.mark.skipif(DATA is None, reason="MICROTURN_DATA does not name a folder of real data")
 VOICE = Voice("", "espeak", "m3", "en-us")
-SPLITS: tuple[Split, Split] = ("train", "heldout")
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +75,30 @@ def test_speech_without_words_and_sounds_are_decoded_whole(data: Path) -> None:
     wanted = len(synthesise(VOICE, "the green cat is in the garden").pcm)
     assert all(pcm.dtype == np.float32 and abs(len(pcm) - wanted) < 800 for pcm in read)
     assert all(0.05 < float(np.sqrt(np.square(load_pcm(path)).mean())) < 0.2 for path in sounds)
+
+
+def test_two_who_read_at_once_are_far_voices_of_training_alone(tmp_path: Path) -> None:
+    sentence = synthesise(VOICE, "the green cat is in the garden").pcm
+    record(tmp_path / "speech/read/7.opus", sentence)
+    pairs = {tmp_path / f"speech/overlap/1+{index}/0.opus" for index in range(8)}
+    for path in pairs:
+        record(path, sentence)
+    index = tmp_path / "speech/overlap/index.tsv"
+    index.write_text("path\tspeaker\ttranscript\n1+0/0.opus\t1+0\t1 0.00-1.00: hello\n")
+    far = {split: set(read_files(tmp_path, split)) for split in SPLITS}
+    assert pairs <= far["train"] and not pairs & far["heldout"]
+    assert not written(tmp_path), "it is no corpus of words"
+
+
+@needs_data
+def test_every_recording_of_the_data_folder_is_used() -> None:
+    data = Path(str(DATA))
+    used = {clip.path for clip in clips(data)}
+    for split in SPLITS:
+        used |= {*read_files(data, split), *sound_files(data, split)}
+    used |= set((data / "speech" / "requests").glob("*.opus"))  # whose words a recogniser writes down
+    patterns = (f"{folder}/**/*.{kind}" for folder in ("speech", "sounds") for kind in ("opus", "flac"))
+    assert {path for pattern in patterns for path in data.glob(pattern)} == used
 
 
 def test_what_is_not_there_is_none(tmp_path: Path) -> None:
