@@ -116,7 +116,8 @@ def test_the_samples_are_heard(sample: str, said: str) -> None:
 
 @pytest.mark.skipif(DATA is None, reason="MICROTURN_DATA does not name a folder of real data")
 def test_people_who_were_never_heard_before_are_understood() -> None:
-    groups, sounds = score_people("nano", nano().network.hearing, nano().tokenizer, Path(str(DATA)), 40, 0, lambda: None)
+    hearing, data = nano().network.hearing, Path(str(DATA))
+    groups, sounds = score_people("nano", hearing, nano().tokenizer, data, 40, 0, lambda: None)
     found = {result.group: result.score for result in groups if result.system == "nano"}
     for group, least, most_unsaid in PEOPLE:
         assert found[group].share_right >= least, group
