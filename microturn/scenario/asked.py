@@ -2,7 +2,7 @@
 
 Sums and units come out right, and the rest is made up. What matters is that its words are ones that nobody could guess:
 they are to be said as they come. In training one in four of the words that may be anything is one of the commonest of
-English; for testing it is one that training does not have (``lexicon.UNSEEN``).
+English that the lexicon does not have; for testing it is one that training does not have (``lexicon.UNSEEN``).
 """
 
 from __future__ import annotations
@@ -167,4 +167,5 @@ def open_word(rng: np.random.Generator, split: Split) -> str:
 
 @cache
 def _new_words() -> tuple[str, ...]:
-    return tuple(word for word in common_words()[:NUM_NEW_WORDS] if word not in lexicon.UNSEEN)
+    known = {*lexicon.CONTENT, *lexicon.COMMON, *lexicon.UNSEEN}
+    return tuple(word for word in common_words()[:NUM_NEW_WORDS] if word not in known)
