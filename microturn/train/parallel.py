@@ -89,6 +89,8 @@ def joined_ranks(device: str) -> Iterator[Ranks]:
         backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
         distributed.init_process_group(backend, timeout=PATIENCE)
         try:
-            yield Ranks(distributed.get_rank(), distributed.get_world_size())
+            ranks = Ranks(distributed.get_rank(), distributed.get_world_size())
+            yield ranks
+            ranks.wait()  # all leave together: the first one writes weights while the others have nothing to do
         finally:
             distributed.destroy_process_group()
